@@ -1,0 +1,243 @@
+//! Verification of many signatures at once, and the search for the bad ones.
+//!
+//! Owns the batch form of the one predicate. It must never answer otherwise than
+//! [`crate::VerifyingKey::verify`] would for each signature: ZIP-215 is what makes the two agree on
+//! crafted input too. The work is ed25519-zebra's: one multiscalar multiplication with one term for
+//! each signature and one for each *distinct* key, so the votes of a few signers are cheapest.
+//!
+//! A batch is sound because each equation is multiplied by a 128-bit coefficient that its signer
+//! cannot predict. Ours come from SHA-256 over the caller's entropy **and the whole content of the
+//! batch** (keys, domains, messages, signatures). So even a signer who knows the entropy cannot
+//! pick signatures that cancel out: changing one changes every coefficient.
+
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::ops::Range;
+
+use ed25519_zebra::batch::{Item, Verifier};
+use rand_core::{TryCryptoRng, TryRng};
+
+use crate::digest::{DIGEST_BYTES, Digest, Hasher};
+use crate::domain::Domain;
+use crate::public::{PublicKey, signed_bytes};
+use crate::signature::Signature;
+
+/// Ranges of at most this many signatures are verified one by one once a batch has failed.
+///
+/// Below it a batch is hardly faster, and the bound keeps a flood of bad signatures cheap.
+const SINGLES: usize = 8;
+
+/// One signature to verify in a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchItem<'a> {
+    /// Who is said to have signed. It need not be a point: then the signature is bad.
+    pub key: PublicKey,
+    /// The domain of the signature.
+    pub domain: Domain,
+    /// The message, without the domain's tag.
+    pub message: &'a [u8],
+    /// The signature of tag ‖ message.
+    pub signature: Signature,
+}
+
+/// Collects signatures and verifies them together.
+///
+/// Each message is hashed when it is pushed, and not kept: about 150 bytes a signature remain. The
+/// caller bounds their number.
+#[derive(Clone, Debug)]
+pub struct BatchVerifier {
+    items: Vec<Item>,
+    content: Hasher,
+}
+
+impl BatchVerifier {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// An empty batch with room for `capacity` signatures.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            items: Vec::with_capacity(capacity),
+            content: Hasher::new(Domain::BatchCoefficients),
+        }
+    }
+
+    /// Adds a signature.
+    pub fn push(&mut self, item: BatchItem<'_>) {
+        let signed = signed_bytes(item.domain, item.message);
+        self.content
+            .update(item.key.as_bytes())
+            .update(item.signature.as_bytes())
+            .update(&length(signed.len()))
+            .update(&signed);
+        let key = ed25519_zebra::VerificationKeyBytes::from(item.key.to_bytes());
+        let signature = ed25519_zebra::Signature::from_bytes(item.signature.as_bytes());
+        self.items.push(Item::from((key, signature, &signed)));
+    }
+
+    /// How many signatures were added.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether no signature was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Accepts the batch if every signature is good. An empty batch is good.
+    ///
+    /// `entropy` should be fresh randomness; see the top of this file for what holds when it is not.
+    /// A wrong answer has a probability of about 2^-128.
+    ///
+    /// # Errors
+    /// The indices of the bad signatures, in the order of [`BatchVerifier::push`], ascending. They
+    /// are found by halving, with single verification at the end. With every signature bad this
+    /// costs a few times the single verification of all.
+    pub fn verify(mut self, entropy: [u8; 32]) -> Result<(), Vec<usize>> {
+        self.content
+            .update(&length(self.items.len()))
+            .update(&entropy);
+        let search = Search {
+            items: self.items,
+            seed: self.content.finalize(),
+        };
+        let mut bad = Vec::new();
+        let all = 0..search.items.len();
+        if !search.batch(all.clone()) {
+            search.halve(all, &mut bad);
+        }
+        if bad.is_empty() { Ok(()) } else { Err(bad) }
+    }
+}
+
+impl Default for BatchVerifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Verifies `items` together: [`BatchVerifier`] for a slice.
+///
+/// # Errors
+/// The indices of the bad signatures in `items`, ascending; as [`BatchVerifier::verify`].
+pub fn verify_batch(items: &[BatchItem<'_>], entropy: [u8; 32]) -> Result<(), Vec<usize>> {
+    let mut batch = BatchVerifier::with_capacity(items.len());
+    for item in items {
+        batch.push(*item);
+    }
+    batch.verify(entropy)
+}
+
+/// A complete batch, and the digest of all of it that seeds the coefficients.
+struct Search {
+    items: Vec<Item>,
+    seed: Digest,
+}
+
+impl Search {
+    /// Whether all of `range` is good, by one equation.
+    fn batch(&self, range: Range<usize>) -> bool {
+        let coefficients = Coefficients::new(&self.seed, &range);
+        let mut verifier = Verifier::new();
+        for item in &self.items[range] {
+            verifier.queue(item.clone());
+        }
+        verifier.verify(coefficients).is_ok()
+    }
+
+    /// Appends the bad signatures of `range`, whose batch equation has failed.
+    fn halve(&self, range: Range<usize>, bad: &mut Vec<usize>) {
+        if range.len() <= SINGLES {
+            bad.extend(range.filter(|&at| self.items[at].clone().verify_single().is_err()));
+            return;
+        }
+        let middle = range.start.midpoint(range.end);
+        let (left, right) = (range.start..middle, middle..range.end);
+        let left_is_good = self.batch(left.clone());
+        if !left_is_good {
+            self.halve(left, bad);
+        }
+        // With a good left half the fault is on the right: its equation would only confirm it.
+        if left_is_good || !self.batch(right.clone()) {
+            self.halve(right, bad);
+        }
+    }
+}
+
+/// SHA-256 in counter mode: the generator of a batch's coefficients, deterministic in its seed.
+struct Coefficients {
+    seed: Hasher,
+    counter: u64,
+    block: [u8; DIGEST_BYTES],
+    used: usize,
+}
+
+impl Coefficients {
+    /// The stream of the part `range` of the batch with this seed.
+    fn new(seed: &Digest, range: &Range<usize>) -> Self {
+        let mut hasher = Hasher::new(Domain::BatchCoefficients);
+        hasher
+            .update(seed.as_bytes())
+            .update(&length(range.start))
+            .update(&length(range.end));
+        Self {
+            seed: hasher,
+            counter: 0,
+            block: [0; DIGEST_BYTES],
+            used: DIGEST_BYTES,
+        }
+    }
+
+    fn next_byte(&mut self) -> u8 {
+        if self.used == DIGEST_BYTES {
+            let mut hasher = self.seed.clone();
+            hasher.update(&self.counter.to_le_bytes());
+            self.block = *hasher.finalize().as_bytes();
+            self.counter = self
+                .counter
+                .checked_add(1)
+                .expect("2^64 blocks are never drawn");
+            self.used = 0;
+        }
+        let byte = self.block[self.used];
+        self.used += 1;
+        byte
+    }
+
+    fn next_bytes<const N: usize>(&mut self) -> [u8; N] {
+        core::array::from_fn(|_| self.next_byte())
+    }
+}
+
+impl TryRng for Coefficients {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(u32::from_le_bytes(self.next_bytes()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(u64::from_le_bytes(self.next_bytes()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.fill_with(|| self.next_byte());
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Coefficients {}
+
+/// A length in 8 bytes, little-endian, whatever the width of `usize`.
+fn length(length: usize) -> [u8; 8] {
+    u64::try_from(length)
+        .expect("a usize has at most 64 bits")
+        .to_le_bytes()
+}
