@@ -1,0 +1,181 @@
+//! How transactions travel: packed by the validator that admitted them, ordered by digest.
+
+use alloc::vec::Vec;
+
+use quorate_crypto::{BatchItem, Digest, Domain, PublicKey, hash, verify_batch};
+use serde::{Deserialize, Serialize};
+
+use crate::merkle::{self, Path};
+use crate::{BatchId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Parameters, Reject};
+use crate::{Transaction, Unverified, ValidatorIndex, Verified, codec};
+
+/// Transactions packed by one validator. Nobody signs a batch: its origin streams it over an authenticated connection,
+/// and whoever fetches it checks it against its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// [`FORMAT_VERSION`].
+    pub version: u16,
+    /// The epoch whose set `origin` is an index of.
+    pub epoch: Epoch,
+    /// Who packed it.
+    pub origin: ValidatorIndex,
+    /// The origin's own count of its batches; gaps and repeats are allowed (after a restart) and mean nothing.
+    pub sequence: u64,
+    /// No block of a later time may order it (V4).
+    pub expiry: BlockTime,
+    /// In the order of execution.
+    pub transactions: Vec<Transaction>,
+}
+
+/// What the digest of a batch is taken over, in place of the transactions their root, so that one of them can be proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchHeader {
+    /// As in the batch.
+    pub version: u16,
+    /// As in the batch.
+    pub epoch: Epoch,
+    /// As in the batch.
+    pub origin: ValidatorIndex,
+    /// As in the batch.
+    pub sequence: u64,
+    /// As in the batch.
+    pub expiry: BlockTime,
+    /// [`merkle::root`] over [`leaf`] of each transaction.
+    pub transactions_root: Digest,
+}
+
+impl BatchHeader {
+    /// The batch's digest.
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        BatchId(hash(Domain::Batch, &[&codec::encode(self)]))
+    }
+}
+
+/// Leaf of a transaction, its signature included.
+#[must_use]
+pub fn leaf(transaction: &Transaction) -> Digest {
+    hash(Domain::TransactionLeaf, &[&codec::encode(transaction)])
+}
+
+impl Batch {
+    /// What the digest is taken over.
+    #[must_use]
+    pub fn header(&self) -> BatchHeader {
+        BatchHeader {
+            version: self.version,
+            epoch: self.epoch,
+            origin: self.origin,
+            sequence: self.sequence,
+            expiry: self.expiry,
+            transactions_root: merkle::root(&self.leaves()),
+        }
+    }
+
+    /// The digest that blocks order. Hashes every transaction: keep the answer.
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        self.header().id()
+    }
+
+    /// Path of a transaction to `transactions_root`.
+    ///
+    /// # Panics
+    /// If there is no transaction at `index`.
+    #[must_use]
+    pub fn path(&self, index: usize) -> Path {
+        merkle::path(&self.leaves(), index)
+    }
+
+    /// Bytes of the canonical encoding.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let transactions: usize = self.transactions.iter().map(Transaction::encoded_len).sum();
+        2 + 8 + 2 + 8 + 8 + 8 + transactions
+    }
+
+    /// Form of the batch and of each transaction in it; signatures apart.
+    ///
+    /// # Errors
+    /// As [`Transaction::check_form`]; [`Reject::Malformed`] for an empty batch; [`Reject::TooLarge`] above
+    /// `max_batch_bytes`.
+    pub fn check_form(&self, chain: ChainId, parameters: &Parameters) -> Result<(), Reject> {
+        if self.version != FORMAT_VERSION {
+            return Err(Reject::WrongVersion);
+        }
+        if self.transactions.is_empty() {
+            return Err(Reject::Malformed);
+        }
+        let bytes = u64::try_from(self.encoded_len()).map_err(|_| Reject::TooLarge)?;
+        if bytes > parameters.max_batch_bytes {
+            return Err(Reject::TooLarge);
+        }
+        self.transactions
+            .iter()
+            .try_for_each(|transaction| transaction.check_form(chain, parameters))
+    }
+
+    fn leaves(&self) -> Vec<Digest> {
+        self.transactions.iter().map(leaf).collect()
+    }
+}
+
+impl Unverified<Batch> {
+    /// Stateless validity of everything in the batch (V4), signatures in one pass.
+    ///
+    /// # Errors
+    /// Those of [`Batch::check_form`], and [`Reject::BadSignature`].
+    pub fn verify(
+        self,
+        chain: ChainId,
+        parameters: &Parameters,
+    ) -> Result<Verified<Batch>, Reject> {
+        self.peek().check_form(chain, parameters)?;
+        let batch = self.into_checked();
+        let messages: Vec<Vec<u8>> = batch
+            .transactions
+            .iter()
+            .map(Transaction::signed_bytes)
+            .collect();
+        let items: Vec<BatchItem<'_>> = batch
+            .transactions
+            .iter()
+            .zip(&messages)
+            .map(|(transaction, message)| BatchItem {
+                key: transaction.body.client,
+                domain: Domain::ClientTransaction,
+                message,
+                signature: transaction.signature,
+            })
+            .collect();
+        verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)?;
+        Ok(Verified::trust(batch))
+    }
+}
+
+impl Verified<Batch> {
+    /// Packs transactions that were each verified before.
+    #[must_use]
+    pub fn pack(
+        epoch: Epoch,
+        origin: ValidatorIndex,
+        sequence: u64,
+        expiry: BlockTime,
+        transactions: Vec<Verified<Transaction>>,
+    ) -> Verified<Batch> {
+        let transactions = transactions.into_iter().map(Verified::into_inner).collect();
+        Verified::trust(Batch {
+            version: FORMAT_VERSION,
+            epoch,
+            origin,
+            sequence,
+            expiry,
+            transactions,
+        })
+    }
+}
+
+/// Who signed the transactions of a batch, for accounting.
+pub fn clients(batch: &Batch) -> impl Iterator<Item = &PublicKey> {
+    batch.transactions.iter().map(|t| &t.body.client)
+}

@@ -1,0 +1,170 @@
+//! The hash-chained unit of the ledger.
+
+use alloc::vec::Vec;
+
+use quorate_crypto::{Digest, Domain, hash};
+use serde::{Deserialize, Serialize};
+
+use crate::{BatchId, BlockId, BlockTime, ChainId, FORMAT_VERSION, Height, Reject, Round};
+use crate::{Signers, ValidatorIndex, codec, merkle};
+
+/// What the state machine had become after a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roots {
+    /// Root of the state tree.
+    pub state: Digest,
+    /// Root of the accumulator of receipts, one leaf a height, heights 1 up to this one.
+    pub receipts: Digest,
+}
+
+/// A proposer's statement about an ancestor's execution, which voters compare with their own (V5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The ancestor's height.
+    pub height: Height,
+    /// What execution up to and including it has led to.
+    pub roots: Roots,
+}
+
+/// Names the parent's certificate inside a header. The bitmap stands here because leaders are elected from it (L1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Justify {
+    /// The parent's round.
+    pub round: Round,
+    /// The parent.
+    pub block: BlockId,
+    /// Whose votes the attached certificate holds.
+    pub signers: Signers,
+}
+
+/// What a block's identity is the hash of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT_VERSION`].
+    pub version: u16,
+    /// The round it is proposed in.
+    pub round: Round,
+    /// The parent's plus one.
+    pub height: Height,
+    /// The parent's identity; the chain id in the genesis block.
+    pub parent: BlockId,
+    /// The certificate of the parent.
+    pub justify: Justify,
+    /// [`crate::Tc::digest`] of the attached timeout certificate, if the round was entered by one (V2).
+    pub tc: Option<Digest>,
+    /// Whom the election on this branch had made leader of round `justify.round + 1`, where that round failed (that is,
+    /// where `round` is a later one). With it, leaders are a function of the last 2n headers alone (L1).
+    pub failed: Option<ValidatorIndex>,
+    /// Who proposes.
+    pub proposer: ValidatorIndex,
+    /// [`merkle::root`] over the ordered batches' digests.
+    pub payload: Digest,
+    /// The latest execution that the proposer vouches for.
+    pub claim: Claim,
+    /// Agreed time.
+    pub time: BlockTime,
+    /// Hash of the next epoch's validator set, if the epoch closes with this block (E1).
+    pub next_validators: Option<Digest>,
+}
+
+impl Header {
+    /// The block's identity.
+    #[must_use]
+    pub fn id(&self) -> BlockId {
+        BlockId(hash(Domain::Header, &[&codec::encode(self)]))
+    }
+
+    /// The block at height 0. Its parent is the chain id, so it names the whole genesis.
+    #[must_use]
+    pub fn genesis(chain: ChainId, time: BlockTime, roots: Roots) -> Header {
+        Header {
+            version: FORMAT_VERSION,
+            round: Round::default(),
+            height: Height(0),
+            parent: BlockId(chain.0),
+            justify: Justify::default(),
+            tc: None,
+            failed: None,
+            proposer: ValidatorIndex(0),
+            payload: merkle::empty_root(),
+            claim: Claim {
+                height: Height(0),
+                roots,
+            },
+            time,
+            next_validators: None,
+        }
+    }
+
+    /// Whether the block orders nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payload == merkle::empty_root()
+    }
+
+    /// Whether the fields agree with each other, as far as no other block is needed (V1, V2).
+    ///
+    /// # Errors
+    /// [`Reject::WrongVersion`], [`Reject::WrongEpoch`], [`Reject::Malformed`], [`Reject::UnsafeExtension`].
+    pub fn check_form(&self) -> Result<(), Reject> {
+        if self.version != FORMAT_VERSION {
+            return Err(Reject::WrongVersion);
+        }
+        if self.justify.round.epoch != self.round.epoch {
+            return Err(Reject::WrongEpoch);
+        }
+        // V2: the parent is the certified block, and only a timeout certificate allows skipped rounds. (One may be
+        // attached without a skip: its holder learned the parent's certificate after it had entered the round.)
+        if self.parent != self.justify.block || self.justify.round >= self.round {
+            return Err(Reject::UnsafeExtension);
+        }
+        let skips = self.round != self.justify.round.next();
+        if skips && self.tc.is_none() {
+            return Err(Reject::UnsafeExtension);
+        }
+        if skips != self.failed.is_some() || self.claim.height >= self.height {
+            return Err(Reject::Malformed);
+        }
+        Ok(())
+    }
+}
+
+/// A header with the list of batches that it orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The signed part.
+    pub header: Header,
+    /// In the order of execution; distinct.
+    pub batches: Vec<BatchId>,
+}
+
+impl Block {
+    /// See [`Header::id`].
+    #[must_use]
+    pub fn id(&self) -> BlockId {
+        self.header.id()
+    }
+
+    /// Root of a list of batches, as headers carry it.
+    #[must_use]
+    pub fn payload_root(batches: &[BatchId]) -> Digest {
+        let leaves: Vec<Digest> = batches.iter().map(|batch| batch.0).collect();
+        merkle::root(&leaves)
+    }
+
+    /// Whether the list is the one the header names, without repeats.
+    ///
+    /// # Errors
+    /// [`Reject::BadPayload`].
+    pub fn check_payload(&self) -> Result<(), Reject> {
+        let mut sorted = self.batches.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() != self.batches.len()
+            || Block::payload_root(&self.batches) != self.header.payload
+        {
+            return Err(Reject::BadPayload);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! What became of a transaction, as every replica agrees.
+
+use alloc::vec::Vec;
+
+use quorate_crypto::{Digest, Domain, PublicKey, hash};
+use serde::{Deserialize, Serialize};
+
+use crate::{Blob, BlockTime, Height, TransactionId, codec, merkle};
+
+/// The outcome of one transaction at its place in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Of which transaction.
+    pub transaction: TransactionId,
+    /// Who signed it.
+    pub client: PublicKey,
+    /// The client's number for it.
+    pub sequence: u64,
+    /// The block's height.
+    pub height: Height,
+    /// Place among the block's transactions, from 0.
+    pub index: u32,
+    /// The block's time.
+    pub time: BlockTime,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// What happened to a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was executed, whole.
+    Executed {
+        /// The machine's revision after it.
+        revision: u64,
+        /// One result a command, in order.
+        results: Vec<Blob>,
+    },
+    /// It had no effect.
+    Rejected(Rejection),
+    /// The same transaction had been executed before (X1): this one had no effect, and its first place has the answer.
+    Duplicate {
+        /// Height of the first.
+        height: Height,
+        /// Index of the first in its block.
+        index: u32,
+    },
+}
+
+/// Why a transaction had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// The key is no registered client's.
+    #[error("the signing key belongs to no registered client")]
+    UnknownClient,
+    /// The client's role does not allow a command in it.
+    #[error("the client's role does not allow it")]
+    Forbidden,
+    /// The block's time is after `valid_until`.
+    #[error("it was ordered after its valid_until")]
+    Expired,
+    /// `valid_until` is further ahead of the block's time than `max_validity`.
+    #[error("its valid_until lies too far ahead of block time")]
+    TooFarAhead,
+    /// The sequence number is below the client's window: whether it was executed is no longer known.
+    #[error("its sequence number is below the client's window: outcome unknown")]
+    TooOld,
+    /// Another transaction with this sequence number was executed.
+    #[error("its sequence number was used by another transaction")]
+    SequenceReused,
+    /// It would have cost more than a transaction, or the rest of its block, may.
+    #[error("it exceeds the cost limit")]
+    CostExceeded,
+    /// A command's result would be larger than allowed.
+    #[error("a result exceeds the size limit")]
+    ResultTooLarge,
+    /// A command that the machine cannot read.
+    #[error("command {0} is not one of the state machine's")]
+    BadCommand(u32),
+}
+
+impl Receipt {
+    /// Leaf of this receipt in its block's tree.
+    #[must_use]
+    pub fn leaf(&self) -> Digest {
+        hash(Domain::Receipt, &[&codec::encode(self)])
+    }
+}
+
+/// Leaf of a block in the chain's accumulator of receipts, over the leaves of its receipts.
+#[must_use]
+pub fn block_leaf(height: Height, receipts: &[Digest]) -> Digest {
+    block_leaf_of_root(height, &merkle::root(receipts))
+}
+
+/// As [`block_leaf`], from the root of the block's receipts.
+#[must_use]
+pub fn block_leaf_of_root(height: Height, root: &Digest) -> Digest {
+    hash(
+        Domain::ReceiptsNode,
+        &[&height.0.to_le_bytes(), root.as_bytes()],
+    )
+}

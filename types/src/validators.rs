@@ -1,0 +1,257 @@
+//! The validator set of one epoch, and every check of a signature or quorum against it (I3).
+
+use alloc::vec::Vec;
+
+use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, verify, verify_batch};
+
+use crate::certificate::qc_bytes;
+use crate::vote::{commit_vote_bytes, timeout_bytes};
+use crate::{BlockId, Cc, ChainId, Epoch, Finality, Height, MAX_VALIDATORS, Qc, Reject, Round};
+use crate::{Signers, Tc, ValidatorIndex};
+
+/// Who may sign in an epoch, what the epoch starts from, and how many make a quorum. Looked up by (epoch, index).
+#[derive(Clone, Debug)]
+pub struct Validators {
+    chain: ChainId,
+    epoch: Epoch,
+    keys: Vec<PublicKey>,
+    anchor: (BlockId, Height),
+}
+
+/// Why a validator set cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidatorsError {
+    /// Nobody, or more than [`MAX_VALIDATORS`].
+    #[error("a set has 1 to {MAX_VALIDATORS} validators, not {0}")]
+    Size(usize),
+    /// A key that may not be registered.
+    #[error("validator {index}: {error}")]
+    Key {
+        /// Whose.
+        index: ValidatorIndex,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// Two validators have the same key.
+    #[error("validators {0} and {1} have the same key")]
+    SameKey(ValidatorIndex, ValidatorIndex),
+}
+
+impl Validators {
+    /// A set whose epoch starts from `anchor`, the closing block of the epoch before or the genesis block.
+    ///
+    /// # Errors
+    /// [`ValidatorsError`].
+    pub fn new(
+        chain: ChainId,
+        epoch: Epoch,
+        keys: Vec<PublicKey>,
+        anchor: (BlockId, Height),
+    ) -> Result<Validators, ValidatorsError> {
+        if keys.is_empty() || keys.len() > MAX_VALIDATORS {
+            return Err(ValidatorsError::Size(keys.len()));
+        }
+        for (index, key) in indices(keys.len()).zip(&keys) {
+            key.check()
+                .map_err(|error| ValidatorsError::Key { index, error })?;
+            let same = indices(keys.len())
+                .zip(&keys)
+                .find(|(_, other)| *other == key);
+            if let Some((first, _)) = same.filter(|(first, _)| *first != index) {
+                return Err(ValidatorsError::SameKey(first, index));
+            }
+        }
+        Ok(Validators {
+            chain,
+            epoch,
+            keys,
+            anchor,
+        })
+    }
+
+    /// The chain that all signatures name.
+    #[must_use]
+    pub fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// The epoch that this set signs in.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// n, the number of validators.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// f = ⌊(n−1)/3⌋, how many may be faulty.
+    #[must_use]
+    pub fn max_faulty(&self) -> usize {
+        (self.count() - 1) / 3
+    }
+
+    /// q = n − f, how many make a certificate.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.count() - self.max_faulty()
+    }
+
+    /// All indices, ascending.
+    pub fn indices(&self) -> impl Iterator<Item = ValidatorIndex> + use<> {
+        indices(self.count())
+    }
+
+    /// A validator's consensus key.
+    #[must_use]
+    pub fn key(&self, index: ValidatorIndex) -> Option<&PublicKey> {
+        self.keys.get(index.as_usize())
+    }
+
+    /// Who has this consensus key.
+    #[must_use]
+    pub fn index_of(&self, key: &PublicKey) -> Option<ValidatorIndex> {
+        self.indices()
+            .zip(&self.keys)
+            .find(|(_, other)| *other == key)
+            .map(|(index, _)| index)
+    }
+
+    /// The certificate that the epoch starts from.
+    #[must_use]
+    pub fn anchor_qc(&self) -> Qc {
+        Qc::anchor(Round::new(self.epoch, 0), self.anchor.0)
+    }
+
+    /// Finality of the block that the epoch starts from.
+    #[must_use]
+    pub fn anchor_cc(&self) -> Cc {
+        Cc::anchor(Round::new(self.epoch, 0), self.anchor.0, self.anchor.1)
+    }
+
+    /// Whether a round is of this epoch and may be signed in: the anchor's may not.
+    pub(crate) fn check_round(&self, round: Round) -> Result<(), Reject> {
+        if round.epoch != self.epoch {
+            return Err(Reject::WrongEpoch);
+        }
+        if round.number == 0 {
+            return Err(Reject::Malformed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_signature(
+        &self,
+        signer: ValidatorIndex,
+        domain: Domain,
+        message: &[u8],
+        signature: &Signature,
+    ) -> Result<(), Reject> {
+        let key = self.key(signer).ok_or(Reject::UnknownSigner)?;
+        verify(key, domain, message, signature).map_err(|_| Reject::BadSignature)
+    }
+
+    pub(crate) fn check_qc(&self, qc: &Qc) -> Result<(), Reject> {
+        if *qc == self.anchor_qc() {
+            return Ok(());
+        }
+        self.check_round(qc.round)?;
+        let message = qc_bytes(self.chain, qc);
+        self.check_quorum(qc.signers, &qc.signatures, Domain::Vote, &message)
+    }
+
+    pub(crate) fn check_cc(&self, cc: &Cc) -> Result<(), Reject> {
+        if *cc == self.anchor_cc() {
+            return Ok(());
+        }
+        self.check_round(cc.round)?;
+        let message = commit_vote_bytes(self.chain, cc.round, cc.block, cc.height);
+        self.check_quorum(cc.signers, &cc.signatures, Domain::CommitVote, &message)
+    }
+
+    pub(crate) fn check_finality(&self, finality: &Finality) -> Result<(), Reject> {
+        let (cc, qc) = (&finality.cc, &finality.qc);
+        if (cc.round, cc.block) != (qc.round, qc.block) {
+            return Err(Reject::CertificateMismatch);
+        }
+        self.check_qc(qc)?;
+        self.check_cc(cc)
+    }
+
+    pub(crate) fn check_tc(&self, tc: &Tc) -> Result<(), Reject> {
+        self.check_round(tc.round)?;
+        // Exactly q distinct members: ascending order makes the certificate's bytes a function of its votes.
+        if tc.votes.len() != self.quorum() {
+            return Err(Reject::NoQuorum);
+        }
+        if !tc.votes.is_sorted_by(|a, b| a.voter < b.voter) {
+            return Err(Reject::NoQuorum);
+        }
+        let current = |round: Round| round.epoch == self.epoch && round < tc.round;
+        if !tc.votes.iter().all(|vote| current(vote.hqc_round)) {
+            return Err(Reject::Malformed);
+        }
+        let highest = tc.votes.iter().map(|vote| vote.hqc_round).max();
+        if highest != Some(tc.high_qc.round) {
+            return Err(Reject::WrongHighQc);
+        }
+        self.check_qc(&tc.high_qc)?;
+        let messages: Vec<Vec<u8>> = tc
+            .votes
+            .iter()
+            .map(|vote| timeout_bytes(self.chain, tc.round, vote.hqc_round))
+            .collect();
+        let items = tc
+            .votes
+            .iter()
+            .zip(&messages)
+            .map(|(vote, message)| self.item(vote.voter, Domain::Timeout, message, vote.signature))
+            .collect::<Result<Vec<_>, _>>()?;
+        verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)
+    }
+
+    fn check_quorum(
+        &self,
+        signers: Signers,
+        signatures: &[Signature],
+        domain: Domain,
+        message: &[u8],
+    ) -> Result<(), Reject> {
+        if !signers.within(self.count()) {
+            return Err(Reject::UnknownSigner);
+        }
+        // Exactly q: padding with further signatures, valid or not, makes another certificate of the same votes.
+        if signers.count() != self.quorum() || signatures.len() != self.quorum() {
+            return Err(Reject::NoQuorum);
+        }
+        let items = signers
+            .iter()
+            .zip(signatures)
+            .map(|(signer, signature)| self.item(signer, domain, message, *signature))
+            .collect::<Result<Vec<_>, _>>()?;
+        verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)
+    }
+
+    fn item<'a>(
+        &self,
+        signer: ValidatorIndex,
+        domain: Domain,
+        message: &'a [u8],
+        signature: Signature,
+    ) -> Result<BatchItem<'a>, Reject> {
+        let key = *self.key(signer).ok_or(Reject::UnknownSigner)?;
+        Ok(BatchItem {
+            key,
+            domain,
+            message,
+            signature,
+        })
+    }
+}
+
+fn indices(count: usize) -> impl Iterator<Item = ValidatorIndex> {
+    let count = u16::try_from(count).expect("at most MAX_VALIDATORS");
+    (0..count).map(ValidatorIndex)
+}
