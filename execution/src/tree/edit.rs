@@ -1,0 +1,138 @@
+//! Changes of single keys, across pages. Part of [`Tree`]; keeps pages within their size.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use quorate_crypto::Digest;
+
+use super::page::{Kind, Page, PageId};
+use super::{PageSource, Tree, TreeError, bits, hash};
+
+impl Tree {
+    /// Sets one key. Hashes on its path are stale afterwards.
+    pub(super) fn set<S: PageSource>(
+        &mut self,
+        source: &S,
+        key: &[u8],
+        value: &Digest,
+    ) -> Result<(), TreeError<S::Error>> {
+        let Some((id, at)) = self.find(source, key)? else {
+            self.top = Some(self.store(Page::with_leaf(key, value)));
+            return Ok(());
+        };
+        let page = self.cached(id);
+        let Some(crit) = bits::crit(key, page.key(at)) else {
+            if page.nodes[at].digest != *value {
+                self.edit(id, |page| page.set_value(at, value));
+                self.path.pop();
+                self.touch_path();
+            }
+            return Ok(());
+        };
+        // The new inner node belongs above the first node on the way that branches behind bit `crit`. Above the root
+        // of a page, that is a place in the page before.
+        while self.path.len() > 1
+            && let Some((id, _)) = self.path.last()
+            && self.cached(*id).below(crit)
+        {
+            self.path.pop();
+        }
+        let (id, _) = self.path.pop().expect("a leaf was found");
+        self.edit(id, |page| page.insert(page.position(key, crit), crit, key, value));
+        self.touch_path();
+        self.split(id);
+        Ok(())
+    }
+
+    /// Removes one key, if it is there. Hashes on its path are stale afterwards.
+    pub(super) fn remove<S: PageSource>(
+        &mut self,
+        source: &S,
+        key: &[u8],
+    ) -> Result<(), TreeError<S::Error>> {
+        match self.find(source, key)? {
+            Some((id, at)) if self.cached(id).key(at) == key => {}
+            _ => return Ok(()),
+        }
+        // A page whose only node goes, goes with it, and so does the reference to it.
+        while let Some((id, 0)) = self.path.last() {
+            self.free(*id);
+            self.path.pop();
+        }
+        let Some((id, at)) = self.path.pop() else {
+            self.top = None;
+            return Ok(());
+        };
+        self.edit(id, |page| page.remove(at));
+        self.touch_path();
+        self.join(source, id)
+    }
+
+    /// After `id` shrank, with `path` leading to it: removes it if all it has is a reference, or moves it into its
+    /// parent if it has become small.
+    fn join<S: PageSource>(&mut self, source: &S, id: PageId) -> Result<(), TreeError<S::Error>> {
+        let first = self.cached(id).nodes[0];
+        let parent = self.path.last().copied();
+        if let Kind::Child { id: below, .. } = first.kind {
+            self.load(source, below, &first.digest)?;
+            self.free(id);
+            match parent {
+                Some((parent, at)) => self.edit(parent, |page| page.redirect(at, first)),
+                None => self.top = Some(below),
+            }
+        } else if let Some((parent, at)) = parent
+            && self.cached(id).fits_into(self.cached(parent), self.limits.page_bytes)
+        {
+            let small = self.free(id).expect("it was just changed");
+            self.edit(parent, |page| page.absorb(at, &small));
+            self.split(parent);
+        }
+        Ok(())
+    }
+
+    /// Marks all references in `path`, and what they are part of, as stale.
+    fn touch_path(&mut self) {
+        let path = core::mem::take(&mut self.path);
+        for (id, at) in path.iter().rev() {
+            self.edit(*id, |page| page.touch_child(*at));
+        }
+        self.path = path;
+    }
+
+    /// Splits a page until it and its parts are within the limit, or consist of what cannot be split.
+    fn split(&mut self, id: PageId) {
+        let limit = self.limits.page_bytes;
+        let mut grown = vec![id];
+        while let Some(id) = grown.pop() {
+            let new = self.next;
+            if let Some(part) = self.edit(id, |page| page.carve(limit, new)) {
+                self.store(part);
+                grown.extend([id, new]);
+            }
+        }
+    }
+
+    /// Brings all hashes up to date, deepest pages first, and with them the root.
+    pub(super) fn rehash(&mut self) {
+        let Some(top) = self.top else {
+            self.root = hash::empty();
+            return;
+        };
+        let mut open = vec![(top, false)];
+        while let Some((id, visited)) = open.pop() {
+            let stale: Vec<(usize, PageId)> = self.cached(id).stale_children().collect();
+            if visited || stale.is_empty() {
+                let fresh: Vec<(usize, Digest)> = stale
+                    .into_iter()
+                    .map(|(at, child)| (at, self.cached(child).hash(0)))
+                    .collect();
+                let page = self.pages.get_mut(&id).expect("stale pages are in memory");
+                page.rehash(&fresh);
+            } else {
+                open.push((id, true));
+                open.extend(stale.into_iter().map(|(_, child)| (child, false)));
+            }
+        }
+        self.root = self.cached(top).hash(0);
+    }
+}

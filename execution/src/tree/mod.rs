@@ -1,0 +1,288 @@
+//! The authenticated state tree: one digest that commits to a set of (key, digest of the value).
+//!
+//! Owns the commitment, its proofs, and the pages that it is kept in. It must never let storage shape the root: the
+//! root is a function of the set alone, so replicas that page differently, restart, or start from a snapshot agree (I6).
+//! Why this tree: docs/decisions/0001-state-tree.md.
+//!
+//! # The commitment
+//! A crit-bit trie (binary Patricia trie) over the bits of the keys, see [`bits`](self) below. Each inner node names the
+//! first bit in which the keys below it differ: keys with a 0 there are left, with a 1 right.
+//!
+//! ```text
+//! bits of a key   1 b₇…b₀  1 b₇…b₀  …  0            nine for each byte, highest first, then a 0: at most 10,369
+//! leaf            SHA-256( tag TreeLeaf, 16 bytes ‖ length of the key, 2, big-endian ‖ key ‖ value digest, 32 )
+//! inner node      SHA-256( tag TreeNode, 16 bytes ‖ bit index, 2, big-endian ‖ left, 32 ‖ right, 32 )
+//! no keys         SHA-256( tag TreeEmpty, 16 bytes )
+//! ```
+//!
+//! Clients choose keys. They can make a path as deep as the longest key has bits, [`MAX_DEPTH`], and no deeper; each
+//! level costs them a key. No tree whose shape depends on the set alone does fundamentally better.
+//!
+//! # Pages and persistence
+//! Changed pages stay in memory until [`Tree::flush`] hands them over, with an [`Anchor`], to be written in one atomic
+//! batch. Between two flushes the owner stores the changes of each block instead; after a restart it opens the last
+//! anchor and applies them again. A page read from storage is hashed and held against the reference to it: a damaged
+//! page is an error, never a wrong root.
+
+mod bits;
+mod cache;
+mod edit;
+mod hash;
+mod page;
+mod proof;
+mod prove;
+mod range;
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use quorate_crypto::Digest;
+use serde::{Deserialize, Serialize};
+
+pub use bits::{MAX_DEPTH, MAX_KEY_BYTES};
+use page::{Page, PageId};
+pub use proof::{Proof, ProofError, Step};
+pub use range::{RangeNode, RangeProof, RangeReply};
+
+/// Where pages come from that are not in memory.
+pub trait PageSource {
+    /// Why storage could not answer.
+    type Error;
+
+    /// The page stored as `id`, of at most [`TreeLimits::MAX_PAGE_BYTES`] + 2 KiB; `None` if there is none.
+    ///
+    /// # Errors
+    /// Whatever storage fails with. The tree is unusable afterwards.
+    fn page(&self, id: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
+}
+
+/// The source of a tree that has never been flushed, or that is kept in memory whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPages;
+
+impl PageSource for NoPages {
+    type Error = core::convert::Infallible;
+
+    fn page(&self, _id: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+        Ok(None)
+    }
+}
+
+/// Bounds of a tree's memory and pages, in bytes. They shape no root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeLimits {
+    /// Memory for pages. Between two calls, clean pages are dropped until no more than this is used; dirty ones cannot
+    /// be, so flush when [`Tree::dirty_bytes`] nears it. One call can exceed it by the pages that it touches.
+    pub cache_bytes: usize,
+    /// Encoded size above which a page is split, from 128 to [`Self::MAX_PAGE_BYTES`].
+    pub page_bytes: usize,
+}
+
+impl TreeLimits {
+    /// Largest `page_bytes`.
+    pub const MAX_PAGE_BYTES: usize = 16 * 1024;
+}
+
+impl Default for TreeLimits {
+    /// 128 MiB of pages of up to 4 KiB.
+    fn default() -> Self {
+        Self {
+            cache_bytes: 128 * 1024 * 1024,
+            page_bytes: 4096,
+        }
+    }
+}
+
+/// Why the tree did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError<E> {
+    /// Keys of a list of changes are not in ascending order, or one occurs twice. Nothing was changed.
+    #[error("change {0} is not behind its predecessor in key order")]
+    Unordered(usize),
+    /// A key of more than [`MAX_KEY_BYTES`]. Nothing was changed.
+    #[error("a key of {0} bytes is too long")]
+    KeyTooLong(usize),
+    /// The end of a range does not lie behind its start, or the limit is 0.
+    #[error("the range is empty")]
+    EmptyRange,
+    /// Storage failed. The tree must be dropped and opened again.
+    #[error("storage could not be read")]
+    Source(E),
+    /// A page is missing, malformed, or not the one that was written. The tree must be dropped; the state is damaged.
+    #[error("a stored page is missing or damaged")]
+    Damaged,
+    /// An earlier call failed with `Source` or `Damaged`.
+    #[error("the tree is unusable after an earlier failure")]
+    Unusable,
+}
+
+/// Where a flushed tree begins: to be stored with the pages of its flush, in the same batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    root: Digest,
+    page: Option<[u8; 6]>,
+    next: [u8; 6],
+}
+
+impl Anchor {
+    /// The root of the tree that was flushed.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+}
+
+/// What to write, in one atomic batch, to make a tree durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Flush {
+    /// Page ids with the bytes to store, or `None` to delete (there may be nothing to delete). Ids have 6 bytes.
+    pub pages: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Replaces the anchor stored before.
+    pub anchor: Anchor,
+}
+
+/// A change of one key: the digest of its new value, or `None` to remove it.
+pub type Change = (Vec<u8>, Option<Digest>);
+
+/// The tree: its root, and those of its pages that are in memory.
+#[derive(Debug)]
+pub struct Tree {
+    limits: TreeLimits,
+    root: Digest,
+    /// Page that holds the root node; none if there are no keys.
+    top: Option<PageId>,
+    pages: BTreeMap<PageId, Box<Page>>,
+    next: PageId,
+    /// Pages that nothing refers to any more and that storage may hold.
+    freed: Vec<PageId>,
+    /// Memory of all pages in `pages` and of the dirty ones.
+    memory: usize,
+    dirty: usize,
+    /// Counts calls, to know which pages were used lately.
+    tick: u64,
+    unusable: bool,
+    /// The way to the node at hand: pages with the reference followed in each. Kept to save an allocation a key.
+    path: Vec<(PageId, usize)>,
+}
+
+impl Tree {
+    /// The tree without keys.
+    #[must_use]
+    pub fn new(limits: TreeLimits) -> Self {
+        let anchor = Anchor {
+            root: hash::empty(),
+            page: None,
+            next: PageId::FIRST.0,
+        };
+        Self::open(limits, &anchor)
+    }
+
+    /// The tree as it was when `anchor` was made. Pages are read when they are needed.
+    #[must_use]
+    pub fn open(mut limits: TreeLimits, anchor: &Anchor) -> Self {
+        limits.page_bytes = limits.page_bytes.clamp(128, TreeLimits::MAX_PAGE_BYTES);
+        Self {
+            limits,
+            root: anchor.root,
+            top: anchor.page.map(PageId),
+            pages: BTreeMap::new(),
+            next: PageId(anchor.next),
+            freed: Vec::new(),
+            memory: 0,
+            dirty: 0,
+            tick: 0,
+            unusable: false,
+            path: Vec::new(),
+        }
+    }
+
+    /// The digest that commits to all keys and values.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+
+    /// Memory of the pages that the next [`Tree::flush`] hands over, in bytes.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty
+    }
+
+    /// Memory of all pages held, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.memory
+    }
+
+    /// Applies changes, sorted by key and with each key once, and returns the new root. Applying a list again, or
+    /// several in their order, after a restart leads to the same root.
+    ///
+    /// # Errors
+    /// [`TreeError::Unordered`] and [`TreeError::KeyTooLong`] leave the tree as it was. `Source` and `Damaged` make it
+    /// unusable.
+    pub fn apply<S: PageSource>(
+        &mut self,
+        source: &S,
+        changes: &[Change],
+    ) -> Result<Digest, TreeError<S::Error>> {
+        if let Some((key, _)) = changes.iter().find(|(key, _)| key.len() > MAX_KEY_BYTES) {
+            return Err(TreeError::KeyTooLong(key.len()));
+        }
+        if let Some(at) = changes.windows(2).position(|pair| pair[0].0 >= pair[1].0) {
+            return Err(TreeError::Unordered(at + 1));
+        }
+        self.guarded(|tree| {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => tree.set(source, key, value)?,
+                    None => tree.remove(source, key)?,
+                }
+            }
+            tree.rehash();
+            Ok(())
+        })?;
+        Ok(self.root)
+    }
+
+    /// Hands over what changed since the last flush and counts it as stored. If it cannot be stored, drop the tree.
+    pub fn flush(&mut self) -> Flush {
+        let mut pages: Vec<_> = self
+            .freed
+            .drain(..)
+            .map(|id| (id.0.to_vec(), None))
+            .collect();
+        for (id, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
+            page.dirty = false;
+            pages.push((id.0.to_vec(), Some(page.encode())));
+        }
+        self.dirty = 0;
+        self.evict();
+        Flush {
+            pages,
+            anchor: Anchor {
+                root: self.root,
+                page: self.top.map(|id| id.0),
+                next: self.next.0,
+            },
+        }
+    }
+
+    /// Runs one call: refuses after a failure, remembers one, and keeps the cache within its limit.
+    fn guarded<R, E>(
+        &mut self,
+        call: impl FnOnce(&mut Self) -> Result<R, TreeError<E>>,
+    ) -> Result<R, TreeError<E>> {
+        if self.unusable {
+            return Err(TreeError::Unusable);
+        }
+        self.tick += 1;
+        let result = call(self);
+        self.unusable = matches!(result, Err(TreeError::Source(_) | TreeError::Damaged));
+        self.evict();
+        result
+    }
+}
