@@ -24,8 +24,14 @@ use crate::signature::Signature;
 
 /// Ranges of at most this many signatures are verified one by one once a batch has failed.
 ///
-/// Below it a batch is hardly faster, and the bound keeps a flood of bad signatures cheap.
+/// Below it an equation is hardly faster.
 const SINGLES: usize = 8;
+
+/// After this many failed equations whatever remains is verified one by one.
+///
+/// Enough to corner one bad signature in 1024 by halving. It bounds what a flood of bad signatures
+/// can cost to about three times their single verification.
+const FAILED_EQUATIONS_MAX: usize = 8;
 
 /// One signature to verify in a batch.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +75,19 @@ impl BatchVerifier {
     /// Adds a signature.
     pub fn push(&mut self, item: BatchItem<'_>) {
         let signed = signed_bytes(item.domain, item.message);
+        self.push_signed(item.key, &signed, &item.signature);
+    }
+
+    /// Adds a signature of `signed`, which is tag and message in one piece.
+    pub(crate) fn push_signed(&mut self, key: PublicKey, signed: &[u8], signature: &Signature) {
         self.content
-            .update(item.key.as_bytes())
-            .update(item.signature.as_bytes())
+            .update(key.as_bytes())
+            .update(signature.as_bytes())
             .update(&length(signed.len()))
-            .update(&signed);
-        let key = ed25519_zebra::VerificationKeyBytes::from(item.key.to_bytes());
-        let signature = ed25519_zebra::Signature::from_bytes(item.signature.as_bytes());
-        self.items.push(Item::from((key, signature, &signed)));
+            .update(signed);
+        let key = ed25519_zebra::VerificationKeyBytes::from(key.to_bytes());
+        let signature = ed25519_zebra::Signature::from_bytes(signature.as_bytes());
+        self.items.push(Item::from((key, signature, signed)));
     }
 
     /// How many signatures were added.
@@ -98,22 +109,27 @@ impl BatchVerifier {
     ///
     /// # Errors
     /// The indices of the bad signatures, in the order of [`BatchVerifier::push`], ascending. They
-    /// are found by halving, with single verification at the end. With every signature bad this
-    /// costs a few times the single verification of all.
+    /// are found by halving, with single verification at the end; with many bad ones the halving
+    /// gives way to single verification, so the cost stays within about three times that.
     pub fn verify(mut self, entropy: [u8; 32]) -> Result<(), Vec<usize>> {
         self.content
             .update(&length(self.items.len()))
             .update(&entropy);
-        let search = Search {
+        let mut search = Search {
             items: self.items,
             seed: self.content.finalize(),
+            failed: 0,
+            bad: Vec::new(),
         };
-        let mut bad = Vec::new();
         let all = 0..search.items.len();
         if !search.batch(all.clone()) {
-            search.halve(all, &mut bad);
+            search.halve(all);
         }
-        if bad.is_empty() { Ok(()) } else { Err(bad) }
+        if search.bad.is_empty() {
+            Ok(())
+        } else {
+            Err(search.bad)
+        }
     }
 }
 
@@ -135,39 +151,55 @@ pub fn verify_batch(items: &[BatchItem<'_>], entropy: [u8; 32]) -> Result<(), Ve
     batch.verify(entropy)
 }
 
-/// A complete batch, and the digest of all of it that seeds the coefficients.
+/// The search for the bad signatures of a complete batch.
 struct Search {
     items: Vec<Item>,
+    /// The digest of the whole batch, which seeds the coefficients of every equation.
     seed: Digest,
+    /// Equations that have failed.
+    failed: usize,
+    /// Bad signatures found, ascending.
+    bad: Vec<usize>,
 }
 
 impl Search {
     /// Whether all of `range` is good, by one equation.
-    fn batch(&self, range: Range<usize>) -> bool {
+    fn batch(&mut self, range: Range<usize>) -> bool {
         let coefficients = Coefficients::new(&self.seed, &range);
         let mut verifier = Verifier::new();
         for item in &self.items[range] {
             verifier.queue(item.clone());
         }
-        verifier.verify(coefficients).is_ok()
+        let good = verifier.verify(coefficients).is_ok();
+        if !good {
+            self.failed += 1;
+        }
+        good
     }
 
-    /// Appends the bad signatures of `range`, whose batch equation has failed.
-    fn halve(&self, range: Range<usize>, bad: &mut Vec<usize>) {
-        if range.len() <= SINGLES {
-            bad.extend(range.filter(|&at| self.items[at].clone().verify_single().is_err()));
-            return;
+    /// Finds the bad signatures of `range`, whose equation has failed.
+    fn halve(&mut self, range: Range<usize>) {
+        if range.len() <= SINGLES || self.failed >= FAILED_EQUATIONS_MAX {
+            return self.one_by_one(range);
         }
         let middle = range.start.midpoint(range.end);
         let (left, right) = (range.start..middle, middle..range.end);
         let left_is_good = self.batch(left.clone());
         if !left_is_good {
-            self.halve(left, bad);
+            self.halve(left);
         }
-        // With a good left half the fault is on the right: its equation would only confirm it.
-        if left_is_good || !self.batch(right.clone()) {
-            self.halve(right, bad);
+        // With a good left half the fault is on the right, and an equation would only confirm it.
+        // Once too many have failed, another would likely fail too.
+        let right_is_suspect = left_is_good || self.failed >= FAILED_EQUATIONS_MAX;
+        if right_is_suspect || !self.batch(right.clone()) {
+            self.halve(right);
         }
+    }
+
+    fn one_by_one(&mut self, range: Range<usize>) {
+        let items = &self.items;
+        let is_bad = |&at: &usize| items[at].clone().verify_single().is_err();
+        self.bad.extend(range.filter(is_bad));
     }
 }
 

@@ -26,6 +26,8 @@ mod domain;
 mod public;
 mod secret;
 mod signature;
+#[cfg(test)]
+mod vectors;
 
 pub use batch::{BatchItem, BatchVerifier, verify_batch};
 pub use bytes::ParseHexError;

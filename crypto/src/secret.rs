@@ -41,8 +41,12 @@ impl SecretKey {
     /// Signs the 16-byte tag of `domain` followed by `message` (Ed25519, deterministic).
     #[must_use]
     pub fn sign(&self, domain: Domain, message: &[u8]) -> Signature {
-        let signature = self.0.multipart_sign(&[domain.tag(), message]);
-        Signature::from_bytes(signature.to_bytes())
+        self.sign_parts(&[domain.tag(), message])
+    }
+
+    /// Signs the concatenation of `parts`, which begins with a tag except in this crate's tests.
+    pub(crate) fn sign_parts(&self, parts: &[&[u8]]) -> Signature {
+        Signature::from_bytes(self.0.multipart_sign(parts).to_bytes())
     }
 
     /// The key in PKCS#8 v1 DER (RFC 8410), as `openssl genpkey` writes it and rustls reads it.

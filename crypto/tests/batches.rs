@@ -1,0 +1,258 @@
+//! Batch verification: agrees with single verification, and names exactly the bad signatures.
+
+use std::collections::BTreeSet;
+
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use proptest::prelude::*;
+use quorate_crypto::{
+    BatchItem, BatchVerifier, Domain, PublicKey, SecretKey, Signature, verify, verify_batch,
+};
+
+const ENTROPY: [u8; 32] = [0x5e; 32];
+const MESSAGE: &[u8] = b"a block";
+
+/// `count` good signatures by three keys in two domains.
+fn good_items(count: usize) -> Vec<BatchItem<'static>> {
+    let keys = [1, 2, 3].map(|byte| SecretKey::from_seed(&[byte; 32]));
+    let domains = [Domain::Vote, Domain::Timeout];
+    (0..count)
+        .map(|at| {
+            let (key, domain) = (&keys[at % 3], domains[at % 2]);
+            BatchItem {
+                key: key.public(),
+                domain,
+                message: MESSAGE,
+                signature: key.sign(domain, MESSAGE),
+            }
+        })
+        .collect()
+}
+
+/// One of the ways a signature can be bad.
+fn spoil(item: &mut BatchItem<'_>, way: usize) {
+    let mut bytes = item.signature.to_bytes();
+    match way % 5 {
+        0 => bytes[0] ^= 1,     // another R, or none
+        1 => bytes[32] ^= 1,    // another s
+        2 => bytes[63] |= 0xf0, // s above the order of the group
+        3 => item.domain = Domain::CommitVote,
+        _ => {
+            // 2 is the y of no point of the curve.
+            let mut key = [0; 32];
+            key[0] = 2;
+            item.key = PublicKey::from_bytes_unchecked(key);
+        }
+    }
+    item.signature = Signature::from_bytes(bytes);
+}
+
+fn assert_finds(items: &[BatchItem<'_>], bad: &BTreeSet<usize>) {
+    let mut spoiled = items.to_vec();
+    for &at in bad {
+        spoil(&mut spoiled[at], at + bad.len());
+    }
+    let expected = Err(bad.iter().copied().collect());
+    assert_eq!(verify_batch(&spoiled, ENTROPY), expected);
+}
+
+#[test]
+fn good_batches_pass() {
+    assert_eq!(verify_batch(&[], ENTROPY), Ok(()));
+    let items = good_items(65);
+    for count in 0..=items.len() {
+        assert_eq!(verify_batch(&items[..count], ENTROPY), Ok(()), "{count}");
+    }
+    // Also with entropy that everyone knows.
+    assert_eq!(verify_batch(&items, [0; 32]), Ok(()));
+}
+
+#[test]
+fn a_batch_may_be_filled_one_by_one() {
+    let mut batch = BatchVerifier::default();
+    assert!(batch.is_empty());
+    for item in good_items(3) {
+        batch.push(item);
+    }
+    assert_eq!(batch.len(), 3);
+    assert_eq!(batch.verify(ENTROPY), Ok(()));
+}
+
+/// One bad signature at every place of every size from 1 to 33.
+#[test]
+fn one_bad_is_found_anywhere() {
+    let items = good_items(33);
+    for count in 1..=items.len() {
+        for at in 0..count {
+            assert_finds(&items[..count], &BTreeSet::from([at]));
+        }
+    }
+}
+
+/// Two bad signatures at every pair of places, around the sizes where the halving changes.
+#[test]
+fn two_bad_are_found_anywhere() {
+    let items = good_items(33);
+    for count in [2, 8, 9, 17] {
+        for first in 0..count {
+            for second in first + 1..count {
+                assert_finds(&items[..count], &BTreeSet::from([first, second]));
+            }
+        }
+    }
+}
+
+/// Three bad signatures: every triple of a small batch; triples spread over the largest.
+#[test]
+fn three_bad_are_found_anywhere() {
+    let items = good_items(33);
+    for first in 0..10 {
+        for second in first + 1..10 {
+            for third in second + 1..10 {
+                assert_finds(&items[..10], &BTreeSet::from([first, second, third]));
+            }
+        }
+    }
+    for step in 1..11 {
+        for first in 0..items.len() - 2 * step {
+            let bad = BTreeSet::from([first, first + step, first + 2 * step]);
+            assert_finds(&items, &bad);
+        }
+    }
+}
+
+#[test]
+fn all_bad_are_found() {
+    let items = good_items(33);
+    for count in 1..=items.len() {
+        assert_finds(&items[..count], &(0..count).collect());
+    }
+}
+
+/// More bad signatures than the halving has patience for: the rest is verified one by one.
+#[test]
+fn floods_of_bad_are_found() {
+    let items = good_items(256);
+    for step in [1, 2, 9, 17] {
+        for first in [0, step - 1] {
+            assert_finds(&items, &(first..items.len()).step_by(step).collect());
+        }
+    }
+}
+
+/// The attack on batches without good coefficients: errors of two signatures that cancel out.
+/// Both are bad alone, and their sum is right.
+#[test]
+fn errors_that_cancel_are_found() {
+    let key = SecretKey::from_seed(&[9; 32]);
+    let item = |signature| BatchItem {
+        key: key.public(),
+        domain: Domain::Vote,
+        message: MESSAGE,
+        signature,
+    };
+    let mut up = key.sign(Domain::Vote, MESSAGE).to_bytes();
+    let mut down = up;
+    // s + 1 and s - 1; the low byte of s is neither 0 nor 255 for this key, so nothing carries.
+    assert!((1..255).contains(&up[32]));
+    up[32] += 1;
+    down[32] -= 1;
+    let items = [up, down].map(|bytes| item(Signature::from_bytes(bytes)));
+    for entropy in [[0; 32], ENTROPY] {
+        assert_eq!(verify_batch(&items, entropy), Err(vec![0, 1]));
+    }
+}
+
+/// The 14 encodings of points of small order: 8 canonical and 6 others.
+fn small_order_encodings() -> Vec<[u8; 32]> {
+    let mut encodings: Vec<_> = (EIGHT_TORSION.iter())
+        .map(|point| point.compress().to_bytes())
+        .collect();
+    // x = 0 with the sign bit set, for y = 1 and y = -1.
+    let mut one = [0; 32];
+    (one[0], one[31]) = (1, 0x80);
+    let mut minus_one = [0xff; 32];
+    minus_one[0] = 0xec;
+    encodings.extend([one, minus_one]);
+    // y = p and y = p + 1, which are 0 and 1, with both signs.
+    for low in [0xed, 0xee] {
+        for high in [0x7f, 0xff] {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (low, high);
+            encodings.push(bytes);
+        }
+    }
+    encodings
+}
+
+/// ZIP-215: with s = 0, each pair of points of small order is a signature of everything.
+#[test]
+fn zip_215_small_order_set() {
+    let encodings = small_order_encodings();
+    let distinct: BTreeSet<_> = encodings.iter().collect();
+    assert_eq!(distinct.len(), 14);
+    let mut items = Vec::new();
+    for key in &encodings {
+        let point = CompressedEdwardsY(*key).decompress().unwrap();
+        assert!(point.is_small_order());
+        let key = PublicKey::from_bytes_unchecked(*key);
+        assert!(key.check().is_err(), "no such key is ever registered");
+        for r in &encodings {
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(r);
+            items.push(BatchItem {
+                key,
+                domain: Domain::Vote,
+                message: b"Zcash",
+                signature: Signature::from_bytes(signature),
+            });
+        }
+    }
+    assert_eq!(items.len(), 196);
+    for item in &items {
+        let single = verify(&item.key, item.domain, item.message, &item.signature);
+        assert_eq!(single, Ok(()));
+        assert_eq!(verify_batch(&[*item], ENTROPY), Ok(()));
+    }
+    assert_eq!(verify_batch(&items, ENTROPY), Ok(()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens to a batch, it says what single verification says of each signature.
+    #[test]
+    fn batch_and_single_agree(
+        count in 1_usize..40,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..64, any::<u8>()), 0..6),
+        keys in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..14), 0..3),
+        points in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..14), 0..3),
+        entropy: [u8; 32],
+    ) {
+        let small = small_order_encodings();
+        let mut items = good_items(count);
+        for (at, byte, mask) in flips {
+            let item = &mut items[at.index(count)];
+            let mut bytes = item.signature.to_bytes();
+            bytes[byte] ^= mask;
+            item.signature = Signature::from_bytes(bytes);
+        }
+        for (at, encoding) in keys {
+            items[at.index(count)].key = PublicKey::from_bytes_unchecked(small[encoding]);
+        }
+        for (at, encoding) in points {
+            // R of small order with s = 0: good under a key of small order only.
+            let mut bytes = [0; 64];
+            bytes[..32].copy_from_slice(&small[encoding]);
+            items[at.index(count)].signature = Signature::from_bytes(bytes);
+        }
+        let bad: Vec<_> = (0..count)
+            .filter(|&at| {
+                let item = &items[at];
+                verify(&item.key, item.domain, item.message, &item.signature).is_err()
+            })
+            .collect();
+        let expected = if bad.is_empty() { Ok(()) } else { Err(bad) };
+        prop_assert_eq!(verify_batch(&items, entropy), expected);
+    }
+}
