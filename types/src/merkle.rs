@@ -133,10 +133,8 @@ mod tests {
             for index in 0..leaves.len() {
                 let path = path(&leaves, index);
                 assert_eq!(path.root(leaves[index]), Some(root));
-                for other in 0..leaves.len() {
-                    if other != index {
-                        assert_ne!(path.root(leaves[other]), Some(root));
-                    }
+                for (other, leaf) in leaves.iter().enumerate() {
+                    assert!(other == index || path.root(*leaf) != Some(root));
                 }
             }
         }
