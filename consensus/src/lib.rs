@@ -1,1 +1,14 @@
-//! consensus
+//! The Quorate protocol as a pure state machine.
+#![no_std]
+
+extern crate alloc;
+
+mod effect;
+mod engine;
+mod event;
+mod safety;
+
+pub use effect::{Effect, ProposeRequest, Target};
+pub use engine::{Boot, Engine, Status, committed_headers};
+pub use event::Event;
+pub use safety::{Approved, Authorised};

@@ -1,0 +1,3 @@
+//! The gateway.
+mod approved;
+pub use approved::{Approved, Authorised};
