@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian or Ubuntu machine lacks for building Quorate, and checks the Rust toolchain.
+# Where nothing is missing it touches neither the network nor the package database, and takes milliseconds.
+#
+#   scripts/setup.sh             what `make build` needs
+#   scripts/setup.sh scenarios   also libfaketime, for the scenario that turns the clock back
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say()  { printf '%s\n' "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# bindgen, which RocksDB's build calls, loads libclang at run time; its package may be of any LLVM release.
+have_libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
+        compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+}
+
+have_libfaketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
+
+missing=()
+{ have cc && have g++ && have make; } || missing+=(build-essential)
+have clang   || missing+=(clang)
+have_libclang || missing+=(libclang-dev)
+have curl    || missing+=(curl ca-certificates)
+have git     || missing+=(git)
+have jq      || missing+=(jq)
+if [ "${1:-}" = scenarios ]; then
+    have_libfaketime || missing+=(libfaketime)
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+    have apt-get || fail "please install ${missing[*]} (no apt-get here to do it with)"
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        have sudo || fail "please install as root: apt-get install ${missing[*]}"
+        as_root=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq || fail "apt-get update failed; is the network up?"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+        fail "apt-get could not install ${missing[*]}"
+fi
+
+# rustup puts its tools where a login shell finds them, which this shell need not be.
+have cargo || PATH="$HOME/.cargo/bin:$PATH"
+how="https://rustup.rs tells how: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+{ have cargo && have rustc; } || fail "Rust is missing. $how"
+wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+found=$(rustc --version | cut -d' ' -f2 | cut -d- -f1)
+oldest=$(printf '%s\n' "$wanted" "$found" | sort -V | head -n1)
+[ "$oldest" = "$wanted" ] || fail "Rust $found is older than the $wanted this workspace needs: rustup update stable. $how"
