@@ -1,1 +1,28 @@
-//! client
+//! The Rust SDK of Quorate: build, sign, submit, wait, fail over, verify.
+//!
+//! Usable without the node. It owns what a client must get right to be served exactly once: one sequence number for
+//! one transaction (X1), a `valid_until` that holds whatever a single clock says, and the *same signed bytes* on every
+//! attempt, whichever validator answers. It must never sign a second transaction for an operation whose first one
+//! may still execute.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`profile`] | `client.toml`: endpoints, chain id, genesis |
+//! | [`client`] | [`Client`]: submit with failover, wait, local reads |
+//! | [`http`], [`raw`] | pooled connections; one connection, for load generators |
+//! | [`api`] | the JSON that validators answer with, shared with the node |
+//! | [`sequence`], [`validity`] | which number and which deadline a transaction gets |
+//! | [`error`] | what went wrong, grouped by what to do next |
+
+pub mod api;
+pub mod client;
+pub mod error;
+pub mod http;
+pub mod profile;
+pub mod raw;
+pub mod sequence;
+pub mod validity;
+
+pub use client::{Client, Submission, Wait};
+pub use error::{ClientError, ErrorKind};
+pub use profile::{Profile, ProfileError};

@@ -1,0 +1,381 @@
+//! The JSON of the HTTP API, as validators write it and clients read it.
+//!
+//! Bytes (keys, values, results, canonical encodings) are base64; digests and keys of people are hexadecimal; times are
+//! nanoseconds since the Unix epoch. Readers ignore members that they do not know, so that members can be added.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use quorate_types::{BlockId, BlockTime, ChainId, Height, PublicKey, Receipt, Roots};
+use quorate_types::{Outcome, TransactionId, codec};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Media type of canonical bytes.
+pub const CANONICAL: &str = "application/octet-stream";
+/// Media type of JSON Lines.
+pub const JSON_LINES: &str = "application/jsonl";
+/// Media type of a [`Problem`].
+pub const PROBLEM: &str = "application/problem+json";
+
+/// Bytes that stand in JSON as base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Base64(pub Vec<u8>);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Base64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text).map_err(de::Error::custom)?;
+        Ok(Base64(bytes))
+    }
+}
+
+/// An error, as RFC 9457 has it. `code` is stable, `detail` is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:quorate:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people, the same for every problem of the code.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What programs match.
+    pub code: String,
+    /// For people, about this occurrence.
+    pub detail: String,
+    /// The transaction it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionId>,
+}
+
+/// Body of a submission in JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// The canonical signed transaction.
+    pub transaction: Base64,
+}
+
+/// How far a submitted transaction has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A validator holds it and will have it ordered.
+    Accepted,
+    /// It has its place in the ledger.
+    Committed,
+    /// It was executed, or rejected for good: there is a receipt.
+    Executed,
+}
+
+/// Answer to a submission, and to a question for a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitReply {
+    /// The transaction.
+    pub id: TransactionId,
+    /// How far it has come.
+    pub state: State,
+    /// Its block, once committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<Height>,
+    /// Its place in the block, once committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// What became of it, once executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptReply>,
+    /// Canonical proof of the receipt (F1, F2), if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Base64>,
+}
+
+/// A receipt, readable, with its canonical bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptReply {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Who signed it.
+    pub client: PublicKey,
+    /// The client's number.
+    pub sequence: u64,
+    /// Its block.
+    pub height: Height,
+    /// Its place in the block.
+    pub index: u32,
+    /// The block's time.
+    pub time: BlockTime,
+    /// `executed`, `rejected` or `duplicate`.
+    pub outcome: String,
+    /// Why it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The machine's revision after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// One result a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<Base64>,
+    /// The canonical receipt.
+    pub canonical: Base64,
+}
+
+impl From<&Receipt> for ReceiptReply {
+    fn from(receipt: &Receipt) -> ReceiptReply {
+        let mut reply = ReceiptReply {
+            transaction: receipt.transaction,
+            client: receipt.client,
+            sequence: receipt.sequence,
+            height: receipt.height,
+            index: receipt.index,
+            time: receipt.time,
+            outcome: String::from("executed"),
+            reason: None,
+            revision: None,
+            results: Vec::new(),
+            canonical: Base64(codec::encode(receipt)),
+        };
+        match &receipt.outcome {
+            Outcome::Executed { revision, results } => {
+                reply.revision = Some(*revision);
+                reply.results = results.iter().map(|r| Base64(r.0.clone())).collect();
+            }
+            Outcome::Rejected(rejection) => {
+                reply.outcome = String::from("rejected");
+                reply.reason = Some(rejection.to_string());
+            }
+            Outcome::Duplicate { height, index } => {
+                reply.outcome = String::from("duplicate");
+                reply.reason = Some(format!("first executed at height {height}, index {index}"));
+            }
+        }
+        reply
+    }
+}
+
+impl ReceiptReply {
+    /// The receipt in its canonical form, which is the one to believe.
+    ///
+    /// # Errors
+    /// If the bytes are no receipt.
+    pub fn decode(&self) -> Result<Receipt, codec::DecodeError> {
+        codec::decode(&self.canonical.0, codec::MAX_ENCODED_BYTES)
+    }
+}
+
+/// A key's value, as one validator has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReply {
+    /// The key.
+    pub key: Base64,
+    /// Its value; absent if there is no such key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Base64>,
+    /// Revision that created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_revision: Option<u64>,
+    /// Revision that changed it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modify_revision: Option<u64>,
+    /// Changes since it was created, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The executed height that this is the state of.
+    pub height: Height,
+    /// Canonical proof (F2), if asked for; its height may lie below `height`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Base64>,
+}
+
+/// The keys with a prefix, as one validator has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeReply {
+    /// In ascending order of key.
+    pub entries: Vec<KeyReply>,
+    /// Whether there are more than the limit.
+    pub more: bool,
+    /// The executed height that this is the state of.
+    pub height: Height,
+}
+
+/// A client key, as one validator has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientReply {
+    /// The key.
+    pub key: PublicKey,
+    /// Whether it is registered.
+    pub registered: bool,
+    /// The first number above all executed ones; 1 for a client that has executed nothing.
+    pub next_sequence: u64,
+    /// The executed height that this is the state of.
+    pub height: Height,
+}
+
+/// A block without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockReply {
+    /// Position in the ledger.
+    pub height: Height,
+    /// Hash of the header.
+    pub id: BlockId,
+    /// The block before.
+    pub parent: BlockId,
+    /// Epoch of its round.
+    pub epoch: u64,
+    /// Round in the epoch.
+    pub round: u64,
+    /// Index of the proposer.
+    pub proposer: u16,
+    /// Agreed time.
+    pub time: BlockTime,
+    /// Height of the execution that the block vouches for.
+    pub claim_height: Height,
+    /// Roots of that execution.
+    pub claim: Roots,
+    /// Digests of its batches.
+    pub batches: Vec<String>,
+    /// The canonical block.
+    pub canonical: Base64,
+}
+
+/// The members of the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorsReply {
+    /// Whose set it is.
+    pub epoch: u64,
+    /// In the order of their indices.
+    pub validators: Vec<ValidatorReply>,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorReply {
+    /// Its index.
+    pub index: u16,
+    /// For people.
+    pub name: String,
+    /// Signs consensus messages.
+    pub consensus_key: PublicKey,
+    /// Pinned by TLS.
+    pub network_key: PublicKey,
+    /// For QUIC between validators.
+    pub address: String,
+    /// Whether the answering validator is connected to it (true for itself).
+    pub connected: bool,
+}
+
+/// How one validator is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// The chain.
+    pub chain: ChainId,
+    /// The chain's name.
+    pub name: String,
+    /// The release.
+    pub version: String,
+    /// The validator's name.
+    pub validator: String,
+    /// Its index; none for an observer.
+    pub index: Option<u16>,
+    /// Whether it answers `/readyz` with 200.
+    pub ready: bool,
+    /// Epoch it is in.
+    pub epoch: u64,
+    /// Round it is in.
+    pub round: u64,
+    /// Leader of the newest block's round.
+    pub leader: Option<u16>,
+    /// Highest committed height.
+    pub height: Height,
+    /// Highest executed height.
+    pub executed: Height,
+    /// Roots at the executed height.
+    pub roots: Roots,
+    /// Time of the newest committed block.
+    pub head_time: BlockTime,
+    /// This validator's wall clock.
+    pub now: BlockTime,
+    /// Other validators connected.
+    pub peers_connected: u16,
+    /// Validators in the set.
+    pub validators: u16,
+    /// Transactions waiting.
+    pub mempool_transactions: u64,
+    /// Their bytes.
+    pub mempool_bytes: u64,
+    /// Blocks it knows to be behind.
+    pub sync_lag: u64,
+}
+
+/// One height of the ledger: everything that is needed to verify it, given all heights before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Position, for people.
+    pub height: Height,
+    /// Hash of the header, for people.
+    pub id: BlockId,
+    /// Canonical [`quorate_types::Block`].
+    pub block: Base64,
+    /// Canonical [`quorate_types::Batch`]es, in the block's order.
+    pub batches: Vec<Base64>,
+    /// Canonical [`quorate_types::Finality`], at the heights where the validator has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finality: Option<Base64>,
+    /// What execution led to at this height; `log verify` compares it with its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<Roots>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_types::{Blob, Rejection};
+
+    fn receipt(outcome: Outcome) -> Receipt {
+        Receipt {
+            transaction: TransactionId::default(),
+            client: PublicKey::from_bytes_unchecked([7; 32]),
+            sequence: 3,
+            height: Height(5),
+            index: 1,
+            time: BlockTime(9),
+            outcome,
+        }
+    }
+
+    #[test]
+    fn a_receipt_survives_json_and_reads_well() {
+        for (outcome, word) in [
+            (
+                Outcome::Executed {
+                    revision: 2,
+                    results: vec![Blob(vec![1])],
+                },
+                "executed",
+            ),
+            (Outcome::Rejected(Rejection::TooOld), "rejected"),
+            (
+                Outcome::Duplicate {
+                    height: Height(1),
+                    index: 0,
+                },
+                "duplicate",
+            ),
+        ] {
+            let receipt = receipt(outcome);
+            let text = serde_json::to_string(&ReceiptReply::from(&receipt)).expect("JSON");
+            let reply: ReceiptReply = serde_json::from_str(&text).expect("its own JSON");
+            assert_eq!(reply.outcome, word);
+            assert_eq!(reply.decode().expect("canonical"), receipt);
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_base64_is_refused() {
+        assert!(serde_json::from_str::<Base64>("\"%%\"").is_err());
+    }
+}
