@@ -1,0 +1,496 @@
+//! The pool: what a replica asks of its mempool, put together from the queue and the shelf.
+//!
+//! It never decides what is agreed on: whether a block may be voted for is the engine's question, and whether a
+//! transaction has an effect is execution's. Rules B1, B3, B5; B2 and B4 in `order`.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use quorate_types::{
+    Batch, BatchId, Block, BlockTime, Epoch, FORMAT_VERSION, Instant, Parameters, Transaction,
+    TransactionId, ValidatorIndex, Verified,
+};
+
+use crate::bounded::BoundedSet;
+use crate::queue::Queue;
+use crate::shelf::{Account, Shelf};
+use crate::{Admission, Limits, Refusal};
+
+/// Bytes of a batch's encoding besides its transactions.
+const BATCH_OVERHEAD: usize = 36;
+
+/// Whose pool it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The epoch whose set the batches' origins are indices of.
+    pub epoch: Epoch,
+    /// This replica; `None` if it is no validator, and then it packs nothing.
+    pub me: Option<ValidatorIndex>,
+    /// Validators in the set.
+    pub n: usize,
+    /// How many of them make a quorum.
+    pub quorum: usize,
+}
+
+/// What a leader may order now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// In the order of execution; `inline` included.
+    pub batches: Vec<BatchId>,
+    /// Those of the batches that travel inside the proposal.
+    pub inline: Vec<Batch>,
+}
+
+/// Whether the batches of a block allow a vote for it (V4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayloadCheck {
+    /// Every batch is held and not expired at the block's time.
+    Ready,
+    /// These are not held yet: to be fetched (B3).
+    Missing(Vec<BatchId>),
+    /// A batch expired before the block's time: the block is invalid for ever.
+    Expired,
+}
+
+/// A transaction that was admitted, and will not be ordered by this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapsed {
+    /// Which.
+    pub transaction: TransactionId,
+    /// [`Refusal::Expired`], or why it could not be admitted again after its batch had expired.
+    pub reason: Refusal,
+}
+
+/// See the crate's page.
+#[derive(Debug)]
+pub struct Pool {
+    pub(crate) seat: Seat,
+    pub(crate) parameters: Parameters,
+    pub(crate) limits: Limits,
+    pub(crate) queue: Queue,
+    pub(crate) shelf: Shelf,
+    /// Own batches neither committed nor expired, with the identities of their transactions.
+    in_flight: BTreeMap<BatchId, Vec<TransactionId>>,
+    /// Transactions in own batches in flight.
+    packed: BTreeMap<TransactionId, BatchId>,
+    next_sequence: u64,
+    /// Since when something has waited to be packed.
+    waiting_since: Option<Instant>,
+    wanted: BoundedSet,
+    remembered: BoundedSet,
+}
+
+impl Pool {
+    /// An empty pool. `next_sequence` numbers the next own batch; after a restart it should lie above those used
+    /// before, or hints about the new ones are wrong until they do.
+    #[must_use]
+    pub fn new(seat: Seat, parameters: Parameters, limits: Limits, next_sequence: u64) -> Pool {
+        Pool {
+            shelf: Shelf::new(seat.n),
+            wanted: BoundedSet::new(limits.max_wanted),
+            remembered: BoundedSet::new(limits.max_remembered),
+            seat,
+            parameters,
+            limits,
+            queue: Queue::default(),
+            in_flight: BTreeMap::new(),
+            packed: BTreeMap::new(),
+            next_sequence,
+            waiting_since: None,
+        }
+    }
+
+    /// Admits a transaction (B1). `id` is its identity, `time` the later of the wall clock and the last block's time.
+    /// Whether it was executed before and whether its client is known is the caller's to look up.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAValidator`], [`Refusal::Expired`], [`Refusal::TooFarAhead`], [`Refusal::Full`],
+    /// [`Refusal::ClientFull`].
+    pub fn admit(
+        &mut self,
+        id: TransactionId,
+        transaction: Verified<Transaction>,
+        time: BlockTime,
+    ) -> Result<Admission, Refusal> {
+        self.enqueue(id, transaction.into_inner(), time)
+    }
+
+    fn enqueue(
+        &mut self,
+        id: TransactionId,
+        transaction: Transaction,
+        time: BlockTime,
+    ) -> Result<Admission, Refusal> {
+        if self.seat.me.is_none() {
+            return Err(Refusal::NotAValidator);
+        }
+        if self.queue.contains(&id) || self.packed.contains_key(&id) {
+            return Ok(Admission::AlreadyQueued);
+        }
+        let valid_until = transaction.body.valid_until;
+        if valid_until < time {
+            return Err(Refusal::Expired); // X1
+        }
+        if valid_until > time.plus_nanos(self.parameters.max_validity_ns) {
+            return Err(Refusal::TooFarAhead); // X1
+        }
+        self.queue.push(id, transaction, &self.limits)?;
+        Ok(Admission::Queued)
+    }
+
+    /// Packs what waits (B1): full batches at once; the rest at once if no own batch is in flight, else when it has
+    /// waited for the linger. To be called in every turn, after [`Pool::expire`]. The batches are held here; the caller
+    /// stores and broadcasts them.
+    pub fn seal(&mut self, now: Instant, time: BlockTime) -> Vec<(BatchId, Arc<Batch>)> {
+        let Some(me) = self.seat.me else {
+            return Vec::new();
+        };
+        if self.queue.is_empty() {
+            self.waiting_since = None;
+            return Vec::new();
+        }
+        self.waiting_since.get_or_insert(now);
+        let mut sealed = Vec::new();
+        while self.may_seal(now) {
+            sealed.push(self.pack(me, now, time));
+            // What is left over starts to wait.
+            self.waiting_since = (!self.queue.is_empty()).then_some(now);
+        }
+        sealed
+    }
+
+    fn may_seal(&self, now: Instant) -> bool {
+        if self.queue.is_empty() || self.is_blocked() {
+            return false;
+        }
+        let lingered = self
+            .waiting_since
+            .is_some_and(|since| now.since(since) >= self.limits.linger_ns);
+        self.in_flight.is_empty() || lingered || self.queue.bytes() >= self.target()
+    }
+
+    /// Whether the next batch would exceed what may be in flight.
+    fn is_blocked(&self) -> bool {
+        let next = self.queue.bytes().min(self.target()) + BATCH_OVERHEAD;
+        !self.in_flight.is_empty()
+            && self.shelf.own_bytes() + next > self.limits.max_in_flight_bytes
+    }
+
+    /// Bytes of transactions in a full batch.
+    fn target(&self) -> usize {
+        let most = usize::try_from(self.parameters.max_batch_bytes).unwrap_or(usize::MAX);
+        self.limits
+            .batch_target_bytes
+            .min(most)
+            .saturating_sub(BATCH_OVERHEAD)
+    }
+
+    fn pack(&mut self, me: ValidatorIndex, now: Instant, time: BlockTime) -> (BatchId, Arc<Batch>) {
+        let (ids, transactions): (Vec<_>, Vec<_>) =
+            self.queue.take(self.target()).into_iter().unzip();
+        let batch = Arc::new(Batch {
+            version: FORMAT_VERSION,
+            epoch: self.seat.epoch,
+            origin: me,
+            sequence: self.next_sequence,
+            expiry: time.plus_nanos(self.parameters.batch_lifetime_ns),
+            transactions,
+        });
+        self.next_sequence = self.next_sequence.saturating_add(1);
+        let id = batch.id();
+        self.hold_own(now, id, Arc::clone(&batch), ids);
+        (id, batch)
+    }
+
+    fn hold_own(
+        &mut self,
+        now: Instant,
+        id: BatchId,
+        batch: Arc<Batch>,
+        transactions: Vec<TransactionId>,
+    ) {
+        self.packed
+            .extend(transactions.iter().map(|transaction| (*transaction, id)));
+        self.in_flight.insert(id, transactions);
+        self.shelf.advance(batch.origin, batch.sequence);
+        self.shelf.put(now, id, batch, Account::Own, true);
+    }
+
+    /// When [`Pool::seal`] has something to do next; `None` if only another event can bring it.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.queue.is_empty() || self.is_blocked() {
+            return None;
+        }
+        let since = self.waiting_since?;
+        Some(since.plus_nanos(self.limits.linger_ns))
+    }
+
+    /// Takes a batch that `from` sent: its origin's stream, or anybody's answer to what is wanted. A batch that a block
+    /// needs ([`Pool::want`], [`Pool::check`]) is taken whatever its origin, epoch and expiry. False if it is held or
+    /// committed already.
+    ///
+    /// # Errors
+    /// [`Refusal::Unasked`], [`Refusal::Expired`], [`Refusal::TooFarAhead`], [`Refusal::OriginFull`],
+    /// [`Refusal::WantedFull`].
+    pub fn insert(
+        &mut self,
+        now: Instant,
+        time: BlockTime,
+        from: ValidatorIndex,
+        id: BatchId,
+        batch: Verified<Batch>,
+    ) -> Result<bool, Refusal> {
+        let streamed = batch.origin == from && batch.epoch == self.seat.epoch;
+        if self.shelf.contains(&id) || (self.remembered.contains(&id) && !self.is_wanted(&id)) {
+            if streamed {
+                self.shelf.advance(from, batch.sequence);
+            }
+            return Ok(false);
+        }
+        let account = match self.is_wanted(&id) {
+            true => Account::Wanted,
+            false => {
+                self.check_streamed(&batch, streamed, time)?;
+                Account::Origin
+            }
+        };
+        let (origin, sequence) = (batch.origin, batch.sequence);
+        let bytes = batch.encoded_len();
+        self.shelf
+            .check_room(account, origin, bytes, &self.limits)?;
+        self.wanted.remove(&id);
+        let orderable = batch.epoch == self.seat.epoch && !self.remembered.contains(&id);
+        let batch = Arc::new(batch.into_inner());
+        self.shelf.put(now, id, batch, account, orderable);
+        self.shelf.assert_bounds(origin, &self.limits);
+        if streamed {
+            self.shelf.advance(origin, sequence);
+        }
+        Ok(true)
+    }
+
+    fn check_streamed(
+        &self,
+        batch: &Batch,
+        streamed: bool,
+        time: BlockTime,
+    ) -> Result<(), Refusal> {
+        if !streamed || batch.origin.as_usize() >= self.seat.n {
+            return Err(Refusal::Unasked);
+        }
+        if batch.expiry < time {
+            return Err(Refusal::Expired);
+        }
+        // Twice the lifetime leaves room for clocks that differ; without a limit a batch could stay for ever.
+        let lifetime = self.parameters.batch_lifetime_ns.saturating_mul(2);
+        if batch.expiry > time.plus_nanos(lifetime) {
+            return Err(Refusal::TooFarAhead);
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self, id: &BatchId) -> bool {
+        self.wanted.contains(id)
+    }
+
+    /// Notes that a block needs these: those not held will be taken from anybody.
+    pub fn want(&mut self, ids: &[BatchId]) {
+        for id in self.missing(ids) {
+            self.wanted.insert(id);
+        }
+    }
+
+    /// Those of the batches that are not held.
+    #[must_use]
+    pub fn missing(&self, ids: &[BatchId]) -> Vec<BatchId> {
+        let held = |id: &&BatchId| !self.shelf.contains(id);
+        ids.iter().filter(held).copied().collect()
+    }
+
+    /// Whether the block's batches allow a vote (V4); wants those that are missing (B3). A batch that was committed
+    /// before is missing too: the caller's store has it.
+    pub fn check(&mut self, block: &Block) -> PayloadCheck {
+        let expired = |id: &BatchId| {
+            let held = self.shelf.get(id);
+            held.is_some_and(|held| held.batch.expiry < block.header.time)
+        };
+        if block.batches.iter().any(expired) {
+            return PayloadCheck::Expired;
+        }
+        let missing = self.missing(&block.batches);
+        if missing.is_empty() {
+            return PayloadCheck::Ready;
+        }
+        self.want(&missing);
+        PayloadCheck::Missing(missing)
+    }
+
+    /// A batch that is held. Committed ones are not: they are in the store.
+    #[must_use]
+    pub fn get(&self, id: &BatchId) -> Option<Arc<Batch>> {
+        self.shelf.get(id).map(|held| Arc::clone(&held.batch))
+    }
+
+    /// Whether the batch is held.
+    #[must_use]
+    pub fn holds(&self, id: &BatchId) -> bool {
+        self.shelf.contains(id)
+    }
+
+    /// Own watermarks, for votes (B2): for each origin, one more than the highest sequence number that it streamed.
+    #[must_use]
+    pub fn held(&self) -> Vec<u64> {
+        self.shelf.watermarks()
+    }
+
+    /// What a voter reports to hold (B2); replaces what it reported before. Hints of another length are ignored.
+    pub fn on_held(&mut self, voter: ValidatorIndex, held: &[u64]) {
+        self.shelf.on_held(voter, held);
+    }
+
+    /// A block needed a batch of this origin that had not come (B4). Own batches are never late.
+    pub fn on_late(&mut self, origin: ValidatorIndex, now: Instant) {
+        if self.seat.me != Some(origin) {
+            self.shelf.on_late(origin, now, &self.limits);
+        }
+    }
+
+    /// These are committed: they are released, and not taken or ordered again as long as they are remembered. Also to be
+    /// called at start with those of the latest blocks.
+    pub fn committed(&mut self, ids: &[BatchId]) {
+        for id in ids {
+            self.shelf.remove(id);
+            self.wanted.remove(id);
+            self.remembered.insert(*id);
+            for transaction in self.in_flight.remove(id).unwrap_or_default() {
+                self.packed.remove(&transaction);
+            }
+        }
+    }
+
+    /// These were executed, whoever packed them: they need not wait here.
+    pub fn executed(&mut self, transactions: &[TransactionId]) {
+        for id in transactions {
+            self.queue.remove(id);
+        }
+    }
+
+    /// Drops what is no longer valid at `time`. `keep` are the batches of blocks above the root, which stay (B5). The
+    /// transactions of own batches that expired are admitted again; whatever is lost is named, nothing silently.
+    pub fn expire(&mut self, time: BlockTime, keep: &BTreeSet<BatchId>) -> Vec<Lapsed> {
+        let mut lapsed = Vec::new();
+        while let Some(transaction) = self.queue.pop_expired(time) {
+            lapsed.push(Lapsed {
+                transaction,
+                reason: Refusal::Expired,
+            });
+        }
+        for id in self.shelf.expired(time) {
+            if !keep.contains(&id) {
+                self.release_expired(&id, time, &mut lapsed);
+            }
+        }
+        lapsed
+    }
+
+    fn release_expired(&mut self, id: &BatchId, time: BlockTime, lapsed: &mut Vec<Lapsed>) {
+        let held = self.shelf.remove(id);
+        let Some(ids) = self.in_flight.remove(id) else {
+            return;
+        };
+        for transaction in &ids {
+            self.packed.remove(transaction);
+        }
+        let batch = held.expect("what is in flight is held").batch;
+        let transactions = Arc::unwrap_or_clone(batch).transactions;
+        for (transaction, content) in ids.into_iter().zip(transactions) {
+            if let Err(reason) = self.enqueue(transaction, content, time) {
+                lapsed.push(Lapsed {
+                    transaction,
+                    reason,
+                });
+            }
+        }
+    }
+
+    /// Own batches in flight in the order of their making, for a peer that connects again.
+    #[must_use]
+    pub fn resend(&self) -> Vec<(BatchId, Arc<Batch>)> {
+        let mut batches: Vec<(BatchId, Arc<Batch>)> = self
+            .in_flight
+            .keys()
+            .filter_map(|id| Some((*id, self.get(id)?)))
+            .collect();
+        batches.sort_by_key(|(_, batch)| batch.sequence);
+        batches
+    }
+
+    /// After a restart, puts back batches from the replica's own store that are not committed; their origins' bounds
+    /// hold, and what does not fit is left to the store. Own ones are in flight again. How many were put back.
+    pub fn restore(&mut self, now: Instant, batches: Vec<(BatchId, Batch)>) -> usize {
+        let mut batches = batches;
+        batches.sort_by_key(|(_, batch)| (batch.origin, batch.sequence));
+        batches
+            .into_iter()
+            .filter(|(id, _)| !self.shelf.contains(id) && !self.remembered.contains(id))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|(id, batch)| usize::from(self.restore_one(now, id, batch)))
+            .sum()
+    }
+
+    fn restore_one(&mut self, now: Instant, id: BatchId, batch: Batch) -> bool {
+        let current = batch.epoch == self.seat.epoch;
+        if current && self.seat.me == Some(batch.origin) {
+            self.next_sequence = self.next_sequence.max(batch.sequence.saturating_add(1));
+            let transactions = batch.transactions.iter().map(Transaction::id).collect();
+            self.hold_own(now, id, Arc::new(batch), transactions);
+            return true;
+        }
+        let (origin, sequence) = (batch.origin, batch.sequence);
+        let bytes = batch.encoded_len();
+        let room = self
+            .shelf
+            .check_room(Account::Origin, origin, bytes, &self.limits);
+        if !current || room.is_err() {
+            return false;
+        }
+        let batch = Arc::new(batch);
+        self.shelf.put(now, id, batch, Account::Origin, true);
+        self.shelf.assert_bounds(origin, &self.limits);
+        self.shelf.advance(origin, sequence);
+        true
+    }
+
+    /// Transactions queued and not packed.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes of the transactions queued.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Batches held.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.shelf.len()
+    }
+
+    /// Bytes of the batches held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.shelf.bytes()
+    }
+
+    /// Number of the next own batch.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+}
