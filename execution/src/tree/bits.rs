@@ -19,7 +19,7 @@ pub(super) fn bit(key: &[u8], index: u16) -> bool {
     match (key.get(at), index % 9) {
         (None, _) => false,
         (Some(_), 0) => true,
-        (Some(byte), offset) => byte & (256 >> offset) as u8 != 0,
+        (Some(byte), offset) => (byte >> (8 - offset)) & 1 == 1,
     }
 }
 

@@ -22,7 +22,7 @@ impl Tree {
         };
         let page = self.cached(id);
         let Some(crit) = bits::crit(key, page.key(at)) else {
-            if page.nodes[at].digest != *value {
+            if page.digests[at] != *value {
                 self.edit(id, |page| page.set_value(at, value));
                 self.path.pop();
                 self.touch_path();
@@ -38,7 +38,9 @@ impl Tree {
             self.path.pop();
         }
         let (id, _) = self.path.pop().expect("a leaf was found");
-        self.edit(id, |page| page.insert(page.position(key, crit), crit, key, value));
+        self.edit(id, |page| {
+            page.insert(page.position(key, crit), crit, key, value)
+        });
         self.touch_path();
         self.split(id);
         Ok(())
@@ -71,17 +73,20 @@ impl Tree {
     /// After `id` shrank, with `path` leading to it: removes it if all it has is a reference, or moves it into its
     /// parent if it has become small.
     fn join<S: PageSource>(&mut self, source: &S, id: PageId) -> Result<(), TreeError<S::Error>> {
-        let first = self.cached(id).nodes[0];
+        let page = self.cached(id);
+        let (first, hash) = (page.nodes[0], page.digests[0]);
         let parent = self.path.last().copied();
-        if let Kind::Child { id: below, .. } = first.kind {
-            self.load(source, below, &first.digest)?;
+        if let Kind::Child { id: below, stale } = first {
+            self.load(source, below, (!stale).then_some(&hash))?;
             self.free(id);
             match parent {
-                Some((parent, at)) => self.edit(parent, |page| page.redirect(at, first)),
+                Some((parent, at)) => self.edit(parent, |page| page.redirect(at, first, hash)),
                 None => self.top = Some(below),
             }
         } else if let Some((parent, at)) = parent
-            && self.cached(id).fits_into(self.cached(parent), self.limits.page_bytes)
+            && self
+                .cached(id)
+                .fits_into(self.cached(parent), self.limits.page_bytes)
         {
             let small = self.free(id).expect("it was just changed");
             self.edit(parent, |page| page.absorb(at, &small));
@@ -90,13 +95,14 @@ impl Tree {
         Ok(())
     }
 
-    /// Marks all references in `path`, and what they are part of, as stale.
+    /// Marks all references in `path`, and what they are part of, as stale; from below, until one is so already.
     fn touch_path(&mut self) {
-        let path = core::mem::take(&mut self.path);
-        for (id, at) in path.iter().rev() {
-            self.edit(*id, |page| page.touch_child(*at));
+        for at in (0..self.path.len()).rev() {
+            let (id, at) = self.path[at];
+            if !self.edit(id, |page| page.touch_child(at)) {
+                return;
+            }
         }
-        self.path = path;
     }
 
     /// Splits a page until it and its parts are within the limit, or consist of what cannot be split.
@@ -118,21 +124,32 @@ impl Tree {
             self.root = hash::empty();
             return;
         };
-        let mut open = vec![(top, false)];
-        while let Some((id, visited)) = open.pop() {
-            let stale: Vec<(usize, PageId)> = self.cached(id).stale_children().collect();
-            if visited || stale.is_empty() {
-                let fresh: Vec<(usize, Digest)> = stale
-                    .into_iter()
-                    .map(|(at, child)| (at, self.cached(child).hash(0)))
-                    .collect();
-                let page = self.pages.get_mut(&id).expect("stale pages are in memory");
-                page.rehash(&fresh);
-            } else {
-                open.push((id, true));
-                open.extend(stale.into_iter().map(|(_, child)| (child, false)));
+        // Parents first: pages with the place of the reference to them, and where their part of `nodes` ends.
+        let (mut order, mut nodes) = (vec![(top, None, 0)], Vec::new());
+        let (mut next, mut open) = (0, Vec::new());
+        while let Some((id, _, _)) = order.get(next).copied() {
+            let page = self.pages.get(id).expect("stale pages are in memory");
+            page.for_each_stale(&mut open, |at, kind| match kind {
+                Kind::Child { id: child, .. } => order.push((child, Some((id, at)), 0)),
+                Kind::Inner { .. } | Kind::Leaf { .. } => nodes.push(at),
+            });
+            order[next].2 = nodes.len();
+            next += 1;
+        }
+        while let Some((id, reference, _)) = order.pop() {
+            let page = self.pages.get_mut(id).expect("stale pages are in memory");
+            let begin = order.last().map_or(0, |(_, _, end)| *end);
+            for at in nodes.drain(begin..).rev() {
+                page.rehash(at);
+            }
+            let hash = page.hash(0);
+            match reference {
+                Some((parent, at)) => {
+                    let parent = self.pages.get_mut(parent).expect("parents are in memory");
+                    parent.set_child_hash(at, hash);
+                }
+                None => self.root = hash,
             }
         }
-        self.root = self.cached(top).hash(0);
     }
 }

@@ -29,21 +29,21 @@ mod cache;
 mod edit;
 mod hash;
 mod page;
+mod pages;
 mod proof;
 mod prove;
 mod range;
 #[cfg(test)]
 mod tests;
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use quorate_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use bits::{MAX_DEPTH, MAX_KEY_BYTES};
-use page::{Page, PageId};
+use page::PageId;
+use pages::Pages;
 pub use proof::{Proof, ProofError, Step};
 pub use range::{RangeNode, RangeProof, RangeReply};
 
@@ -148,6 +148,9 @@ pub struct Flush {
 /// A change of one key: the digest of its new value, or `None` to remove it.
 pub type Change = (Vec<u8>, Option<Digest>);
 
+/// Keys whose ways down the tree are followed at the same time.
+const WARM_KEYS: usize = 16;
+
 /// The tree: its root, and those of its pages that are in memory.
 #[derive(Debug)]
 pub struct Tree {
@@ -155,7 +158,7 @@ pub struct Tree {
     root: Digest,
     /// Page that holds the root node; none if there are no keys.
     top: Option<PageId>,
-    pages: BTreeMap<PageId, Box<Page>>,
+    pages: Pages,
     next: PageId,
     /// Pages that nothing refers to any more and that storage may hold.
     freed: Vec<PageId>,
@@ -189,7 +192,7 @@ impl Tree {
             limits,
             root: anchor.root,
             top: anchor.page.map(PageId),
-            pages: BTreeMap::new(),
+            pages: Pages::default(),
             next: PageId(anchor.next),
             freed: Vec::new(),
             memory: 0,
@@ -236,10 +239,13 @@ impl Tree {
             return Err(TreeError::Unordered(at + 1));
         }
         self.guarded(|tree| {
-            for (key, value) in changes {
-                match value {
-                    Some(value) => tree.set(source, key, value)?,
-                    None => tree.remove(source, key)?,
+            for group in changes.chunks(WARM_KEYS) {
+                tree.warm(group);
+                for (key, value) in group {
+                    match value {
+                        Some(value) => tree.set(source, key, value)?,
+                        None => tree.remove(source, key)?,
+                    }
                 }
             }
             tree.rehash();
@@ -257,6 +263,9 @@ impl Tree {
             .collect();
         for (id, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
             page.dirty = false;
+            self.memory -= page.memory();
+            page.trim();
+            self.memory += page.memory();
             pages.push((id.0.to_vec(), Some(page.encode())));
         }
         self.dirty = 0;

@@ -58,22 +58,12 @@ pub(super) enum Kind {
     Child { id: PageId, stale: bool },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) kind: Kind,
-    pub(super) digest: Digest,
-}
-
-impl Node {
-    fn inner(bit: u16, skip: usize) -> Self {
-        let kind = Kind::Inner {
+impl Kind {
+    fn stale_inner(bit: u16, skip: usize) -> Self {
+        Self::Inner {
             bit,
             skip: narrow(skip),
             stale: true,
-        };
-        Self {
-            kind,
-            digest: Digest::ZERO,
         }
     }
 }
@@ -84,7 +74,11 @@ pub(super) struct Damaged;
 
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    pub(super) nodes: Vec<Node>,
+    /// The nodes, apart from their digests: the way down a page then crosses a few lines of cache, and it is these
+    /// misses, not the hashing, that most of the time goes into.
+    pub(super) nodes: Vec<Kind>,
+    /// For each node its hash, or a leaf's value digest.
+    pub(super) digests: Vec<Digest>,
     keys: Vec<u8>,
     /// Differs from what storage holds.
     pub(super) dirty: bool,
@@ -100,26 +94,22 @@ fn narrow(value: usize) -> u16 {
 impl Page {
     pub(super) fn with_leaf(key: &[u8], value: &Digest) -> Self {
         let mut page = Self::default();
-        let leaf = page.new_leaf(key, value);
+        let leaf = page.new_leaf(key);
         page.nodes.push(leaf);
+        page.digests.push(*value);
         page
     }
 
-    fn new_leaf(&mut self, key: &[u8], value: &Digest) -> Node {
+    fn new_leaf(&mut self, key: &[u8]) -> Kind {
         let at = narrow(self.keys.len());
         self.keys.extend_from_slice(key);
-        Node {
-            kind: Kind::Leaf {
-                at,
-                len: narrow(key.len()),
-            },
-            digest: *value,
-        }
+        let len = narrow(key.len());
+        Kind::Leaf { at, len }
     }
 
     /// Key of the leaf `at`; empty for other nodes.
     pub(super) fn key(&self, at: usize) -> &[u8] {
-        match self.nodes[at].kind {
+        match self.nodes[at] {
             Kind::Leaf { at, len } => &self.keys[usize::from(at)..][..usize::from(len)],
             Kind::Inner { .. } | Kind::Child { .. } => &[],
         }
@@ -127,44 +117,68 @@ impl Page {
 
     /// Hash of the subtree `at`, which must not be stale.
     pub(super) fn hash(&self, at: usize) -> Digest {
-        match self.nodes[at].kind {
-            Kind::Leaf { .. } => hash::leaf(self.key(at), &self.nodes[at].digest),
+        match self.nodes[at] {
+            Kind::Leaf { .. } => hash::leaf(self.key(at), &self.digests[at]),
             Kind::Inner { stale, .. } | Kind::Child { stale, .. } => {
                 assert!(!stale, "I6: hashes are brought up to date before use");
-                self.nodes[at].digest
+                self.digests[at]
             }
         }
+    }
+
+    /// True if the page has this hash, and not one that is out of date.
+    pub(super) fn is(&self, hash: &Digest) -> bool {
+        !matches!(self.nodes[0], Kind::Inner { stale: true, .. }) && self.hash(0) == *hash
     }
 
     /// The leaf or reference that the bits of `key` lead to.
     pub(super) fn descend(&self, key: &[u8]) -> usize {
         let mut at = 0;
-        while let Kind::Inner { bit, skip, .. } = self.nodes[at].kind {
-            at += if bits::bit(key, bit) { usize::from(skip) } else { 1 };
+        while let Kind::Inner { bit, skip, .. } = self.nodes[at] {
+            at += if bits::bit(key, bit) {
+                usize::from(skip)
+            } else {
+                1
+            };
         }
         at
+    }
+
+    /// Calls `each` with the bit of each ancestor of node `target`, and its subtree that `target` is not in.
+    pub(super) fn for_each_above(&self, target: usize, mut each: impl FnMut(u16, usize)) {
+        let mut at = 0;
+        while let (true, Kind::Inner { bit, skip, .. }) = (at < target, self.nodes[at]) {
+            let (left, right) = (at + 1, at + usize::from(skip));
+            let goes_right = target >= right;
+            each(bit, if goes_right { left } else { right });
+            at = if goes_right { right } else { left };
+        }
     }
 
     /// The first node on the way of `key` that does not branch before bit `crit`.
     pub(super) fn position(&self, key: &[u8], crit: u16) -> usize {
         let mut at = 0;
-        while let Kind::Inner { bit, skip, .. } = self.nodes[at].kind {
+        while let Kind::Inner { bit, skip, .. } = self.nodes[at] {
             if bit > crit {
                 break;
             }
-            at += if bits::bit(key, bit) { usize::from(skip) } else { 1 };
+            at += if bits::bit(key, bit) {
+                usize::from(skip)
+            } else {
+                1
+            };
         }
         at
     }
 
     /// True if the whole page lies behind bit `crit` of the way to it.
     pub(super) fn below(&self, crit: u16) -> bool {
-        !matches!(self.nodes[0].kind, Kind::Inner { bit, .. } if bit < crit)
+        !matches!(self.nodes[0], Kind::Inner { bit, .. } if bit < crit)
     }
 
     /// Index just behind the subtree `at`.
     fn end(&self, mut at: usize) -> usize {
-        while let Kind::Inner { skip, .. } = self.nodes[at].kind {
+        while let Kind::Inner { skip, .. } = self.nodes[at] {
             at += usize::from(skip);
         }
         at + 1
@@ -176,7 +190,7 @@ impl Page {
         self.dirty = true;
         let (mut at, mut parent) = (0, None);
         while at < target {
-            let Kind::Inner { skip, stale, .. } = &mut self.nodes[at].kind else {
+            let Kind::Inner { skip, stale, .. } = &mut self.nodes[at] else {
                 panic!("I6: only inner nodes have descendants");
             };
             *stale = true;
@@ -192,36 +206,43 @@ impl Page {
         parent
     }
 
-    /// Marks the reference `at`, and what it is part of, as stale.
-    pub(super) fn touch_child(&mut self, at: usize) {
-        self.touch(at, 0, 0);
-        if let Kind::Child { stale, .. } = &mut self.nodes[at].kind {
-            *stale = true;
+    /// Marks the reference `at`, and what it is part of, as stale. False if it was.
+    pub(super) fn touch_child(&mut self, at: usize) -> bool {
+        if let Kind::Child { stale, .. } = &mut self.nodes[at]
+            && !core::mem::replace(stale, true)
+        {
+            self.touch(at, 0, 0);
+            return true;
         }
+        false
     }
 
     /// Makes the reference `at` one to a page further down, because the page between has nothing else to say.
-    pub(super) fn redirect(&mut self, at: usize, to: Node) {
+    pub(super) fn redirect(&mut self, at: usize, to: Kind, hash: Digest) {
         self.touch(at, 0, 0);
         self.nodes[at] = to;
+        self.digests[at] = hash;
     }
 
     pub(super) fn set_value(&mut self, at: usize, value: &Digest) {
         self.touch(at, 0, 0);
-        self.nodes[at].digest = *value;
+        self.digests[at] = *value;
     }
 
     /// Puts a leaf next to the subtree `at`, below a new inner node.
     pub(super) fn insert(&mut self, at: usize, crit: u16, key: &[u8], value: &Digest) {
         self.touch(at, 2, 0);
-        let leaf = self.new_leaf(key, value);
+        let leaf = self.new_leaf(key);
         let end = self.end(at);
-        if bits::bit(key, crit) {
-            self.nodes.insert(end, leaf);
-            self.nodes.insert(at, Node::inner(crit, end - at + 1));
+        let (place, skip) = if bits::bit(key, crit) {
+            (end, end - at + 1)
         } else {
-            self.nodes.splice(at..at, [Node::inner(crit, 2), leaf]);
-        }
+            (at, 2)
+        };
+        self.nodes.insert(place, leaf);
+        self.digests.insert(place, *value);
+        self.nodes.insert(at, Kind::stale_inner(crit, skip));
+        self.digests.insert(at, Digest::ZERO);
     }
 
     /// Removes the leaf or reference `at`, which is not the page's root, with the inner node above it.
@@ -229,9 +250,11 @@ impl Page {
         let parent = self.touch(at, 0, 0).expect("not the root");
         let removed = self.nodes[at];
         self.touch(parent, 0, 2);
-        self.nodes.remove(at);
-        self.nodes.remove(parent);
-        if let Kind::Leaf { at, len } = removed.kind {
+        for gone in [at, parent] {
+            self.nodes.remove(gone);
+            self.digests.remove(gone);
+        }
+        if let Kind::Leaf { at, len } = removed {
             self.drop_key(at, len);
         }
     }
@@ -240,7 +263,7 @@ impl Page {
         let range = usize::from(from)..usize::from(from) + usize::from(gone);
         self.keys.drain(range);
         for node in &mut self.nodes {
-            if let Kind::Leaf { at, .. } = &mut node.kind
+            if let Kind::Leaf { at, .. } = node
                 && *at > from
             {
                 *at -= gone;
@@ -255,12 +278,13 @@ impl Page {
         self.keys.extend_from_slice(&child.keys);
         let moved = child.nodes.iter().map(|node| {
             let mut node = *node;
-            if let Kind::Leaf { at, .. } = &mut node.kind {
+            if let Kind::Leaf { at, .. } = &mut node {
                 *at = at.checked_add(base).expect("pages are bounded");
             }
             node
         });
         self.nodes.splice(at..=at, moved);
+        self.digests.splice(at..=at, child.digests.iter().copied());
     }
 
     /// True if a page that shrank to `self` belongs into its parent. Two thirds of the room at most are used, so that
@@ -277,7 +301,7 @@ impl Page {
         let children = self
             .nodes
             .iter()
-            .filter(|node| matches!(node.kind, Kind::Child { .. }))
+            .filter(|node| matches!(node, Kind::Child { .. }))
             .count();
         (others.saturating_sub(1)) * INNER_BYTES
             + children * CHILD_BYTES
@@ -287,7 +311,10 @@ impl Page {
 
     /// Bytes of memory, as counted against limits.
     pub(super) fn memory(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + self.keys.capacity() + OVERHEAD_BYTES
+        self.nodes.capacity() * size_of::<Kind>()
+            + self.digests.capacity() * size_of::<Digest>()
+            + self.keys.capacity()
+            + OVERHEAD_BYTES
     }
 
     /// Moves a part of a page of more than `page_bytes` to a new page, which the caller stores as `id`.
@@ -298,12 +325,10 @@ impl Page {
         let at = self.cut()?;
         let end = self.end(at);
         self.touch(at, 1, end - at);
-        let child = Node {
-            kind: Kind::Child { id, stale: true },
-            digest: Digest::ZERO,
-        };
+        let child = Kind::Child { id, stale: true };
         let mut part = Self {
             nodes: self.nodes.splice(at..end, [child]).collect(),
+            digests: self.digests.splice(at..end, [Digest::ZERO]).collect(),
             keys: core::mem::take(&mut self.keys),
             dirty: true,
             used: self.used,
@@ -315,16 +340,19 @@ impl Page {
 
     /// The best subtree to move away: a leaf with a long key, or else the one nearest to half of the bytes.
     fn cut(&self) -> Option<usize> {
-        let is_long = |kind| matches!(kind, Kind::Leaf { len, .. } if usize::from(len) > LONG_KEY_BYTES);
-        if let Some(at) = (1..self.nodes.len()).find(|at| is_long(self.nodes[*at].kind)) {
+        let is_long =
+            |kind| matches!(kind, Kind::Leaf { len, .. } if usize::from(len) > LONG_KEY_BYTES);
+        if let Some(at) = (1..self.nodes.len()).find(|at| is_long(self.nodes[*at])) {
             return Some(at);
         }
         let half = self.bytes() / 2;
         let mut sizes = alloc::vec![0; self.nodes.len()];
         let mut best: Option<(usize, usize)> = None;
         for (at, node) in self.nodes.iter().enumerate().rev() {
-            sizes[at] = match node.kind {
-                Kind::Inner { skip, .. } => INNER_BYTES + sizes[at + 1] + sizes[at + usize::from(skip)],
+            sizes[at] = match *node {
+                Kind::Inner { skip, .. } => {
+                    INNER_BYTES + sizes[at + 1] + sizes[at + usize::from(skip)]
+                }
                 Kind::Leaf { len, .. } => LEAF_BYTES + usize::from(len),
                 Kind::Child { .. } => CHILD_BYTES,
             };
@@ -336,38 +364,57 @@ impl Page {
         best.map(|(_, at)| at)
     }
 
-    /// References whose hash is out of date: their place and their page.
-    pub(super) fn stale_children(&self) -> impl Iterator<Item = (usize, PageId)> {
-        self.nodes.iter().enumerate().filter_map(|(at, node)| match node.kind {
-            Kind::Child { id, stale: true } => Some((at, id)),
-            _ => None,
-        })
+    /// Calls `each` for all nodes whose hash is out of date, parents first. Goes nowhere else: most of a page is cold.
+    /// `open` is scratch space, empty before and after.
+    pub(super) fn for_each_stale(&self, open: &mut Vec<usize>, mut each: impl FnMut(usize, Kind)) {
+        open.push(0);
+        while let Some(at) = open.pop() {
+            let kind = self.nodes[at];
+            match kind {
+                Kind::Inner {
+                    skip, stale: true, ..
+                } => {
+                    each(at, kind);
+                    open.extend([at + usize::from(skip), at + 1]);
+                }
+                Kind::Child { stale: true, .. } => each(at, kind),
+                Kind::Inner { .. } | Kind::Leaf { .. } | Kind::Child { .. } => {}
+            }
+        }
     }
 
-    /// Brings all hashes up to date. `fresh` has those of the stale references.
-    pub(super) fn rehash(&mut self, fresh: &[(usize, Digest)]) {
-        for (at, hash) in fresh {
-            let node = &mut self.nodes[*at];
-            node.digest = *hash;
-            if let Kind::Child { stale, .. } = &mut node.kind {
-                *stale = false;
-            }
+    /// Notes the hash of the page that the reference `at` leads to.
+    pub(super) fn set_child_hash(&mut self, at: usize, hash: Digest) {
+        self.digests[at] = hash;
+        if let Kind::Child { stale, .. } = &mut self.nodes[at] {
+            *stale = false;
         }
-        for at in (0..self.nodes.len()).rev() {
-            if let Kind::Inner { bit, skip, stale: true } = self.nodes[at].kind {
-                let digest = hash::inner(bit, &self.hash(at + 1), &self.hash(at + usize::from(skip)));
-                self.nodes[at] = Node {
-                    kind: Kind::Inner { bit, skip, stale: false },
-                    digest,
-                };
-            }
+    }
+
+    /// Computes the hash of the inner node `at`, whose subtrees have theirs.
+    pub(super) fn rehash(&mut self, at: usize) {
+        if let Kind::Inner { bit, skip, .. } = self.nodes[at] {
+            let (left, right) = (self.hash(at + 1), self.hash(at + usize::from(skip)));
+            self.digests[at] = hash::inner(bit, &left, &right);
+            self.nodes[at] = Kind::Inner {
+                bit,
+                skip,
+                stale: false,
+            };
         }
+    }
+
+    /// Gives back memory that was reserved ahead.
+    pub(super) fn trim(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.digests.shrink_to_fit();
+        self.keys.shrink_to_fit();
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes());
         for (at, node) in self.nodes.iter().enumerate() {
-            match node.kind {
+            match *node {
                 Kind::Inner { bit, .. } => {
                     out.push(0);
                     out.extend_from_slice(&bit.to_be_bytes());
@@ -383,7 +430,7 @@ impl Page {
                     out.extend_from_slice(&id.0);
                 }
             }
-            out.extend_from_slice(node.digest.as_bytes());
+            out.extend_from_slice(self.digests[at].as_bytes());
         }
         out
     }
@@ -392,11 +439,9 @@ impl Page {
     /// reference to it.
     pub(super) fn decode(mut bytes: &[u8]) -> Result<Self, Damaged> {
         let mut page = Self::default();
-        // A fair guess, trimmed below; bounded by the input.
-        page.nodes.reserve_exact(bytes.len() / 32);
-        while let Some(tag) = take(&mut bytes).ok().map(|tag: [u8; 1]| tag[0]) {
+        while let Ok([tag]) = take(&mut bytes) {
             let node = match tag {
-                0 => Node::inner(u16::from_be_bytes(take(&mut bytes)?), 0),
+                0 => Kind::stale_inner(u16::from_be_bytes(take(&mut bytes)?), 0),
                 1 => {
                     let len = usize::from(u16::from_be_bytes(take(&mut bytes)?));
                     let (key, rest) = bytes.split_at_checked(len).ok_or(Damaged)?;
@@ -405,23 +450,25 @@ impl Page {
                     if len > MAX_KEY_BYTES || too_long {
                         return Err(Damaged);
                     }
-                    page.new_leaf(key, &Digest::from_bytes(take(&mut bytes)?))
+                    page.new_leaf(key)
                 }
-                2 => Node {
-                    kind: Kind::Child {
-                        id: PageId(take(&mut bytes)?),
-                        stale: false,
-                    },
-                    digest: Digest::from_bytes(take(&mut bytes)?),
+                2 => Kind::Child {
+                    id: PageId(take(&mut bytes)?),
+                    stale: false,
                 },
                 _ => return Err(Damaged),
             };
             page.nodes.push(node);
+            page.digests.push(match node {
+                Kind::Inner { .. } => Digest::ZERO,
+                Kind::Leaf { .. } | Kind::Child { .. } => Digest::from_bytes(take(&mut bytes)?),
+            });
         }
         page.link()?;
-        page.nodes.shrink_to_fit();
-        page.keys.shrink_to_fit();
-        page.rehash(&[]);
+        page.trim();
+        for at in (0..page.nodes.len()).rev() {
+            page.rehash(at);
+        }
         Ok(page)
     }
 
@@ -429,7 +476,7 @@ impl Page {
     fn link(&mut self) -> Result<(), Damaged> {
         let mut sizes: Vec<usize> = Vec::new();
         for node in self.nodes.iter_mut().rev() {
-            let size = match &mut node.kind {
+            let size = match node {
                 Kind::Inner { skip, .. } => {
                     let (left, right) = (sizes.pop().ok_or(Damaged)?, sizes.pop().ok_or(Damaged)?);
                     *skip = u16::try_from(1 + left).map_err(|_| Damaged)?;
@@ -439,16 +486,18 @@ impl Page {
             };
             sizes.push(size);
         }
-        let root_is_here = !matches!(self.nodes.first().ok_or(Damaged)?.kind, Kind::Child { .. });
-        (sizes.len() == 1 && root_is_here).then_some(()).ok_or(Damaged)
+        let root_is_here = !matches!(self.nodes.first().ok_or(Damaged)?, Kind::Child { .. });
+        (sizes.len() == 1 && root_is_here)
+            .then_some(())
+            .ok_or(Damaged)
     }
 }
 
 /// Moves the keys of `nodes` from `old` to a buffer of their own.
-fn compact(nodes: &mut [Node], old: &[u8]) -> Vec<u8> {
+fn compact(nodes: &mut [Kind], old: &[u8]) -> Vec<u8> {
     let mut keys = Vec::new();
     for node in nodes {
-        if let Kind::Leaf { at, len } = &mut node.kind {
+        if let Kind::Leaf { at, len } = node {
             let start = usize::from(*at);
             *at = narrow(keys.len());
             keys.extend_from_slice(&old[start..start + usize::from(*len)]);

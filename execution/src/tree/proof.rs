@@ -72,7 +72,9 @@ impl Proof {
             (Some(value), None) => (key, value),
             (None, Some((witness, value))) if witness != key => (witness.as_slice(), value),
             (None, None) if self.steps.is_empty() => {
-                return (hash::empty() == *root).then_some(()).ok_or(ProofError::WrongRoot);
+                return (hash::empty() == *root)
+                    .then_some(())
+                    .ok_or(ProofError::WrongRoot);
             }
             _ => return Err(ProofError::BadWitness),
         };

@@ -11,8 +11,27 @@ use super::proof::{Proof, ProofError, Step};
 use super::range::{RangeNode, RangeProof, RangeReply, check_range, is_outside};
 use super::{PageSource, Tree, TreeError};
 
-/// A place in the tree, with the hash of the page it is in.
-type Place = (PageId, usize);
+/// A node, and whether the bits of the range's start (`low`) and of its end (`high`) lead to or through it.
+#[derive(Clone, Copy)]
+struct Place {
+    id: PageId,
+    at: usize,
+    low: bool,
+    high: bool,
+}
+
+/// What remains to be written of a cut tree.
+enum Open {
+    Node(Place),
+    Cut(Digest),
+}
+
+/// The tree without what lies outside of a range: nodes in preorder, and the entries among them.
+#[derive(Default)]
+struct CutTree {
+    entries: Vec<(Vec<u8>, Digest)>,
+    nodes: Vec<RangeNode>,
+}
 
 impl Tree {
     /// Proves that `key` is present, or that it is absent. Reads pages; takes `&mut self` to keep them.
@@ -45,7 +64,7 @@ impl Tree {
                 });
             }
             let found = page.key(at);
-            let witness = (found != key).then(|| (found.to_vec(), page.nodes[at].digest));
+            let witness = (found != key).then(|| (found.to_vec(), page.digests[at]));
             Ok(Proof { steps, witness })
         })
     }
@@ -71,47 +90,106 @@ impl Tree {
             }
         }
         self.guarded(|tree| {
-            let (mut entries, nodes) = tree.cut(source, start, end, limit)?;
-            if entries.len() <= limit {
-                return Ok(RangeReply {
-                    entries,
-                    end: end.map(<[u8]>::to_vec),
-                    proof: RangeProof { nodes },
-                });
+            let mut end = end.map(<[u8]>::to_vec);
+            let mut cut = tree.cut(source, start, end.as_deref(), limit)?;
+            if cut.entries.len() > limit {
+                // One too many: end the range just behind the last that fits.
+                let mut last = cut.entries.swap_remove(limit - 1).0;
+                last.push(0);
+                cut = tree.cut(source, start, Some(&last), limit)?;
+                end = Some(last);
             }
-            // One too many: end the range just behind the last that fits.
-            entries.truncate(limit);
-            let mut end = entries[limit - 1].0.clone();
-            end.push(0);
-            let (entries, nodes) = tree.cut(source, start, Some(&end), limit)?;
+            let proof = RangeProof { nodes: cut.nodes };
             Ok(RangeReply {
-                entries,
-                end: Some(end),
-                proof: RangeProof { nodes },
+                entries: cut.entries,
+                end,
+                proof,
             })
         })
     }
 
-    /// The tree without what lies outside of a range, in preorder; stops when more than `limit` entries were met.
-    #[allow(clippy::type_complexity)]
+    /// The tree without what lies outside of a range; stops when more than `limit` entries were met.
     fn cut<S: PageSource>(
         &mut self,
         source: &S,
         start: &[u8],
         end: Option<&[u8]>,
         limit: usize,
-    ) -> Result<(Vec<(Vec<u8>, Digest)>, Vec<RangeNode>), TreeError<S::Error>> {
-        let (mut entries, mut nodes) = (Vec::new(), Vec::new());
-        // Subtrees off both paths lie on one side of each end: their prefix differs from the end's before they begin.
-        let low = self.leaf_of(source, start)?;
+    ) -> Result<CutTree, TreeError<S::Error>> {
+        let mut cut = CutTree::default();
+        let Some(low) = self.leaf_of(source, start)? else {
+            return Ok(cut);
+        };
         let high = match end {
             Some(end) => self.leaf_of(source, end)?,
             None => None,
         };
-        let Some(low) = low else {
-            return Ok((entries, nodes));
-        };
-        todo!()
+        let inside = |key: &[u8]| key >= start && end.is_none_or(|end| key < end);
+        let top = self.top.expect("a leaf was found");
+        let mut open = vec![Open::Node(Place {
+            id: top,
+            at: 0,
+            low: true,
+            high: high.is_some(),
+        })];
+        while let Some(next) = open.pop() {
+            let place = match next {
+                Open::Node(place) => place,
+                Open::Cut(hash) => {
+                    cut.nodes.push(RangeNode::Cut(hash));
+                    continue;
+                }
+            };
+            let page = self.cached(place.id);
+            let digest = page.digests[place.at];
+            match page.nodes[place.at] {
+                Kind::Child { id, .. } => {
+                    self.load(source, id, Some(&digest))?;
+                    open.push(Open::Node(Place { id, at: 0, ..place }));
+                }
+                Kind::Leaf { .. } if inside(page.key(place.at)) => {
+                    cut.entries.push((page.key(place.at).to_vec(), digest));
+                    cut.nodes.push(RangeNode::Entry);
+                    if cut.entries.len() > limit {
+                        break;
+                    }
+                }
+                Kind::Leaf { .. } => {
+                    let key = page.key(place.at).to_vec();
+                    cut.nodes.push(RangeNode::Outside(key, digest));
+                }
+                Kind::Inner { bit, skip, .. } => {
+                    cut.nodes.push(RangeNode::Inner(bit));
+                    // A key below this node, if a path to one of the range's ends goes through it.
+                    let known = if place.low {
+                        Some(&low)
+                    } else {
+                        high.as_ref().filter(|_| place.high)
+                    };
+                    for (side, at) in [(true, place.at + usize::from(skip)), (false, place.at + 1)]
+                    {
+                        let on = |bound: &[u8]| bits::bit(bound, bit) == side;
+                        let child = Place {
+                            id: place.id,
+                            at,
+                            low: place.low && on(start),
+                            high: place.high && end.is_some_and(on),
+                        };
+                        // Off both paths, a subtree lies in the range or outside of it as a whole: the bits that lead
+                        // to it differ from those of either end. One path at least goes on at the other side, so that
+                        // a leaf there remains to show where the cut is.
+                        let off = !child.low && !child.high;
+                        let cuts = |key: &Vec<u8>| off && is_outside(key, bit, side, start, end);
+                        open.push(if known.is_some_and(cuts) {
+                            Open::Cut(page.hash(at))
+                        } else {
+                            Open::Node(child)
+                        });
+                    }
+                }
+            }
+        }
+        Ok(cut)
     }
 
     /// The key of the leaf that the bits of `bound` lead to.

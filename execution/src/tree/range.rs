@@ -10,8 +10,8 @@ use quorate_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::bits::{self, MAX_KEY_BYTES};
-use super::proof::ProofError;
 use super::hash;
+use super::proof::ProofError;
 use core::cmp::Ordering;
 
 /// A part of a cut tree, in preorder.
@@ -77,7 +77,9 @@ impl RangeProof {
             return Err(ProofError::BadEntries);
         }
         if self.nodes.is_empty() && entries.is_empty() {
-            return (hash::empty() == *root).then_some(()).ok_or(ProofError::WrongRoot);
+            return (hash::empty() == *root)
+                .then_some(())
+                .ok_or(ProofError::WrongRoot);
         }
         // From the end: both subtrees of an inner node have been read before it.
         let mut unread = entries.iter();
@@ -111,7 +113,9 @@ impl RangeProof {
         }
         // A tree that is nothing but a cut has no key to show where it lies.
         whole.key.ok_or(ProofError::Gap)?;
-        (whole.hash == *root).then_some(()).ok_or(ProofError::WrongRoot)
+        (whole.hash == *root)
+            .then_some(())
+            .ok_or(ProofError::WrongRoot)
     }
 }
 
