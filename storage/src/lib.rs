@@ -1,1 +1,28 @@
-//! storage
+//! What a validator keeps, and the promise that it is still there after a power cut.
+//!
+//! One trait, [`Store`], with two implementors that pass one suite of tests: `RocksStore`, the real disk, and
+//! [`MemStore`], the simulator's, which forgets on demand exactly what a real one may forget. Above it, [`ledger`] gives
+//! the bytes their types and checks on every read that they are what was written. Below it, `home` guards the
+//! directory: one process at a time, and no start on half a memory.
+//!
+//! This crate never decides what has to be durable when (P1–P3: the replica's turn does), knows no clock and no network,
+//! and repairs nothing: damaged data is an error that says where.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`store`] | [`Store`], [`View`], [`WriteBatch`], [`Table`] |
+//! | [`mem`] | [`MemStore`] |
+//! | `rocks` (feature `rocks`) | `RocksStore`, `RocksReader` |
+//! | [`ledger`] | keys, encodings and checks of every table |
+//! | `home` | the home directory, and what is kept outside the database |
+//!
+//! docs/STORAGE.md draws every file, key and value; docs/decisions/0002-durability.md says what survives what.
+
+pub mod error;
+pub mod ledger;
+pub mod mem;
+pub mod store;
+pub use error::{Fault, StoreError};
+pub use ledger::{LedgerError, Tip};
+pub use mem::{MemStore, WriteFault};
+pub use store::{Op, Order, Store, Sync, Table, View, WriteBatch};

@@ -1,0 +1,235 @@
+//! Types for the bytes: keys, encodings and checks of every table.
+//!
+//! Functions that read take a [`View`]; functions that write add to a [`WriteBatch`], which the caller persists. What is
+//! read is checked against what it must be: a block and a batch are hashed again, a header must name its parent, a
+//! receipt its place. What fails is [`LedgerError::Damaged`] and names its table and key: never served, never voted on.
+//! Serves P1–P4, B5, and asserts I4. It must never decide what to commit.
+//!
+//! Keys (`BE` most significant byte first, so that keys sort as numbers do; `‖` joins; values are canonical encodings of
+//! `quorate_types::codec` unless drawn):
+//!
+//! ```text
+//! Meta          "ledger/schema"                                   u32 BE
+//!               "ledger/chain"                                    chain id, 32 bytes
+//!               "ledger/tip"                                      Tip
+//!               "ledger/record"                                   SafetyRecord
+//!               "roots/" ‖ height u64 BE                          Roots
+//! Blocks        block id, 32 bytes                                Block
+//! Ledger        'b' ‖ batch id, 32 bytes                          height u64 BE that ordered it (last, if repeated)
+//!               'e' ‖ expiry u64 BE ‖ batch id, 32 bytes          empty: not ordered when it was stored
+//!               'h' ‖ height u64 BE                               block id, 32 bytes
+//!               'u' ‖ epoch u64 BE ‖ round u64 BE ‖ block id      empty: stored, not committed
+//! Certificates  height u64 BE                                     Finality of the block at that height
+//! Batches       batch id, 32 bytes                                Batch
+//! Receipts      height u64 BE ‖ index u32 BE                      Receipt
+//! Places        transaction id, 32 bytes                          (Height, u32)
+//! Accumulator   level u8 ‖ index u64 BE                           digest, 32 bytes
+//! State, Tree   of the execution crate
+//! ```
+
+mod batches;
+mod blocks;
+pub mod keys;
+mod receipts;
+mod stretch;
+
+use quorate_types::codec::{self, MAX_ENCODED_BYTES};
+use quorate_types::{Block, BlockId, ChainId, Digest, Height, Round, SafetyRecord};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use batches::{batch, has_batch, ordered_at, prune_expired_batches, put_batch, raw_batch};
+pub use blocks::{
+    append, block_by_height, block_by_id, finality, finality_at_or_above, finality_at_or_below,
+    headers, put_block, remove_stale_blocks, uncommitted_blocks,
+};
+pub use receipts::{accumulator_node, place, receipt, receipts, roots};
+pub use stretch::stretch;
+
+use crate::{StoreError, Table, View, WriteBatch};
+
+/// The format that this release reads and writes. Another one is refused.
+pub const SCHEMA: u32 = 1;
+
+/// The last committed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Its height.
+    pub height: Height,
+    /// Its identity.
+    pub block: BlockId,
+    /// Its round.
+    pub round: Round,
+}
+
+impl Tip {
+    /// Of a block.
+    #[must_use]
+    pub fn of(block: &Block) -> Tip {
+        Tip {
+            height: block.header.height,
+            block: block.id(),
+            round: block.header.round,
+        }
+    }
+}
+
+/// Why the ledger cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry is not what was written there, or is missing where others say that it must be.
+    #[error("damaged entry in table {table}, key {}", Hex(key))]
+    Damaged {
+        /// Where.
+        table: Table,
+        /// Which.
+        key: Vec<u8>,
+    },
+    /// The store holds another chain.
+    #[error("the store belongs to chain {found}, not to {expected}")]
+    OtherChain {
+        /// Whose data it is.
+        found: ChainId,
+        /// The chain of the genesis at hand.
+        expected: ChainId,
+    },
+    /// The store was written by another release.
+    #[error("the store has schema {found}, this release knows {expected}")]
+    OtherSchema {
+        /// Of the store.
+        found: u32,
+        /// [`SCHEMA`].
+        expected: u32,
+    },
+}
+
+impl LedgerError {
+    /// Whether what is on the disk is not what was written (exit status 8).
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            LedgerError::Store(error) => error.is_damage(),
+            LedgerError::Damaged { .. } => true,
+            LedgerError::OtherChain { .. } | LedgerError::OtherSchema { .. } => false,
+        }
+    }
+}
+
+/// Shows bytes as hexadecimal.
+struct Hex<'a>(&'a [u8]);
+
+impl core::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Where the ledger in the store ends. `None` if the store was never used: then [`create`] comes first.
+///
+/// # Errors
+/// [`LedgerError::OtherChain`], [`LedgerError::OtherSchema`]; [`LedgerError::Damaged`] if a store that is in use lacks
+/// its marks.
+pub fn open<V: View + ?Sized>(view: &V, chain: ChainId) -> Result<Option<Tip>, LedgerError> {
+    let Some(schema) = view.get(Table::Meta, keys::SCHEMA)? else {
+        // The marks are in the first write of all. Anything without them is no ledger.
+        let others = view.scan(Table::Meta, b"", None, 1, crate::Order::Ascending)?;
+        return match others.is_empty() {
+            true => Ok(None),
+            false => Err(damaged(Table::Meta, keys::SCHEMA)),
+        };
+    };
+    let schema = u32::from_be_bytes(fixed(Table::Meta, keys::SCHEMA, &schema)?);
+    if schema != SCHEMA {
+        return Err(LedgerError::OtherSchema {
+            found: schema,
+            expected: SCHEMA,
+        });
+    }
+    let Some(found) = view.get(Table::Meta, keys::CHAIN)? else {
+        return Err(damaged(Table::Meta, keys::CHAIN));
+    };
+    let found = ChainId(Digest::from_bytes(fixed(Table::Meta, keys::CHAIN, &found)?));
+    if found != chain {
+        return Err(LedgerError::OtherChain {
+            found,
+            expected: chain,
+        });
+    }
+    tip(view).map(Some)
+}
+
+/// Adds the first write of a store: its marks, and the genesis block as the tip. To be persisted, synced, together with
+/// the state of the genesis.
+///
+/// # Panics
+/// If the block is not at height 0 (I4).
+pub fn create(write: &mut WriteBatch, chain: ChainId, genesis: &Block) -> Tip {
+    assert_eq!(
+        genesis.header.height,
+        Height(0),
+        "I4: the genesis is at height 0"
+    );
+    let tip = Tip::of(genesis);
+    write.put(Table::Meta, keys::SCHEMA, SCHEMA.to_be_bytes());
+    write.put(Table::Meta, keys::CHAIN, *chain.as_bytes());
+    write.put(Table::Blocks, *tip.block.as_bytes(), codec::encode(genesis));
+    write.put(
+        Table::Ledger,
+        keys::height(tip.height),
+        *tip.block.as_bytes(),
+    );
+    write.put(Table::Meta, keys::TIP, codec::encode(&tip));
+    tip
+}
+
+/// The last committed block of a ledger that was created.
+///
+/// # Errors
+/// [`LedgerError::Damaged`], also if there is none.
+pub fn tip<V: View + ?Sized>(view: &V) -> Result<Tip, LedgerError> {
+    read(view, Table::Meta, keys::TIP)?.ok_or_else(|| damaged(Table::Meta, keys::TIP))
+}
+
+/// The safety record; `None` if this validator never signed.
+///
+/// # Errors
+/// [`LedgerError::Damaged`].
+pub fn record<V: View + ?Sized>(view: &V) -> Result<Option<SafetyRecord>, LedgerError> {
+    read(view, Table::Meta, keys::RECORD)
+}
+
+/// Adds the safety record, whole (P1–P3).
+pub fn put_record(write: &mut WriteBatch, record: &SafetyRecord) {
+    write.put(Table::Meta, keys::RECORD, codec::encode(record));
+}
+
+/// Reads and decodes an entry.
+fn read<T: DeserializeOwned, V: View + ?Sized>(
+    view: &V,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<T>, LedgerError> {
+    let Some(bytes) = view.get(table, key)? else {
+        return Ok(None);
+    };
+    decode(table, key, &bytes).map(Some)
+}
+
+fn decode<T: DeserializeOwned>(table: Table, key: &[u8], bytes: &[u8]) -> Result<T, LedgerError> {
+    codec::decode(bytes, MAX_ENCODED_BYTES).map_err(|_| damaged(table, key))
+}
+
+/// Bytes of a fixed number.
+fn fixed<const N: usize>(table: Table, key: &[u8], bytes: &[u8]) -> Result<[u8; N], LedgerError> {
+    bytes.try_into().map_err(|_| damaged(table, key))
+}
+
+fn damaged(table: Table, key: &[u8]) -> LedgerError {
+    LedgerError::Damaged {
+        table,
+        key: key.to_vec(),
+    }
+}

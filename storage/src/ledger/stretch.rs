@@ -1,0 +1,68 @@
+//! The answer to a peer that is behind: consecutive committed blocks up to one with its own finality proof.
+
+use quorate_types::message::{LedgerBlock, LedgerResponse};
+use quorate_types::{Batch, Block, BlockId, Finality, Height, codec};
+
+use super::{LedgerError, batch, block_by_height, damaged, finality, keys, tip};
+use crate::{Table, View};
+
+/// The longest stretch from `from` that ends in a block with its own finality proof and whose blocks and batches take
+/// `max_bytes` at most. It always reaches at least the next such block, however long that takes: an answer without one
+/// proves nothing. Empty if `from` is 0 (everybody has the genesis) or above the tip.
+///
+/// # Errors
+/// [`LedgerError::Damaged`]: a damaged block or batch is not served.
+pub fn stretch<V: View + ?Sized>(
+    view: &V,
+    from: Height,
+    max_bytes: u64,
+) -> Result<LedgerResponse, LedgerError> {
+    let head = tip(view)?.height;
+    let mut blocks: Vec<LedgerBlock> = Vec::new();
+    let mut last: Option<(usize, Finality)> = None;
+    let mut parent: Option<BlockId> = None;
+    let mut bytes = 0u64;
+    let mut height = from;
+    while height > Height(0) && height <= head {
+        let key = keys::height(height);
+        let block = block_by_height(view, height)?.ok_or_else(|| damaged(Table::Ledger, &key))?;
+        if parent.is_some_and(|id| id != block.header.parent) {
+            return Err(damaged(Table::Ledger, &key));
+        }
+        let batches = batches_of(view, &block)?;
+        bytes = bytes.saturating_add(encoded_len(&block, &batches));
+        if last.is_some() && bytes > max_bytes {
+            break;
+        }
+        parent = Some(block.id());
+        blocks.push(LedgerBlock { block, batches });
+        if let Some(proof) = finality(view, height)? {
+            if parent != Some(proof.cc.block) {
+                return Err(damaged(Table::Certificates, &keys::certificate(height)));
+            }
+            last = Some((blocks.len(), proof));
+            if bytes > max_bytes {
+                break;
+            }
+        }
+        height = height.next();
+    }
+    blocks.truncate(last.as_ref().map_or(0, |(count, _)| *count));
+    Ok(LedgerResponse {
+        from,
+        head,
+        blocks,
+        finality: last.map(|(_, proof)| proof),
+    })
+}
+
+fn batches_of<V: View + ?Sized>(view: &V, block: &Block) -> Result<Vec<Batch>, LedgerError> {
+    let ids = block.batches.iter();
+    ids.map(|id| batch(view, *id)?.ok_or_else(|| damaged(Table::Batches, id.as_bytes())))
+        .collect()
+}
+
+fn encoded_len(block: &Block, batches: &[Batch]) -> u64 {
+    let batches: usize = batches.iter().map(Batch::encoded_len).sum();
+    u64::try_from(codec::encode(block).len() + batches).unwrap_or(u64::MAX)
+}

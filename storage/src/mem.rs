@@ -1,0 +1,201 @@
+//! The simulator's disk: deterministic, and it forgets on demand what a real one may forget.
+//!
+//! It holds what a reader sees, and for every write since the last synced one what it would take to undo it. A crash
+//! undoes all but some first ones of these: what is then left is one of the images that a real disk could come back with.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use quorate_types::Round;
+
+use crate::StoreError;
+use crate::store::{Entry, Op, Order, Store, Sync, Table, View, WriteBatch};
+
+/// How the next write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFault {
+    /// Nothing reaches the disk, as when it is full.
+    Lost,
+    /// The batch is written but its sync fails: a crash may forget it, or not.
+    NotSynced,
+    /// The batch becomes durable, but the caller never learns.
+    Silent,
+}
+
+/// What an entry was before a write: to be put back, or (`None`) removed again.
+type Before = (Table, Vec<u8>, Option<Vec<u8>>);
+
+/// A store in memory. A clone is an independent copy.
+#[derive(Clone, Debug, Default)]
+pub struct MemStore {
+    tables: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// One a write since the last synced one, oldest first.
+    unsynced: Vec<Vec<Before>>,
+    ceiling: Option<Round>,
+    fault: Option<WriteFault>,
+    failed: bool,
+    syncs: u64,
+}
+
+impl MemStore {
+    /// Empty.
+    #[must_use]
+    pub fn new() -> MemStore {
+        MemStore::default()
+    }
+
+    /// Writes that a crash may forget.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// Power is cut and comes back: the first `keep` of the unsynced writes are there, the rest is gone. A store that had
+    /// failed accepts writes again.
+    pub fn crash(&mut self, keep: usize) {
+        for undo in self.unsynced.drain(..).skip(keep).rev() {
+            // Within a write the last change is undone first.
+            for (table, key, before) in undo.into_iter().rev() {
+                let entries = self.tables.entry(table).or_default();
+                match before {
+                    Some(value) => entries.insert(key, value),
+                    None => entries.remove(&key),
+                };
+            }
+        }
+        self.fault = None;
+        self.failed = false;
+    }
+
+    /// Makes the next write, or raise of the ceiling, fail.
+    pub fn fail_next(&mut self, fault: WriteFault) {
+        self.fault = Some(fault);
+    }
+
+    /// Flips the lowest bit of a stored byte, the way a disk rots; false if there is no such byte.
+    pub fn rot(&mut self, table: Table, key: &[u8], offset: usize) -> bool {
+        let value = self.tables.get_mut(&table).and_then(|t| t.get_mut(key));
+        let Some(byte) = value.and_then(|value| value.get_mut(offset)) else {
+            return false;
+        };
+        *byte ^= 1;
+        true
+    }
+
+    /// Synced writes and raises so far, for the cost model of a simulation.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Takes the armed fault. The store is failed from then on.
+    fn take_fault(&mut self) -> Result<Option<WriteFault>, StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        let fault = self.fault.take();
+        self.failed = fault.is_some();
+        Ok(fault)
+    }
+
+    fn apply(&mut self, batch: WriteBatch) -> Vec<Before> {
+        let mut undo = Vec::with_capacity(batch.len());
+        for op in batch {
+            match op {
+                Op::Put(table, key, value) => {
+                    let entries = self.tables.entry(table).or_default();
+                    let before = entries.insert(key.clone(), value);
+                    undo.push((table, key, before));
+                }
+                Op::Delete(table, key) => {
+                    let entries = self.tables.entry(table).or_default();
+                    if let Some(before) = entries.remove(&key) {
+                        undo.push((table, key, Some(before)));
+                    }
+                }
+                Op::DeleteRange(table, from, to) => {
+                    let entries = self.tables.entry(table).or_default();
+                    let inside: Vec<Vec<u8>> =
+                        entries.range(from..to).map(|e| e.0.clone()).collect();
+                    for key in inside {
+                        let before = entries.remove(&key);
+                        undo.push((table, key, before));
+                    }
+                }
+            }
+        }
+        undo
+    }
+}
+
+impl View for MemStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.tables.get(&table).and_then(|entries| entries.get(key));
+        Ok(value.cloned())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let Some(entries) = self.tables.get(&table) else {
+            return Ok(Vec::new());
+        };
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = entries.range::<[u8], _>((Bound::Included(from), end));
+        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        Ok(match order {
+            Order::Ascending => range.take(limit).map(copy).collect(),
+            Order::Descending => range.rev().take(limit).map(copy).collect(),
+        })
+    }
+
+    fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        let entries = self.tables.get(&table);
+        Ok(entries.is_some_and(|entries| entries.contains_key(key)))
+    }
+}
+
+impl Store for MemStore {
+    fn write(&mut self, batch: WriteBatch, sync: Sync) -> Result<(), StoreError> {
+        let fault = self.take_fault()?;
+        if fault == Some(WriteFault::Lost) {
+            return Err(StoreError::Injected);
+        }
+        let undo = self.apply(batch);
+        self.unsynced.push(undo);
+        if sync == Sync::Yes && fault != Some(WriteFault::NotSynced) {
+            self.unsynced.clear();
+            self.syncs += 1;
+        }
+        fault.map_or(Ok(()), |_| Err(StoreError::Injected))
+    }
+
+    fn ceiling(&self) -> Option<Round> {
+        self.ceiling
+    }
+
+    fn raise_ceiling(&mut self, to: Round) -> Result<(), StoreError> {
+        if let Some(at) = self.ceiling {
+            if to < at {
+                return Err(StoreError::CeilingFalls { at, to });
+            }
+            if to == at {
+                return Ok(());
+            }
+        }
+        let fault = self.take_fault()?;
+        if matches!(fault, None | Some(WriteFault::Silent)) {
+            self.ceiling = Some(to);
+            self.syncs += 1;
+        }
+        fault.map_or(Ok(()), |_| Err(StoreError::Injected))
+    }
+}
