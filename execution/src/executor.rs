@@ -1,34 +1,53 @@
-//! API sketch; the body follows.
+//! Turns committed blocks into state, receipts and roots. The same blocks lead to the same roots on every replica (I6),
+//! however they are cut into calls, writes and restarts.
+//!
+//! [`Executor`] holds what can be derived from storage: parameters, clients, the tree's pages, the edge of the receipts
+//! accumulator. It changes nothing in storage; it hands out [`Change`]s, to be written with the block in one atomic
+//! batch. A block without transactions changes the receipts root (a leaf a height) and never the state root.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use quorate_types::{Batch, BlockTime, Genesis, Height, Receipt, Roots};
+use quorate_crypto::Digest;
+use quorate_types::accumulator::Accumulator;
+use quorate_types::validators::ValidatorsError;
+use quorate_types::{Batch, BlockTime, Epoch, Genesis, Header, Height, Parameters, PublicKey};
+use quorate_types::{Receipt, Role, Roots, Validators, codec, receipt};
 
-use crate::space::{Change, Reader};
-use crate::tree::Proof;
+use crate::block::{BlockEffects, BlockRun, Places, Rules, encode_place};
+use crate::keys::{self, Chain, ClientRecord};
+use crate::kv::KvMachine;
+use crate::machine::StateMachine;
+use crate::overlay::Changed;
+use crate::persist::{self, FlushPolicy, Pages, Tip};
+use crate::record;
+use crate::space::{Change, Reader, Space};
+use crate::tree::{self, NoPages, Proof, Tree, TreeError, TreeLimits};
 
-/// A committed block.
+/// A committed block with its batches, each verified.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderedBlock<'a> {
     /// Its height.
     pub height: Height,
     /// Its agreed time.
     pub time: BlockTime,
-    /// Its batches, verified, in order.
+    /// In the order of the block.
     pub batches: &'a [Arc<Batch>],
 }
 
 /// What a block led to.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Executed {
     /// The block's height.
     pub height: Height,
     /// The roots after it.
     pub roots: Roots,
-    /// To be written in one atomic batch.
+    /// To be written in one atomic batch, after those of the blocks before. No key occurs twice.
     pub changes: Vec<Change>,
-    /// One a transaction.
+    /// One a transaction, in order.
     pub receipts: Vec<Receipt>,
 }
 
@@ -38,58 +57,126 @@ pub enum OpenError<E> {
     /// Storage failed.
     #[error("storage could not be read")]
     Source(E),
-    /// There is no executed state.
+    /// Nothing was ever executed: start from the genesis.
     #[error("there is no executed state")]
     Missing,
     /// A record is missing or malformed.
     #[error("a stored record is missing or damaged")]
     Damaged,
-    /// The tree does not have the root that was stored.
-    #[error("the state at height {height} has another root than the one stored")]
+    /// The chain's state machine is none that this release has.
+    #[error("the chain's state machine is unknown to this release")]
+    UnknownMachine,
+    /// What is stored has not the roots that were stored with it.
+    #[error("the state at height {height} has other roots than those stored")]
     RootMismatch {
         /// At which height.
         height: Height,
     },
 }
 
-/// Why a block could not be executed. The executor must be opened again.
+/// Why a block was not executed, or a key not proved. The executor is to be dropped: storage failed or is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecuteError<E> {
     /// Storage failed.
     #[error("storage could not be read")]
     Source(E),
-    /// A record is missing or malformed.
+    /// A record or page is missing or malformed.
     #[error("a stored record is missing or damaged")]
     Damaged,
 }
 
-/// Executes committed blocks.
+/// See the [module](self).
 #[derive(Debug)]
 pub struct Executor {
-    height: Height,
+    parameters: Parameters,
+    clients: BTreeMap<PublicKey, Role>,
+    machine: Box<dyn StateMachine>,
+    tip: Tip,
     roots: Roots,
+    revision: u64,
+    tree: Tree,
+    policy: FlushPolicy,
+    /// Heights of the journals in storage, and the changes in them.
+    journals: Vec<Height>,
+    journalled: usize,
 }
 
 impl Executor {
-    /// The state of height 0.
+    /// The state of height 0, and the changes that store it. The genesis must be a checked one ([`Genesis::check`]).
+    ///
+    /// # Panics
+    /// If the genesis names a state machine that a check refuses.
     #[must_use]
-    pub fn genesis(_genesis: &Genesis) -> (Executor, Vec<Change>, Roots) {
-        let (height, roots) = (Height(0), Roots::default());
-        (Executor { height, roots }, Vec::new(), roots)
+    pub fn genesis(genesis: &Genesis) -> (Executor, Vec<Change>, Roots) {
+        let machine = machine(&genesis.machine).expect("a checked genesis");
+        let records = genesis_records(genesis);
+        let mut tree = Tree::new(TreeLimits::default());
+        let (mut changes, edits) = split(records);
+        let Ok(state) = tree.apply(&NoPages, &edits) else {
+            unreachable!("a new tree has no pages to read")
+        };
+        let tip = Tip {
+            height: Height(0),
+            accumulator: Accumulator::default(),
+        };
+        let roots = Roots {
+            state,
+            receipts: tip.accumulator.root(),
+        };
+        persist::put_block(&mut changes, &tip, &roots, Vec::new());
+        persist::put_flush(&mut changes, tip.height, &mut tree, &mut Vec::new());
+        let executor = Executor {
+            parameters: genesis.parameters.clone(),
+            clients: genesis.clients.iter().map(|c| (c.key, c.role)).collect(),
+            machine,
+            tip,
+            roots,
+            revision: 0,
+            tree,
+            policy: FlushPolicy::default(),
+            journals: Vec::new(),
+            journalled: 0,
+        };
+        (executor, changes, roots)
     }
 
-    /// The executor at the last persisted height.
+    /// The executor at the height that was stored last.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub fn open<R: Reader>(_reader: &R) -> Result<Executor, OpenError<R::Error>> {
-        Err(OpenError::Missing)
+    /// [`OpenError`]; nothing of it goes away by trying again.
+    pub fn open<R: Reader>(reader: &R) -> Result<Executor, OpenError<R::Error>> {
+        let restored = persist::restore(reader)?;
+        Ok(Executor {
+            machine: machine(&restored.chain.machine).ok_or(OpenError::UnknownMachine)?,
+            parameters: restored.parameters,
+            clients: restored.clients,
+            tip: restored.tip,
+            roots: restored.roots,
+            revision: restored.revision,
+            tree: restored.tree,
+            policy: FlushPolicy::default(),
+            journals: restored.journals,
+            journalled: restored.journalled,
+        })
+    }
+
+    /// Changes when the tree's pages are written.
+    pub fn set_flush_policy(&mut self, policy: FlushPolicy) {
+        self.policy = policy;
+    }
+
+    /// Replaces the state machine by another one, before the first block. For tests of machines: the genesis still
+    /// names `kv`, and a start would bring it back.
+    #[must_use]
+    pub fn with_machine(mut self, machine: Box<dyn StateMachine>) -> Executor {
+        self.machine = machine;
+        self
     }
 
     /// Height of the last executed block.
     #[must_use]
     pub fn height(&self) -> Height {
-        self.height
+        self.tip.height
     }
 
     /// Roots after it.
@@ -98,33 +185,197 @@ impl Executor {
         self.roots
     }
 
-    /// Executes the next block.
+    /// How many transactions have changed the state.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The chain's parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// What a client may do; `None` if it is not registered.
+    #[must_use]
+    pub fn role(&self, client: &PublicKey) -> Option<Role> {
+        self.clients.get(client).copied()
+    }
+
+    /// Executes the next block. The reader must show everything that was executed before, whether it is durable or not.
     ///
     /// # Errors
-    /// [`ExecuteError`].
+    /// [`ExecuteError`]: nothing was executed.
+    ///
+    /// # Panics
+    /// If the height is not the next one (I4).
     pub fn execute<R: Reader>(
         &mut self,
-        _reader: &R,
+        reader: &R,
         block: &OrderedBlock<'_>,
     ) -> Result<Executed, ExecuteError<R::Error>> {
-        self.height = block.height;
+        assert_eq!(block.height, self.tip.height.next(), "I4: no gap");
+        let effects = self.run(reader, block)?;
+        let (mut changes, edits) = split(effects.changed);
+        let state = self.tree.apply(&Pages(reader), &edits)?;
+        let leaves: Vec<Digest> = effects.receipts.iter().map(Receipt::leaf).collect();
+        let leaf = receipt::block_leaf(block.height, &leaves);
+        let nodes = self.tip.accumulator.append(leaf);
+        self.tip.height = block.height;
+        self.revision = effects.revision;
+        self.roots = Roots {
+            state,
+            receipts: self.tip.accumulator.root(),
+        };
+        put_receipts(&mut changes, &effects.receipts, &effects.places);
+        persist::put_block(&mut changes, &self.tip, &self.roots, nodes);
+        self.put_tree(&mut changes, edits);
         Ok(Executed {
-            height: self.height,
+            height: self.tip.height,
             roots: self.roots,
-            changes: Vec::new(),
-            receipts: Vec::new(),
+            changes,
+            receipts: effects.receipts,
         })
     }
 
-    /// Proves a key of the state, or its absence, at the current height.
+    /// The record of a key of the state (see [`keys`] and [`crate::kv::state_key`]), and the proof of it or of its
+    /// absence, under the current state root. `None` if the key is too long to exist.
     ///
     /// # Errors
     /// [`ExecuteError`].
+    #[allow(clippy::type_complexity, reason = "a pair, once")]
     pub fn prove_key<R: Reader>(
         &mut self,
-        _reader: &R,
-        _key: &[u8],
-    ) -> Result<(Option<Vec<u8>>, Proof), ExecuteError<R::Error>> {
-        Err(ExecuteError::Damaged)
+        reader: &R,
+        key: &[u8],
+    ) -> Result<Option<(Option<Vec<u8>>, Proof)>, ExecuteError<R::Error>> {
+        let proof = match self.tree.prove(&Pages(reader), key) {
+            Err(TreeError::KeyTooLong(_)) => return Ok(None),
+            proof => proof?,
+        };
+        let stored = reader.get(Space::State, key);
+        let record = stored.map_err(ExecuteError::Source)?;
+        // What is stored beside the tree is held against it here, before a client does.
+        let digest = record.as_deref().map(record::digest);
+        proof
+            .verify(&self.roots.state, key, digest.as_ref())
+            .map_err(|_| ExecuteError::Damaged)?;
+        Ok(Some((record, proof)))
+    }
+
+    fn run<R: Reader>(
+        &self,
+        reader: &R,
+        block: &OrderedBlock<'_>,
+    ) -> Result<BlockEffects, ExecuteError<R::Error>> {
+        let rules = Rules {
+            parameters: &self.parameters,
+            clients: &self.clients,
+            machine: &*self.machine,
+        };
+        let run = BlockRun::new(rules, reader, block, self.revision);
+        if block.batches.iter().all(|b| b.transactions.is_empty()) {
+            return Ok(run.finish());
+        }
+        let mut effects = run.run()?;
+        if effects.revision != self.revision {
+            let head = Some(record::seal(&effects.revision));
+            effects.changed.insert(keys::HEAD.to_vec(), head);
+        }
+        Ok(effects)
+    }
+
+    /// Journals a block's changes of the tree, or writes the tree's pages if it is time.
+    fn put_tree(&mut self, changes: &mut Vec<Change>, edits: Vec<tree::Change>) {
+        let waiting = self.journalled + edits.len();
+        if self.tree.dirty_bytes() > self.policy.dirty_bytes || waiting > self.policy.changes {
+            self.journalled = 0;
+            let height = self.tip.height;
+            persist::put_flush(changes, height, &mut self.tree, &mut self.journals);
+        } else if !edits.is_empty() {
+            self.journalled = waiting;
+            self.journals.push(self.tip.height);
+            persist::put_journal(changes, self.tip.height, edits);
+        }
+    }
+}
+
+impl<E> From<TreeError<E>> for ExecuteError<E> {
+    fn from(error: TreeError<E>) -> ExecuteError<E> {
+        match error {
+            TreeError::Source(error) => ExecuteError::Source(error),
+            TreeError::Damaged | TreeError::Unusable => ExecuteError::Damaged,
+            TreeError::Unordered(_) | TreeError::KeyTooLong(_) | TreeError::EmptyRange => {
+                unreachable!("changes are sorted and their keys bounded")
+            }
+        }
+    }
+}
+
+/// The genesis block's header, and the validator set of the first epoch: what every proof is checked against (F3). The
+/// genesis must be a checked one.
+///
+/// # Errors
+/// [`ValidatorsError`], which a checked genesis does not lead to.
+pub fn genesis_validators(genesis: &Genesis) -> Result<(Header, Validators), ValidatorsError> {
+    let (_, _, roots) = Executor::genesis(genesis);
+    let chain = genesis.chain_id();
+    let header = Header::genesis(chain, genesis.time, roots);
+    let anchor = (header.id(), header.height);
+    let validators = Validators::new(chain, Epoch(0), genesis.consensus_keys(), anchor)?;
+    Ok((header, validators))
+}
+
+fn machine(name: &str) -> Option<Box<dyn StateMachine>> {
+    match name {
+        "kv" => Some(Box::new(KvMachine)),
+        _ => None,
+    }
+}
+
+/// The records that a chain starts with.
+fn genesis_records(genesis: &Genesis) -> Changed {
+    let chain = Chain {
+        id: genesis.chain_id(),
+        name: genesis.name.clone(),
+        machine: genesis.machine.clone(),
+    };
+    let mut records = Changed::new();
+    records.insert(keys::CHAIN.to_vec(), Some(record::seal(&chain)));
+    let parameters = record::seal(&genesis.parameters);
+    records.insert(keys::PARAMETERS.to_vec(), Some(parameters));
+    let validators = record::seal(&genesis.validators);
+    records.insert(keys::validators(Epoch(0)), Some(validators));
+    for client in &genesis.clients {
+        let record = ClientRecord {
+            name: client.name.clone(),
+            role: client.role,
+        };
+        records.insert(keys::client(&client.key), Some(record::seal(&record)));
+    }
+    records
+}
+
+/// Changed records as changes of storage and of the tree.
+fn split(changed: Changed) -> (Vec<Change>, Vec<tree::Change>) {
+    let mut changes = Vec::with_capacity(changed.len());
+    let mut edits = Vec::with_capacity(changed.len());
+    for (key, value) in changed {
+        edits.push((key.clone(), value.as_deref().map(record::digest)));
+        let space = Space::State;
+        changes.push(Change { space, key, value });
+    }
+    (changes, edits)
+}
+
+fn put_receipts(changes: &mut Vec<Change>, receipts: &[Receipt], places: &Places) {
+    for receipt in receipts {
+        let key = persist::receipt_key(receipt.height, receipt.index);
+        changes.push(Change::put(Space::Receipts, key, codec::encode(receipt)));
+    }
+    for (id, place) in places {
+        let key = id.as_bytes().to_vec();
+        changes.push(Change::put(Space::Places, key, encode_place(*place)));
     }
 }

@@ -1,11 +1,39 @@
-//! Execution
+//! Execution: from committed blocks to state, receipts and roots that every replica agrees on (I6), each transaction at
+//! most once (I7).
+//!
+//! This crate decides what transactions *do*. It never decides their order, never reads a clock, and never writes to
+//! storage: it reads through [`Reader`] and hands out [`Change`]s. Everything that it decides by is in the certified
+//! state itself.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`executor`] | [`Executor`]: a block in, receipts, roots and changes out |
+//! | [`machine`], [`kv`] | what a state machine is, and the built-in one |
+//! | [`session`] | exactly once (X1) |
+//! | [`meter`] | what everything costs |
+//! | [`keys`], [`record`] | the key space of the state, and how records are encoded |
+//! | [`tree`] | the authenticated tree over the records |
+//! | [`proof`] | what clients can check offline (F1, F2) |
+//! | [`persist`], [`space`] | what is stored where |
+//!
+//! A block goes through `block.rs` (checks, commands, receipts) on an overlay (`overlay.rs`); then the executor applies
+//! all its changes to the tree at once.
 #![no_std]
 
 extern crate alloc;
 
+mod block;
 pub mod executor;
+pub mod keys;
+pub mod kv;
+pub mod machine;
+pub mod meter;
+mod overlay;
+pub mod persist;
+pub mod record;
+pub mod session;
 pub mod space;
 pub mod tree;
 
-pub use executor::{ExecuteError, Executed, Executor, OpenError, OrderedBlock};
+pub use executor::{ExecuteError, Executed, Executor, OpenError, OrderedBlock, genesis_validators};
 pub use space::{Change, Reader, Space};

@@ -1,0 +1,176 @@
+//! The state as a block sees it while it is executed: what is stored, under what the block has changed so far. A
+//! transaction that fails takes its changes back. Owns no rule; writes nothing to storage.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Bound;
+
+use crate::machine::{Access, StorageFailed};
+use crate::space::{Entry, Reader, Space};
+
+/// Changed records, by key; `None` for deleted ones.
+pub(crate) type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+pub(crate) struct Overlay<'r, R: Reader> {
+    reader: &'r R,
+    changed: Changed,
+    /// What `changed` held for a key before the transaction at hand changed it, newest last; `None` for nothing.
+    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    recording: bool,
+    /// Why storage failed, for a caller whose errors do not carry it.
+    failure: Option<R::Error>,
+}
+
+impl<'r, R: Reader> Overlay<'r, R> {
+    pub(crate) fn new(reader: &'r R) -> Self {
+        Overlay {
+            reader,
+            changed: BTreeMap::new(),
+            undo: Vec::new(),
+            recording: false,
+            failure: None,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, R::Error> {
+        match self.changed.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.reader.get(Space::State, key),
+        }
+    }
+
+    pub(crate) fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        if self.recording {
+            let before = self.changed.insert(key.clone(), value);
+            self.undo.push((key, before));
+        } else {
+            self.changed.insert(key, value);
+        }
+    }
+
+    /// The first `limit` entries with `from` ≤ key < `to`, ascending.
+    pub(crate) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, R::Error> {
+        let (mut found, mut from) = (Vec::new(), from.to_vec());
+        while found.len() < limit && from.as_slice() < to {
+            let wanted = limit - found.len();
+            let stored = self
+                .reader
+                .scan(Space::State, &from, Some(to), wanted)?;
+            // What lies behind the last stored entry read is known only if there are no more of them.
+            let next = match stored.last() {
+                Some((last, _)) if stored.len() == wanted => successor(last),
+                _ => to.to_vec(),
+            };
+            self.merge(stored, &from, &next, limit, &mut found);
+            from = next;
+        }
+        Ok(found)
+    }
+
+    /// Appends the entries of `from..to`, of which `stored` are the stored ones, until there are `limit`.
+    fn merge(
+        &self,
+        stored: Vec<Entry>,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        found: &mut Vec<Entry>,
+    ) {
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let mut changed = self.changed.range::<[u8], _>(range).peekable();
+        let mut stored = stored.into_iter().peekable();
+        while found.len() < limit {
+            let stored_first = match (stored.peek(), changed.peek()) {
+                (None, None) => return,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (Some((a, _)), Some((b, _))) => a < *b,
+            };
+            if stored_first {
+                found.extend(stored.next());
+                continue;
+            }
+            let (key, value) = changed.next().expect("peeked");
+            if stored.peek().is_some_and(|(other, _)| other == key) {
+                stored.next();
+            }
+            found.extend(value.clone().map(|value| (key.clone(), value)));
+        }
+    }
+
+    /// From here on, changes can be taken back.
+    pub(crate) fn begin(&mut self) {
+        self.undo.clear();
+        self.recording = true;
+    }
+
+    /// Keeps the changes since [`Overlay::begin`]. True if there are any.
+    pub(crate) fn keep(&mut self) -> bool {
+        self.recording = false;
+        let any = !self.undo.is_empty();
+        self.undo.clear();
+        any
+    }
+
+    /// Takes the changes since [`Overlay::begin`] back, newest first.
+    pub(crate) fn take_back(&mut self) {
+        self.recording = false;
+        while let Some((key, before)) = self.undo.pop() {
+            match before {
+                Some(value) => self.changed.insert(key, value),
+                None => self.changed.remove(&key),
+            };
+        }
+    }
+
+    /// Why storage failed, if an [`Access`] call failed.
+    pub(crate) fn take_failure(&mut self) -> Option<R::Error> {
+        self.failure.take()
+    }
+
+    pub(crate) fn reader(&self) -> &'r R {
+        self.reader
+    }
+
+    pub(crate) fn into_changed(self) -> Changed {
+        self.changed
+    }
+}
+
+impl<R: Reader> Access for Overlay<'_, R> {
+    fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed> {
+        self.get(key).map_err(|error| self.fail(error))
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.set(key, value);
+    }
+
+    fn range(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Entry>, StorageFailed> {
+        self.scan(from, to, limit).map_err(|error| self.fail(error))
+    }
+}
+
+impl<R: Reader> Overlay<'_, R> {
+    fn fail(&mut self, error: R::Error) -> StorageFailed {
+        self.failure = Some(error);
+        StorageFailed(())
+    }
+}
+
+/// The first key behind `key`.
+pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
+    let mut next = key.to_vec();
+    next.push(0);
+    next
+}

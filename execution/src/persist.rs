@@ -1,0 +1,264 @@
+//! What the executor keeps in storage for itself, and how it starts again from that.
+//!
+//! The tree's pages are written now and then ([`FlushPolicy`]), with an anchor. Each block in between leaves a journal of
+//! the tree's changes; a start opens the tree at the anchor, applies the journals in order, and holds the root against
+//! the one stored with the last block. A flush deletes the journals that it replaces, in the same atomic batch.
+//!
+//! | key in [`Space::Meta`] | value, canonical |
+//! |---|---|
+//! | `roots/` height (8, big-endian) | `Roots`, kept for every height |
+//! | `execution/tip` | [`Tip`] |
+//! | `execution/anchor` | [`AnchorRecord`] |
+//! | `execution/journal/` height (8, big-endian) | `Vec<(Blob, Option<Digest>)>`: keys with digests of their records |
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use quorate_crypto::Digest;
+use quorate_types::accumulator::{Accumulator, NodeId};
+use quorate_types::{Blob, Height, Parameters, PublicKey, Role, Roots, codec};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::executor::OpenError;
+use crate::keys::{self, Chain, ClientRecord};
+use crate::record;
+use crate::space::{Change, Entry, Reader, Space};
+use crate::tree::{self, Anchor, PageSource, Tree, TreeError, TreeLimits};
+
+/// When the tree's changed pages are written. Affects no root; a smaller policy makes starts faster and blocks dearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushPolicy {
+    /// Memory of changed pages, in bytes.
+    pub dirty_bytes: usize,
+    /// Journalled changes, which a start has to apply again.
+    pub changes: usize,
+}
+
+impl Default for FlushPolicy {
+    /// 32 MiB, or 200,000 changes: less than two seconds of a start.
+    fn default() -> FlushPolicy {
+        FlushPolicy {
+            dirty_bytes: 32 << 20,
+            changes: 200_000,
+        }
+    }
+}
+
+const TIP: &[u8] = b"execution/tip";
+const ANCHOR: &[u8] = b"execution/anchor";
+const JOURNAL: &[u8] = b"execution/journal/";
+const ROOTS: &[u8] = b"roots/";
+
+/// Entries that a start reads at a time.
+const SCAN_PAGE: usize = 64;
+
+/// Where execution stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Height of the last executed block.
+    pub height: Height,
+    /// One leaf a height.
+    pub accumulator: Accumulator,
+}
+
+/// The last flush of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorRecord {
+    /// The height whose tree was flushed.
+    pub height: Height,
+    /// Where the tree begins.
+    pub anchor: Anchor,
+}
+
+/// Key of the roots of a height in [`Space::Meta`].
+#[must_use]
+pub fn roots_key(height: Height) -> Vec<u8> {
+    at_height(ROOTS, height)
+}
+
+/// Key of a receipt in [`Space::Receipts`].
+#[must_use]
+pub fn receipt_key(height: Height, index: u32) -> Vec<u8> {
+    [height.0.to_be_bytes().as_slice(), &index.to_be_bytes()].concat()
+}
+
+/// Key of a subtree's root in [`Space::Accumulator`].
+#[must_use]
+pub fn node_key(id: NodeId) -> Vec<u8> {
+    [[id.level].as_slice(), &id.index.to_be_bytes()].concat()
+}
+
+fn at_height(prefix: &[u8], height: Height) -> Vec<u8> {
+    [prefix, &height.0.to_be_bytes()].concat()
+}
+
+/// Appends what a block changes besides state, receipts and places.
+pub(crate) fn put_block(
+    changes: &mut Vec<Change>,
+    tip: &Tip,
+    roots: &Roots,
+    nodes: Vec<(NodeId, Digest)>,
+) {
+    let nodes = nodes.into_iter().map(|(id, digest)| {
+        Change::put(Space::Accumulator, node_key(id), digest.as_bytes().to_vec())
+    });
+    changes.extend(nodes);
+    let key = roots_key(tip.height);
+    changes.push(Change::put(Space::Meta, key, codec::encode(roots)));
+    changes.push(Change::put(Space::Meta, TIP.to_vec(), codec::encode(tip)));
+}
+
+/// Appends the journal of a block.
+pub(crate) fn put_journal(changes: &mut Vec<Change>, height: Height, edits: Vec<tree::Change>) {
+    let edits: Vec<(Blob, Option<Digest>)> = edits
+        .into_iter()
+        .map(|(key, digest)| (Blob(key), digest))
+        .collect();
+    let key = at_height(JOURNAL, height);
+    changes.push(Change::put(Space::Meta, key, codec::encode(&edits)));
+}
+
+/// Appends the tree's changed pages, and deletes the journals of `journals`.
+pub(crate) fn put_flush(
+    changes: &mut Vec<Change>,
+    height: Height,
+    tree: &mut Tree,
+    journals: &mut Vec<Height>,
+) {
+    let flush = tree.flush();
+    changes.extend(flush.pages.into_iter().map(|(key, value)| Change {
+        space: Space::Tree,
+        key,
+        value,
+    }));
+    let anchor = flush.anchor;
+    let anchor = codec::encode(&AnchorRecord { height, anchor });
+    changes.push(Change::put(Space::Meta, ANCHOR.to_vec(), anchor));
+    let old = journals.drain(..).map(|height| at_height(JOURNAL, height));
+    changes.extend(old.map(|key| Change::delete(Space::Meta, key)));
+}
+
+/// Pages from [`Space::Tree`].
+pub(crate) struct Pages<'a, R>(pub(crate) &'a R);
+
+impl<R: Reader> PageSource for Pages<'_, R> {
+    type Error = R::Error;
+
+    fn page(&self, id: &[u8]) -> Result<Option<Vec<u8>>, R::Error> {
+        self.0.get(Space::Tree, id)
+    }
+}
+
+/// What a start finds.
+pub(crate) struct Restored {
+    pub(crate) tip: Tip,
+    pub(crate) roots: Roots,
+    pub(crate) tree: Tree,
+    pub(crate) journals: Vec<Height>,
+    pub(crate) journalled: usize,
+    pub(crate) chain: Chain,
+    pub(crate) parameters: Parameters,
+    pub(crate) clients: BTreeMap<PublicKey, Role>,
+    pub(crate) revision: u64,
+}
+
+/// Reads everything, and checks both roots.
+pub(crate) fn restore<R: Reader>(reader: &R) -> Result<Restored, OpenError<R::Error>> {
+    let tip: Tip = meta(reader, TIP)?.ok_or(OpenError::Missing)?;
+    let roots: Roots = meta(reader, &roots_key(tip.height))?.ok_or(OpenError::Damaged)?;
+    let anchor: AnchorRecord = meta(reader, ANCHOR)?.ok_or(OpenError::Damaged)?;
+    let mut tree = Tree::open(TreeLimits::default(), &anchor.anchor);
+    let (journals, journalled) = replay(reader, &mut tree, anchor.height, tip.height)?;
+    let counted = tip.accumulator.count() == tip.height.0;
+    if !counted || tree.root() != roots.state || tip.accumulator.root() != roots.receipts {
+        return Err(OpenError::RootMismatch { height: tip.height });
+    }
+    Ok(Restored {
+        chain: state(reader, keys::CHAIN)?.ok_or(OpenError::Damaged)?,
+        parameters: state(reader, keys::PARAMETERS)?.ok_or(OpenError::Damaged)?,
+        clients: clients(reader)?,
+        revision: state(reader, keys::HEAD)?.unwrap_or_default(),
+        tip,
+        roots,
+        tree,
+        journals,
+        journalled,
+    })
+}
+
+/// Applies the journals above the anchor.
+fn replay<R: Reader>(
+    reader: &R,
+    tree: &mut Tree,
+    anchor: Height,
+    tip: Height,
+) -> Result<(Vec<Height>, usize), OpenError<R::Error>> {
+    let from = at_height(JOURNAL, anchor.next());
+    let to = at_height(JOURNAL, tip.next());
+    let (mut journals, mut journalled) = (Vec::new(), 0);
+    for_each(reader, Space::Meta, from, &to, |(key, value)| {
+        let height = key.last_chunk().ok_or(OpenError::Damaged)?;
+        let edits: Vec<(Blob, Option<Digest>)> = decode(&value)?;
+        let edits: Vec<tree::Change> = edits.into_iter().map(|(key, d)| (key.0, d)).collect();
+        journals.push(Height(u64::from_be_bytes(*height)));
+        journalled += edits.len();
+        match tree.apply(&Pages(reader), &edits) {
+            Ok(_) => Ok(()),
+            Err(TreeError::Source(error)) => Err(OpenError::Source(error)),
+            Err(_) => Err(OpenError::Damaged),
+        }
+    })?;
+    Ok((journals, journalled))
+}
+
+fn clients<R: Reader>(reader: &R) -> Result<BTreeMap<PublicKey, Role>, OpenError<R::Error>> {
+    let mut clients = BTreeMap::new();
+    let (from, to) = (keys::CLIENTS.to_vec(), keys::behind(keys::CLIENTS));
+    for_each(reader, Space::State, from, &to, |(key, value)| {
+        let key = key.last_chunk().ok_or(OpenError::Damaged)?;
+        let client: ClientRecord = record::unseal(&value).map_err(|_| OpenError::Damaged)?;
+        clients.insert(PublicKey::from_bytes_unchecked(*key), client.role);
+        Ok(())
+    })?;
+    Ok(clients)
+}
+
+/// Visits all entries with `from` ≤ key < `to`.
+fn for_each<R: Reader>(
+    reader: &R,
+    space: Space,
+    mut from: Vec<u8>,
+    to: &[u8],
+    mut visit: impl FnMut(Entry) -> Result<(), OpenError<R::Error>>,
+) -> Result<(), OpenError<R::Error>> {
+    loop {
+        let page = reader.scan(space, &from, Some(to), SCAN_PAGE);
+        let page = page.map_err(OpenError::Source)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        from = crate::overlay::successor(last);
+        page.into_iter().try_for_each(&mut visit)?;
+    }
+}
+
+fn meta<R: Reader, T: DeserializeOwned>(
+    reader: &R,
+    key: &[u8],
+) -> Result<Option<T>, OpenError<R::Error>> {
+    let bytes = reader.get(Space::Meta, key).map_err(OpenError::Source)?;
+    bytes.map(|bytes| decode(&bytes)).transpose()
+}
+
+fn state<R: Reader, T: DeserializeOwned>(
+    reader: &R,
+    key: &[u8],
+) -> Result<Option<T>, OpenError<R::Error>> {
+    let bytes = reader.get(Space::State, key).map_err(OpenError::Source)?;
+    let open = |bytes: Vec<u8>| record::unseal(&bytes).map_err(|_| OpenError::Damaged);
+    bytes.map(open).transpose()
+}
+
+fn decode<T: DeserializeOwned, E>(bytes: &[u8]) -> Result<T, OpenError<E>> {
+    codec::decode(bytes, usize::MAX).map_err(|_| OpenError::Damaged)
+}

@@ -1,0 +1,215 @@
+//! Exactly once (X1, I7): which of a client's sequence numbers were used, by which transaction, with its answer where.
+//!
+//! A number that was used is remembered in a chunk of [`CHUNK`] numbers. A client's head holds the floor, below which
+//! numbers are [`Rejection::TooOld`](quorate_types::Rejection::TooOld), and the time up to which the session is needed.
+//!
+//! * Numbers may come in any order and leave gaps. The floor stays at least `session_window` − 1 below the highest
+//!   number used, rounded down to a chunk; a number far ahead takes the floor with it, and chunks below it are dropped.
+//! * A session is dropped as a whole, head and floor included, when the `valid_until` of everything it has ever held
+//!   is over: then nothing that was executed can come again. Dropping single chunks would be wrong: with the chunk of
+//!   the highest number goes the floor, which is all that guards the numbers whose chunks it had pushed out.
+//! * Both head and index are written once a chunk and once a [`BUCKET_NS`] a client, not once a transaction.
+
+use alloc::vec::Vec;
+
+use quorate_types::codec::DecodeError;
+use quorate_types::{BlockTime, Height, PublicKey, TransactionId};
+use serde::{Deserialize, Serialize};
+
+use crate::executor::ExecuteError;
+use crate::keys;
+use crate::overlay::Overlay;
+use crate::record;
+use crate::space::Reader;
+
+/// Numbers in a chunk. A client that sends one transaction a block rewrites half a chunk (360 bytes) each time; one that
+/// sends many fills several at once, and pays one key of the tree for sixteen numbers.
+pub const CHUNK: u64 = 16;
+
+/// Granularity of the time at which a session is dropped, in nanoseconds: it outlives its last entry by less.
+pub const BUCKET_NS: u64 = 64_000_000_000;
+
+/// Records that one block drops at most from sessions that are over. A session has at most window / [`CHUNK`] + 4.
+pub const SWEEP_RECORDS: usize = 64;
+
+/// A used number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// The number, modulo [`CHUNK`].
+    pub offset: u8,
+    /// By which transaction.
+    pub transaction: TransactionId,
+    /// Where its receipt is.
+    pub height: Height,
+    /// Where in the block.
+    pub index: u32,
+}
+
+/// What a client's session needs besides its chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Lowest number that may still be used; a multiple of [`CHUNK`].
+    pub floor: u64,
+    /// The session is needed until this bucket of time is over.
+    pub bucket: u64,
+}
+
+/// What is known of a transaction's number.
+pub(crate) enum Standing {
+    /// Not used.
+    Fresh,
+    /// Used by this transaction.
+    Known { height: Height, index: u32 },
+    /// Used by another.
+    Reused,
+    /// Below the floor.
+    TooOld,
+}
+
+/// The session's part that one number is about.
+pub(crate) struct Session {
+    client: PublicKey,
+    sequence: u64,
+    head: Option<Head>,
+    chunk: Vec<Used>,
+}
+
+impl Session {
+    pub(crate) fn load<R: Reader>(
+        state: &Overlay<'_, R>,
+        client: PublicKey,
+        sequence: u64,
+    ) -> Result<Session, ExecuteError<R::Error>> {
+        let head = state.get(&keys::session_head(&client));
+        let head = head.map_err(ExecuteError::Source)?;
+        let chunk = state.get(&keys::session_chunk(&client, sequence / CHUNK));
+        let chunk = chunk.map_err(ExecuteError::Source)?;
+        let open = |chunk: Vec<u8>| record::unseal(&chunk);
+        Ok(Session {
+            client,
+            sequence,
+            head: head.map(|head| record::unseal(&head)).transpose()?,
+            chunk: chunk.map(open).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    pub(crate) fn standing(&self, transaction: TransactionId) -> Standing {
+        let floor = self.head.unwrap_or_default().floor;
+        let used = self.chunk.iter().find(|used| used.offset == self.offset());
+        match used {
+            _ if self.sequence < floor => Standing::TooOld,
+            Some(used) if used.transaction == transaction => Standing::Known {
+                height: used.height,
+                index: used.index,
+            },
+            Some(_) => Standing::Reused,
+            None => Standing::Fresh,
+        }
+    }
+
+    /// Notes that the number is used.
+    pub(crate) fn consume<R: Reader>(
+        mut self,
+        state: &mut Overlay<'_, R>,
+        used: (TransactionId, Height, u32),
+        valid_until: BlockTime,
+        window: u64,
+    ) -> Result<(), ExecuteError<R::Error>> {
+        let (transaction, height, index) = used;
+        let offset = self.offset();
+        let at = self.chunk.partition_point(|used| used.offset < offset);
+        assert!(
+            self.chunk.get(at).is_none_or(|used| used.offset > offset),
+            "I7: a number is used once"
+        );
+        let used = Used {
+            offset,
+            transaction,
+            height,
+            index,
+        };
+        self.chunk.insert(at, used);
+        let key = keys::session_chunk(&self.client, self.sequence / CHUNK);
+        state.set(key, Some(record::seal(&self.chunk)));
+        self.move_head(state, valid_until, window)
+    }
+
+    /// Raises the floor and the end of the session as the number demands.
+    fn move_head<R: Reader>(
+        &self,
+        state: &mut Overlay<'_, R>,
+        valid_until: BlockTime,
+        window: u64,
+    ) -> Result<(), ExecuteError<R::Error>> {
+        let old = self.head.unwrap_or_default();
+        let lowest = self.sequence.saturating_sub(window.saturating_sub(1));
+        let new = Head {
+            floor: old.floor.max(lowest - lowest % CHUNK),
+            bucket: old.bucket.max(valid_until.0 / BUCKET_NS),
+        };
+        if Some(new) == self.head {
+            return Ok(());
+        }
+        if new.floor > old.floor {
+            let from = keys::session_chunk(&self.client, old.floor / CHUNK);
+            let to = keys::session_chunk(&self.client, new.floor / CHUNK);
+            // All of them: none was ever further above the old floor than a window.
+            let most = usize::try_from(window / CHUNK + 2).unwrap_or(usize::MAX);
+            let dropped = state.scan(&from, &to, most);
+            for (key, _) in dropped.map_err(ExecuteError::Source)? {
+                state.set(key, None);
+            }
+        }
+        if self.head.is_none() || new.bucket != old.bucket {
+            if self.head.is_some() {
+                state.set(keys::expiry(old.bucket, &self.client), None);
+            }
+            let entry = keys::expiry(new.bucket, &self.client);
+            state.set(entry, Some(record::seal(&())));
+        }
+        state.set(keys::session_head(&self.client), Some(record::seal(&new)));
+        Ok(())
+    }
+
+    fn offset(&self) -> u8 {
+        u8::try_from(self.sequence % CHUNK).expect("below 16")
+    }
+}
+
+/// Drops sessions that are over, up to [`SWEEP_RECORDS`] records. What is left of a session when the budget ends is in
+/// force until a later block goes on: chunks go first and the head last, so that the floor outlives what it guards.
+pub(crate) fn sweep<R: Reader>(
+    state: &mut Overlay<'_, R>,
+    time: BlockTime,
+) -> Result<(), ExecuteError<R::Error>> {
+    let mut budget = SWEEP_RECORDS;
+    let first = keys::expiry(0, &PublicKey::from_bytes_unchecked([0; 32]));
+    let over = keys::expiry(time.0 / BUCKET_NS, &PublicKey::from_bytes_unchecked([0; 32]));
+    while budget > 1 {
+        let next = state.scan(&first, &over, 1).map_err(ExecuteError::Source)?;
+        let Some((entry, _)) = next.into_iter().next() else {
+            return Ok(());
+        };
+        let client = entry.last_chunk().ok_or(ExecuteError::Damaged)?;
+        let client = PublicKey::from_bytes_unchecked(*client);
+        let prefix = keys::session(&client);
+        let records = state.scan(&prefix, &keys::behind(&prefix), budget);
+        let records = records.map_err(ExecuteError::Source)?;
+        let whole = records.len() < budget;
+        budget -= records.len();
+        for (key, _) in records {
+            state.set(key, None);
+        }
+        if whole {
+            state.set(entry, None);
+            budget -= 1;
+        }
+    }
+    Ok(())
+}
+
+impl<E> From<DecodeError> for ExecuteError<E> {
+    fn from(_: DecodeError) -> ExecuteError<E> {
+        ExecuteError::Damaged
+    }
+}
