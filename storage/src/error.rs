@@ -85,6 +85,7 @@ pub enum Fault {
 
 impl StoreError {
     /// Wraps an error of the operating system.
+    #[cfg(feature = "rocks")]
     pub(crate) fn io(
         operation: &'static str,
         path: impl Into<PathBuf>,

@@ -12,17 +12,35 @@
 //! |---|---|
 //! | [`store`] | [`Store`], [`View`], [`WriteBatch`], [`Table`] |
 //! | [`mem`] | [`MemStore`] |
-//! | `rocks` (feature `rocks`) | `RocksStore`, `RocksReader` |
 //! | [`ledger`] | keys, encodings and checks of every table |
-//! | `home` | the home directory, and what is kept outside the database |
+//! | `rocks` | `RocksStore`, `RocksReader` |
+//! | `home`, `ceiling`, `watermark` | the home directory, and what is kept outside the database |
+//!
+//! The last two lines need the feature `rocks`, which the simulator and the fuzzers leave off.
 //!
 //! docs/STORAGE.md draws every file, key and value; docs/decisions/0002-durability.md says what survives what.
 
+#[cfg(feature = "rocks")]
+pub mod ceiling;
 pub mod error;
+#[cfg(feature = "rocks")]
+pub mod home;
 pub mod ledger;
 pub mod mem;
+#[cfg(feature = "rocks")]
+pub mod rocks;
 pub mod store;
+#[cfg(feature = "rocks")]
+pub mod watermark;
+
+#[cfg(feature = "rocks")]
+mod files;
+
 pub use error::{Fault, StoreError};
+#[cfg(feature = "rocks")]
+pub use home::{Found, Home, HomeError};
 pub use ledger::{LedgerError, Tip};
 pub use mem::{MemStore, WriteFault};
+#[cfg(feature = "rocks")]
+pub use rocks::{Options, RocksReader, RocksStore};
 pub use store::{Op, Order, Store, Sync, Table, View, WriteBatch};

@@ -186,6 +186,15 @@ impl WriteBatch {
     }
 }
 
+impl<'a> IntoIterator for &'a WriteBatch {
+    type Item = &'a Op;
+    type IntoIter = std::slice::Iter<'a, Op>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.ops.iter()
+    }
+}
+
 impl IntoIterator for WriteBatch {
     type Item = Op;
     type IntoIter = std::vec::IntoIter<Op>;

@@ -1,0 +1,342 @@
+//! The real disk: RocksDB, one column family a table.
+//!
+//! One write-ahead log for all tables makes a [`WriteBatch`] atomic across them, and a synced write carry everything
+//! before it. `Sync::Yes` is RocksDB's `sync` (fdatasync of the log before the write returns). Each synced write carries
+//! its number; together with the [watermark](crate::watermark) an open finds out whether any was forgotten, which no
+//! recovery mode of RocksDB does (docs/decisions/0002-durability.md). It must never go on after a failed write.
+
+mod options;
+
+use std::fs::{self, File};
+use std::sync::Arc;
+
+use quorate_types::Round;
+use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteOptions};
+
+pub use options::Options;
+
+use crate::store::{Entry, Op};
+use crate::{Fault, Found, Home, Order, Store, StoreError, Sync, Table, View, WriteBatch};
+
+/// The number of the last synced write, in the default column family, u64 BE.
+const SYNCED: &[u8] = b"synced";
+
+/// A store on disk. Dropped, it leaves everything written to the operating system; what was not synced is lost only if
+/// the machine stops as well.
+pub struct RocksStore {
+    shared: Arc<Shared>,
+    home: Home,
+    /// Number of the last synced write.
+    synced: u64,
+    failed: bool,
+}
+
+/// The same data for other threads: cheap to clone, sees every write at once. While one lives, the home stays locked.
+#[derive(Clone)]
+pub struct RocksReader(Arc<Shared>);
+
+struct Shared {
+    db: DB,
+    /// After the database in the order of dropping.
+    _lock: Arc<File>,
+}
+
+impl RocksStore {
+    /// Opens the database of a home, and checks that it holds every synced write that was promised.
+    ///
+    /// # Errors
+    /// [`StoreError::LostWrites`] if it does not; it stays so however often one tries. [`StoreError::Database`] if the
+    /// database is damaged, or the disk fails or is full.
+    pub fn open(mut home: Home, options: &Options) -> Result<RocksStore, StoreError> {
+        let fresh = home.found() == Found::Fresh;
+        // The families are made one after another: a crash in between leaves a home in which nothing was signed yet.
+        let young = home.ceiling().is_none();
+        let database = options::database(options, fresh, young);
+        let families = options::families(options);
+        let db =
+            DB::open_cf_descriptors(&database, home.data(), families).map_err(failed("open"))?;
+        let shared = Arc::new(Shared {
+            db,
+            _lock: home.lock(),
+        });
+        let synced = shared.synced()?;
+        let promised = home.promised();
+        if synced < promised {
+            return Err(StoreError::LostWrites {
+                promised,
+                found: synced,
+            });
+        }
+        if synced > promised {
+            home.promise(synced)?;
+        }
+        Ok(RocksStore {
+            shared,
+            home,
+            synced,
+            failed: false,
+        })
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn reader(&self) -> RocksReader {
+        RocksReader(Arc::clone(&self.shared))
+    }
+
+    /// The home that it is in.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Bytes on disk: one entry a table, `wal` for the log. See [`RocksReader::usage`].
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn usage(&self) -> Result<Vec<(&'static str, u64)>, StoreError> {
+        self.reader().usage()
+    }
+
+    /// Refuses everything after a failure.
+    fn guard<T>(
+        &mut self,
+        act: impl FnOnce(&mut RocksStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed {
+            return Err(StoreError::Failed);
+        }
+        let result = act(self);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn apply(&mut self, batch: WriteBatch, sync: Sync) -> Result<(), StoreError> {
+        let mut out = rocksdb::WriteBatch::default();
+        for op in &batch {
+            match op {
+                Op::Put(table, key, value) => out.put_cf(self.shared.family(*table), key, value),
+                Op::Delete(table, key) => out.delete_cf(self.shared.family(*table), key),
+                Op::DeleteRange(table, from, to) => {
+                    out.delete_range_cf(self.shared.family(*table), from, to);
+                }
+            }
+        }
+        let mut how = WriteOptions::default();
+        if sync == Sync::No {
+            return self.shared.db.write_opt(out, &how).map_err(failed("write"));
+        }
+        let number = self
+            .synced
+            .checked_add(1)
+            .expect("2^64 syncs take longer than disks last");
+        out.put(SYNCED, number.to_be_bytes());
+        how.set_sync(true);
+        self.shared
+            .db
+            .write_opt(out, &how)
+            .map_err(failed("synced write"))?;
+        self.synced = number;
+        self.home.promise(number)
+    }
+}
+
+impl View for RocksStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.shared.scan(table, from, to, limit, order)
+    }
+
+    fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.shared.contains(table, key)
+    }
+}
+
+impl Store for RocksStore {
+    fn write(&mut self, batch: WriteBatch, sync: Sync) -> Result<(), StoreError> {
+        self.guard(|store| store.apply(batch, sync))
+    }
+
+    fn ceiling(&self) -> Option<Round> {
+        self.home.ceiling()
+    }
+
+    fn raise_ceiling(&mut self, to: Round) -> Result<(), StoreError> {
+        match self.home.ceiling() {
+            // A mistake of the caller, not of the disk.
+            Some(at) if to < at => Err(StoreError::CeilingFalls { at, to }),
+            _ => self.guard(|store| store.home.raise_ceiling(to)),
+        }
+    }
+}
+
+impl RocksReader {
+    /// Bytes on disk: one entry a table, named as [`Table::name`], and `wal` for the log. Takes some microseconds a
+    /// table; the log's part reads the directory.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn usage(&self) -> Result<Vec<(&'static str, u64)>, StoreError> {
+        let mut usage = Vec::with_capacity(Table::ALL.len() + 1);
+        for table in Table::ALL {
+            let mut bytes = 0u64;
+            for property in [
+                "rocksdb.total-sst-files-size",
+                "rocksdb.total-blob-file-size",
+            ] {
+                let family = self.0.family(table);
+                let value = self.0.db.property_int_value_cf(family, property);
+                bytes = bytes.saturating_add(value.map_err(failed("size"))?.unwrap_or(0));
+            }
+            usage.push((table.name(), bytes));
+        }
+        usage.push(("wal", self.0.log_bytes()?));
+        Ok(usage)
+    }
+
+    /// Failures of the database's background work (flush, compaction) since it was opened. Above 0, writes fail or will
+    /// soon: worth an alarm.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn background_errors(&self) -> Result<u64, StoreError> {
+        let value = self.0.db.property_int_value("rocksdb.background-errors");
+        Ok(value.map_err(failed("state"))?.unwrap_or(0))
+    }
+}
+
+impl View for RocksReader {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.0.scan(table, from, to, limit, order)
+    }
+
+    fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.0.contains(table, key)
+    }
+}
+
+impl Shared {
+    fn family(&self, table: Table) -> &ColumnFamily {
+        self.db
+            .cf_handle(table.name())
+            .expect("every table's family was opened")
+    }
+
+    /// Number of the last synced write that the database holds.
+    fn synced(&self) -> Result<u64, StoreError> {
+        let Some(bytes) = self.db.get(SYNCED).map_err(failed("get"))? else {
+            return Ok(0);
+        };
+        let number = bytes.try_into().map_err(|_| StoreError::Database {
+            operation: "open",
+            fault: Fault::Corruption,
+            message: "the number of the last synced write has not 8 bytes".to_owned(),
+        })?;
+        Ok(u64::from_be_bytes(number))
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db
+            .get_cf(self.family(table), key)
+            .map_err(failed("get"))
+    }
+
+    fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(table), key);
+        Ok(found.map_err(failed("get"))?.is_some())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        if to.is_some_and(|to| to <= from) {
+            return Ok(entries);
+        }
+        let mut bounds = ReadOptions::default();
+        if !from.is_empty() {
+            bounds.set_iterate_lower_bound(from);
+        }
+        if let Some(to) = to {
+            bounds.set_iterate_upper_bound(to);
+        }
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(table), bounds);
+        match order {
+            Order::Ascending => iterator.seek_to_first(),
+            Order::Descending => iterator.seek_to_last(),
+        }
+        while entries.len() < limit {
+            let Some((key, value)) = iterator.item() else {
+                break;
+            };
+            entries.push((key.to_vec(), value.to_vec()));
+            match order {
+                Order::Ascending => iterator.next(),
+                Order::Descending => iterator.prev(),
+            }
+        }
+        // An iterator ends at an error as it does at the end.
+        iterator.status().map_err(failed("scan"))?;
+        Ok(entries)
+    }
+
+    fn log_bytes(&self) -> Result<u64, StoreError> {
+        let path = self.db.path();
+        let mut bytes = 0u64;
+        for entry in fs::read_dir(path).map_err(StoreError::io("list", path))? {
+            let entry = entry.map_err(StoreError::io("list", path))?;
+            if entry.path().extension().is_some_and(|end| end == "log") {
+                // A log may be deleted between the listing and this: it then takes no space.
+                bytes = bytes.saturating_add(entry.metadata().map_or(0, |data| data.len()));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Wraps an error of the database.
+fn failed(operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError {
+    move |error| {
+        let message = error.to_string();
+        let fault = match error.kind() {
+            ErrorKind::Corruption => Fault::Corruption,
+            // The text of ENOSPC is all that the C interface passes on.
+            _ if message.contains("No space left on device") => Fault::Full,
+            _ if message.contains("lock ") => Fault::Busy,
+            ErrorKind::Busy => Fault::Busy,
+            ErrorKind::IOError => Fault::Io,
+            _ => Fault::Other,
+        };
+        StoreError::Database {
+            operation,
+            fault,
+            message,
+        }
+    }
+}
