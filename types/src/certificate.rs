@@ -235,6 +235,18 @@ impl Unverified<Qc> {
     }
 }
 
+impl Unverified<Cc> {
+    /// Checks the quorum. Inside the protocol a CC travels with its QC ([`Finality`]); a client needs no more than this.
+    ///
+    /// # Errors
+    /// As for a [`Qc`].
+    pub fn verify(self, validators: &Validators) -> Result<Verified<Cc>, Reject> {
+        let cc = self.into_checked();
+        validators.check_cc(&cc)?;
+        Ok(Verified::trust(cc))
+    }
+}
+
 impl Unverified<Tc> {
     /// Checks the quorum, each reported round, and the QC inside.
     ///
