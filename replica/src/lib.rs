@@ -1,1 +1,48 @@
-//! replica
+//! A whole validator without its IO.
+//!
+//! [`Replica`] composes the protocol (`quorate-consensus`), the pool of transactions (`quorate-mempool`), the state
+//! machine (`quorate-execution`) and the formats of the ledger (`quorate-storage`). It opens no socket, reads no clock
+//! and starts no thread: the node and the simulator drive the same code.
+//!
+//! ```text
+//!  inputs ──► Replica::turn ──► Output ──persist──► Released ──sign──► messages, replies, notices
+//!    ▲        (decides)        (sealed)  (one synced   (may leave)              │
+//!    └──────────────────────────────────  batch)  ◄──── own messages ◄──────────┘
+//! ```
+//!
+//! A turn takes whatever has arrived, lets the engine decide, and returns an [`Output`] whose messages cannot be
+//! reached. [`Output::persist`] writes the safety record, blocks, batches, state and receipts in one atomic batch, and
+//! gives the [`Released`]: what may now be signed, sent and acknowledged. The other order does not compile (P1–P3).
+//!
+//! | module | its part in the way of a transaction |
+//! |---|---|
+//! | [`input`], [`output`] | what goes in, what comes out, and in which order |
+//! | [`replica`] | dispatch: one handler an input, one an effect of the engine |
+//! | `submit` | admission, waiting clients |
+//! | `propose` | what a leader puts into its block |
+//! | `payload` | whether the batches of a block are here; fetching those that are not |
+//! | `commit` | execution and the ledger |
+//! | `catch_up`, `fetch`, `serve` | blocks and stretches of the ledger: asking, whom to ask, and answering |
+//! | `proofs` | keys proved against a claimed state |
+//! | `boot` | from disk in any state |
+
+mod boot;
+mod catch_up;
+mod commit;
+mod fetch;
+pub mod input;
+pub mod output;
+mod payload;
+pub mod proofs;
+mod propose;
+pub mod replica;
+mod serve;
+mod submit;
+mod turn;
+mod view;
+
+pub use boot::{BootError, Setup};
+pub use input::{Input, Ticket, Wait};
+pub use output::{Notice, Output, Released, Reply, Signed, SubmitRefusal};
+pub use quorate_consensus::Target;
+pub use replica::{Replica, ReplicaError, Status};

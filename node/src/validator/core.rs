@@ -1,0 +1,331 @@
+//! The one thread that owns the replica and its store.
+//!
+//! It takes what has arrived from a bounded inbox, takes a turn, persists, signs, and hands out what was released. It
+//! never waits for anything but its inbox, its disk and its next deadline. An error of the store ends the process: what
+//! is on disk then is read by the next start (protocol §4, Durability).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use quorate_crypto::SecretKey;
+use quorate_replica::replica::Status;
+use quorate_replica::{Input, Output, Replica, ReplicaError, Reply, Signed, Ticket};
+use quorate_storage::{RocksStore, StoreError};
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use super::watch::Watch;
+use crate::net::{Credit, Network};
+
+/// Inputs that wait for a turn. Their bytes are bounded by the network's credits and by the pool of verifiers.
+const INBOX: usize = 16_384;
+/// Inputs taken in one turn: enough to share a synced write, few enough to answer soon.
+const TURN: usize = 1_024;
+/// A turn is taken at least so often, so that a stuck thread shows.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// An input, and what the network lent for it.
+#[derive(Debug)]
+pub struct Item {
+    /// For the replica.
+    pub input: Input,
+    /// Dropped once it was taken.
+    pub credit: Credit,
+}
+
+/// Who waits for which answer.
+#[derive(Debug, Default)]
+pub struct Tickets {
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Reply>>>,
+}
+
+impl Tickets {
+    /// A new ticket, and where its answer will arrive.
+    pub fn issue(self: &Arc<Self>) -> (Claim, oneshot::Receiver<Reply>) {
+        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = oneshot::channel();
+        self.lock().insert(ticket, sender);
+        let claim = Claim {
+            ticket,
+            tickets: Arc::clone(self),
+        };
+        (claim, receiver)
+    }
+
+    fn answer(&self, replies: Vec<(Ticket, Reply)>) {
+        if replies.is_empty() {
+            return;
+        }
+        let mut waiting = self.lock();
+        for (ticket, reply) in replies {
+            if let Some(sender) = waiting.remove(&ticket) {
+                // Whoever has gone no longer wants to know.
+                let _ = sender.send(reply);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Ticket, oneshot::Sender<Reply>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in [`Tickets`], given up when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    ticket: Ticket,
+    tickets: Arc<Tickets>,
+}
+
+impl Claim {
+    /// Its name for the replica.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.tickets.lock().remove(&self.ticket);
+    }
+}
+
+/// What other threads see of the core.
+#[derive(Clone, Debug)]
+pub struct Core {
+    inbox: SyncSender<Item>,
+    tickets: Arc<Tickets>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    status: RwLock<Status>,
+    /// Monotonic nanoseconds of the last turn.
+    turned: AtomicU64,
+    /// Monotonic nanoseconds of the last commit, or of the last turn without work.
+    moved: AtomicU64,
+    stopping: AtomicBool,
+    clock: Clock,
+}
+
+impl Core {
+    /// Hands over an input, waiting for room. For threads that may wait.
+    ///
+    /// False if the core has stopped.
+    pub fn push(&self, item: Item) -> bool {
+        self.inbox.send(item).is_ok()
+    }
+
+    /// Hands over an input if there is room. For tasks that must not wait.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn try_push(&self, input: Input) -> Result<(), Busy> {
+        let credit = Credit::none();
+        match self.inbox.try_send(Item { input, credit }) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Busy::Full),
+            Err(TrySendError::Disconnected(_)) => Err(Busy::Stopped),
+        }
+    }
+
+    /// Where answers are waited for.
+    #[must_use]
+    pub fn tickets(&self) -> &Arc<Tickets> {
+        &self.tickets
+    }
+
+    /// The replica's status after its last turn.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let status = self.shared.status.read();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Time since the last turn.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.since(&self.shared.turned)
+    }
+
+    /// Time for which there has been work and no commit; zero if there is nothing to do.
+    #[must_use]
+    pub fn stalled(&self) -> Duration {
+        self.since(&self.shared.moved)
+    }
+
+    /// Takes no further inputs, and ends after the turn in progress.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+    }
+
+    fn since(&self, instant: &AtomicU64) -> Duration {
+        let now = self.shared.clock.monotonic().0;
+        Duration::from_nanos(now.saturating_sub(instant.load(Ordering::Relaxed)))
+    }
+}
+
+/// Why an input was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Try again.
+    Full,
+    /// The core has stopped.
+    Stopped,
+}
+
+/// Why the core ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The disk, while writing.
+    #[error("the store failed: {0}")]
+    Store(#[from] StoreError),
+    /// The disk while reading, or what is on it.
+    #[error("the replica cannot go on: {0}")]
+    Replica(#[from] ReplicaError),
+}
+
+/// What the thread owns.
+pub struct Parts {
+    /// Opened a moment ago.
+    pub replica: Replica,
+    /// Its store.
+    pub store: RocksStore,
+    /// The consensus key.
+    pub key: SecretKey,
+    /// To the peers.
+    pub network: Network,
+    /// Metrics and logs.
+    pub watch: Watch,
+    /// The validator's clock.
+    pub clock: Clock,
+}
+
+/// The inbox, made before whoever fills it.
+pub struct Inbox {
+    receiver: Receiver<Item>,
+    /// What the others get.
+    pub core: Core,
+}
+
+impl Inbox {
+    /// An empty inbox of a replica that stands at `status`.
+    #[must_use]
+    pub fn new(status: Status, clock: Clock) -> Inbox {
+        let (inbox, receiver) = sync_channel(INBOX);
+        let now = clock.monotonic().0;
+        let core = Core {
+            inbox,
+            tickets: Arc::new(Tickets::default()),
+            shared: Arc::new(Shared {
+                status: RwLock::new(status),
+                turned: AtomicU64::new(now),
+                moved: AtomicU64::new(now),
+                stopping: AtomicBool::new(false),
+                clock,
+            }),
+        };
+        Inbox { receiver, core }
+    }
+
+    /// Starts the thread with the output of the replica's opening, which is not persisted yet. The thread's end, asked for
+    /// or not, is told through `ended`.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start(
+        self,
+        parts: Parts,
+        first: Output,
+        ended: oneshot::Sender<Result<(), CoreError>>,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name(String::from("replica"))
+            .spawn(move || {
+                let result = self.run(parts, first);
+                // Nobody listens only if the process is ending already.
+                let _ = ended.send(result);
+            })
+    }
+
+    fn run(self, mut parts: Parts, first: Output) -> Result<(), CoreError> {
+        let mut own = release(&mut parts, first, &self.core)?;
+        loop {
+            let mut items = Vec::new();
+            if own.is_empty() {
+                self.wait(&parts, &mut items);
+            }
+            while items.len() < TURN
+                && let Ok(item) = self.receiver.try_recv()
+            {
+                items.push(item);
+            }
+            if self.core.shared.stopping.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            let (inputs, credits): (Vec<Input>, Vec<Credit>) = items
+                .into_iter()
+                .map(|item| (item.input, item.credit))
+                .unzip();
+            let inputs = own.into_iter().chain(inputs).collect();
+            let output = parts.replica.turn(&parts.store, parts.clock.now(), inputs)?;
+            own = release(&mut parts, output, &self.core)?;
+            drop(credits);
+        }
+    }
+
+    /// Waits for an input, the replica's deadline, or the heartbeat.
+    fn wait(&self, parts: &Parts, items: &mut Vec<Item>) {
+        let now = parts.clock.monotonic();
+        let patience = parts.replica.deadline().map_or(HEARTBEAT, |deadline| {
+            Duration::from_nanos(deadline.since(now)).min(HEARTBEAT)
+        });
+        match self.receiver.recv_timeout(patience) {
+            Ok(item) => items.push(item),
+            // `core` holds a sender, so the channel is never disconnected here.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
+/// Persists, signs, sends and answers. Returns what this validator signed itself, for the next turn.
+fn release(parts: &mut Parts, output: Output, core: &Core) -> Result<Vec<Input>, CoreError> {
+    let begun = parts.clock.monotonic();
+    let synced = output.must_sync();
+    let released = output.persist(&mut parts.store)?;
+    if synced {
+        let nanos = parts.clock.monotonic().since(begun);
+        parts.watch.synced(Duration::from_nanos(nanos));
+    }
+    let Signed {
+        sends,
+        own,
+        replies,
+        notices,
+    } = released.sign(&parts.key);
+    for (to, message) in sends {
+        parts.network.send(to, &message);
+    }
+    core.tickets.answer(replies);
+    let status = parts.replica.status();
+    let now = parts.clock.monotonic();
+    let before = core.status();
+    if !status.work || status.height > before.height {
+        core.shared.moved.store(now.0, Ordering::Relaxed);
+    }
+    core.shared.turned.store(now.0, Ordering::Relaxed);
+    parts.watch.turn(&status, &notices, &parts.store);
+    *core
+        .shared
+        .status
+        .write()
+        .unwrap_or_else(PoisonError::into_inner) = status;
+    Ok(own)
+}

@@ -1,0 +1,277 @@
+//! From disk in any state: an empty store gets the genesis; any other is read back, checked, and gone on with.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use quorate_consensus::{Boot, Engine, committed_headers};
+use quorate_execution::{Executor, OpenError};
+use quorate_mempool::{Limits, Pool, Seat};
+use quorate_storage::ledger::{self, LedgerError, Tip};
+use quorate_storage::{Order, Store, StoreError, Sync, Table, View, WriteBatch};
+use quorate_types::validators::ValidatorsError;
+use quorate_types::{Batch, BatchId, Block, BlockTime, Digest, Epoch, Finality, Genesis, Header};
+use quorate_types::{Height, Now, Parameters, PublicKey, Roots, Signers, ValidatorIndex};
+use quorate_types::{Validators, Verified};
+
+use crate::Output;
+use crate::fetch::{LedgerSync, Wanted};
+use crate::proofs::ProofDesk;
+use crate::replica::{Replica, ReplicaError};
+use crate::turn::Turn;
+use crate::view::{StateReader, table};
+
+/// A batch that a proposal names is on its way from its origin: it is asked for after this long.
+const BATCH_PATIENCE_NANOS: u64 = 10_000_000;
+/// Heights whose roots the engine is told at start, beyond what claims may lag behind.
+const ROOTS_MARGIN: u64 = 64;
+
+/// Everything about a chain and a validator's place in it that follows from the genesis.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The first epoch's set.
+    pub validators: Arc<Validators>,
+    /// This validator's place; `None` only observes.
+    pub me: Option<ValidatorIndex>,
+    /// Of the chain.
+    pub parameters: Parameters,
+    /// Who may submit.
+    pub clients: BTreeSet<PublicKey>,
+    /// Bounds of the pool.
+    pub limits: Limits,
+    genesis: Arc<Genesis>,
+    header: Header,
+}
+
+impl Setup {
+    /// What follows from a checked genesis, for the holder of a consensus key.
+    ///
+    /// # Errors
+    /// [`ValidatorsError`] for a set that cannot be; [`Genesis::check`] finds more.
+    pub fn new(genesis: &Genesis, key: Option<&PublicKey>) -> Result<Setup, ValidatorsError> {
+        let chain = genesis.chain_id();
+        let (_, _, roots) = Executor::genesis(genesis);
+        let header = Header::genesis(chain, genesis.time, roots);
+        let anchor = (header.id(), header.height);
+        let validators = Validators::new(chain, Epoch(0), genesis.consensus_keys(), anchor)?;
+        Ok(Setup {
+            me: key.and_then(|key| validators.index_of(key)),
+            validators: Arc::new(validators),
+            parameters: genesis.parameters.clone(),
+            clients: genesis.clients.iter().map(|client| client.key).collect(),
+            limits: Limits::default(),
+            genesis: Arc::new(genesis.clone()),
+            header,
+        })
+    }
+
+    /// The block at height 0.
+    #[must_use]
+    pub fn genesis_block(&self) -> Block {
+        Block {
+            header: self.header.clone(),
+            batches: Vec::new(),
+        }
+    }
+}
+
+/// Why a replica cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store holds another chain, another schema, or something damaged.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The state cannot be read back, or has another root than the ledger says.
+    #[error("state: {0}")]
+    State(#[from] OpenError<StoreError>),
+    /// The state and the ledger do not end at the same height.
+    #[error("the state is at height {state}, the ledger at {ledger}")]
+    Heights {
+        /// Of the state.
+        state: Height,
+        /// Of the ledger.
+        ledger: Height,
+    },
+    /// The newest committed block has no finality proof.
+    #[error("the block at height {0} has no finality proof")]
+    NoFinality(Height),
+    /// What the first effects needed could not be read.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+}
+
+impl Replica {
+    /// Starts from a store. The output is persisted and released like that of any turn.
+    ///
+    /// # Errors
+    /// [`BootError`].
+    pub fn open(
+        setup: Setup,
+        store: &mut dyn Store,
+        now: Now,
+    ) -> Result<(Replica, Output), BootError> {
+        let chain = setup.validators.chain();
+        let tip = match ledger::open(&*store, chain)? {
+            Some(tip) => tip,
+            None => create(&setup, store)?,
+        };
+        let mut turn = Turn::new(&*store, now);
+        let executor = Executor::open(&StateReader(turn.view()))?;
+        if executor.height() != tip.height {
+            return Err(BootError::Heights {
+                state: executor.height(),
+                ledger: tip.height,
+            });
+        }
+        let (boot, time) = boot(&setup, turn.view(), &tip)?;
+        let blocks: BTreeMap<_, _> = boot
+            .blocks
+            .iter()
+            .map(|block| (block.id(), block.clone()))
+            .collect();
+        let pool = restore_pool(&setup, turn.view(), now, time)?;
+        let (engine, effects) = Engine::new(boot, now);
+        let mut replica = Replica {
+            engine,
+            pool,
+            executor,
+            tip,
+            time,
+            blocks,
+            missing: BTreeMap::new(),
+            wanted_batches: Wanted::new(BATCH_PATIENCE_NANOS),
+            wanted_blocks: Wanted::new(0),
+            ledger_sync: LedgerSync::default(),
+            connected: Signers::NONE,
+            waiters: BTreeMap::new(),
+            waiting: 0,
+            proofs: ProofDesk::default(),
+            work: false,
+            setup,
+        };
+        let mut events = VecDeque::new();
+        replica.handle(&mut turn, effects, &mut events)?;
+        for event in events {
+            replica.drive(&mut turn, event)?;
+        }
+        replica.finish(&mut turn)?;
+        let output = turn.finish(chain, replica.pool.held());
+        Ok((replica, output))
+    }
+}
+
+/// Writes the genesis block and state.
+fn create(setup: &Setup, store: &mut dyn Store) -> Result<Tip, BootError> {
+    let (_, changes, _) = Executor::genesis(&setup.genesis);
+    let mut writes = WriteBatch::new();
+    for change in changes {
+        if let Some(value) = change.value {
+            writes.put(table(change.space), change.key, value);
+        }
+    }
+    let tip = ledger::create(&mut writes, setup.validators.chain(), &setup.genesis_block());
+    store.write(writes, Sync::Yes)?;
+    Ok(tip)
+}
+
+/// What the engine starts from, and the time of the newest committed block.
+fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), BootError> {
+    let span = u64::try_from(committed_headers(&setup.validators) - 1).expect("a few hundred");
+    let from = Height(tip.height.0.saturating_sub(span));
+    let committed = ledger::headers(view, from, tip.height)?;
+    let newest = committed.last().ok_or(BootError::NoFinality(tip.height))?;
+    let time = newest.time;
+    let finality = match tip.height {
+        Height(0) => Finality::clone(&Verified::<Finality>::anchor(&setup.validators)),
+        height => ledger::finality(view, height)?.ok_or(BootError::NoFinality(height))?,
+    };
+    let executed_nonempty = committed
+        .iter()
+        .rev()
+        .find(|header| !header.is_empty())
+        .map_or(newest.claim.height, |header| header.height);
+    Ok((
+        Boot {
+            validators: Arc::clone(&setup.validators),
+            me: setup.me,
+            parameters: setup.parameters.clone(),
+            record: ledger::record(view)?,
+            finality,
+            blocks: complete_blocks(view)?,
+            executed: executed(setup, view, tip.height)?,
+            executed_nonempty,
+            committed,
+        },
+        time,
+    ))
+}
+
+/// The stored blocks whose batches are stored, too: all that were voted for (P1). A block is stored when it is first seen,
+/// so that the batches of others may have been on their way still.
+fn complete_blocks(view: &dyn View) -> Result<Vec<Block>, BootError> {
+    let mut blocks = Vec::new();
+    for block in ledger::uncommitted_blocks(view)? {
+        let mut complete = true;
+        for batch in &block.batches {
+            complete &= ledger::has_batch(view, *batch)?;
+        }
+        if complete {
+            blocks.push(block);
+        }
+    }
+    Ok(blocks)
+}
+
+/// Roots of recent heights, ascending.
+fn executed(
+    setup: &Setup,
+    view: &dyn View,
+    tip: Height,
+) -> Result<Vec<(Height, Roots)>, BootError> {
+    let span = setup.parameters.max_execution_lag.saturating_add(ROOTS_MARGIN);
+    let mut executed = Vec::new();
+    for height in tip.0.saturating_sub(span)..=tip.0 {
+        if let Some(roots) = ledger::roots(view, Height(height))? {
+            executed.push((Height(height), roots));
+        }
+    }
+    Ok(executed)
+}
+
+/// Puts batches that are stored and not ordered back into the pool.
+fn restore_pool(
+    setup: &Setup,
+    view: &dyn View,
+    now: Now,
+    time: BlockTime,
+) -> Result<Pool, BootError> {
+    let seat = Seat {
+        epoch: setup.validators.epoch(),
+        me: setup.me,
+        n: setup.validators.count(),
+        quorum: setup.validators.quorum(),
+    };
+    // Batches are numbered from the wall clock, so that a start that finds none of its own does not reuse numbers that
+    // peers have seen. A clock that was set back costs nothing but hints.
+    let first = now.wall.0.max(time.0);
+    let mut pool = Pool::new(seat, setup.parameters.clone(), setup.limits.clone(), first);
+    let from = ledger::keys::expiry(time);
+    let end = ledger::keys::expiry(BlockTime(u64::MAX));
+    let mut batches: Vec<(BatchId, Batch)> = Vec::new();
+    for (key, _) in view.scan(Table::Ledger, &from, Some(&end), usize::MAX, Order::Ascending)? {
+        let Some(bytes) = key.get(9..).and_then(|bytes| bytes.try_into().ok()) else {
+            continue;
+        };
+        let id = BatchId(Digest::from_bytes(bytes));
+        if ledger::ordered_at(view, id)?.is_some() {
+            continue;
+        }
+        if let Some(batch) = ledger::batch(view, id)? {
+            batches.push((id, batch));
+        }
+    }
+    pool.restore(now.monotonic, batches);
+    Ok(pool)
+}

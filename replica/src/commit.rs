@@ -1,0 +1,195 @@
+//! Execution and the ledger: what happens to a block once it is final (D1).
+
+use std::collections::VecDeque;
+
+use quorate_consensus::{Event, committed_headers};
+use quorate_execution::OrderedBlock;
+use quorate_storage::ledger;
+use quorate_types::message::LedgerResponse;
+use quorate_types::{Block, Finality, Header, Height, Outcome, Receipt, TransactionId};
+use quorate_types::{ValidatorIndex, Verified};
+
+use crate::output::Notice;
+use crate::replica::{Replica, ReplicaError};
+use crate::turn::Turn;
+use crate::view::{StateReader, table};
+
+/// Stale blocks and expired batches looked at with each commit: more than one block brings.
+const PRUNE_STEP: usize = 128;
+
+impl Replica {
+    /// Executes and appends blocks, oldest first, the last with its finality proof; answers who waits.
+    pub(crate) fn commit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        blocks: &[Block],
+        finality: &Verified<Finality>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), ReplicaError> {
+        let last = blocks.len().saturating_sub(1);
+        for (place, block) in blocks.iter().enumerate() {
+            let proof = (place == last).then_some(finality);
+            let event = self.apply(turn, block, proof.map(|proof| &**proof), false)?;
+            events.push_back(event);
+        }
+        self.settle(turn, blocks.iter().map(|block| &block.header), finality)
+    }
+
+    /// Commits a stretch of a peer's ledger, and moves the engine's root to its end.
+    pub(crate) fn commit_stretch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        stretch: &Verified<LedgerResponse>,
+    ) -> Result<(), ReplicaError> {
+        let Some(finality) = stretch.finality() else {
+            return Ok(());
+        };
+        let mut executed = Vec::new();
+        let last = stretch.blocks.len().saturating_sub(1);
+        for (place, entry) in stretch.blocks.iter().enumerate() {
+            if entry.block.header.height <= self.tip.height {
+                continue;
+            }
+            turn.write(|writes| {
+                for (id, batch) in entry.block.batches.iter().zip(&entry.batches) {
+                    ledger::put_batch(writes, *id, batch);
+                }
+            });
+            let proof = (place == last).then(|| &*finality);
+            executed.push(self.apply(turn, &entry.block, proof, true)?);
+        }
+        let headers = stretch.blocks.iter().map(|entry| &entry.block.header);
+        self.settle(turn, headers, &finality)?;
+        let headers = recent_headers(turn, &self.tip, committed_headers(&self.setup.validators))?;
+        self.drive(
+            turn,
+            Event::Synced {
+                headers,
+                finality: Box::new(finality),
+            },
+        )?;
+        for event in executed {
+            self.drive(turn, event)?;
+        }
+        Ok(())
+    }
+
+    /// Executes one block and appends it. Returns what to tell the engine.
+    fn apply(
+        &mut self,
+        turn: &mut Turn<'_>,
+        block: &Block,
+        finality: Option<&Finality>,
+        synced: bool,
+    ) -> Result<Event, ReplicaError> {
+        let header = &block.header;
+        let batches = block
+            .batches
+            .iter()
+            .map(|id| {
+                let batch = self.find_batch(turn.view(), *id)?;
+                batch.ok_or(ReplicaError::BatchMissing(*id))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let executed = self.executor.execute(
+            &StateReader(turn.view()),
+            &OrderedBlock {
+                height: header.height,
+                time: header.time,
+                batches: &batches,
+            },
+        )?;
+        assert_eq!(executed.height, header.height, "I4: executed in order");
+        let tip = self.tip;
+        let mut appended = tip;
+        turn.write(|writes| {
+            for change in executed.changes {
+                match change.value {
+                    Some(value) => writes.put(table(change.space), change.key, value),
+                    None => writes.delete(table(change.space), change.key),
+                }
+            }
+            appended = ledger::append(writes, &tip, block, finality);
+        });
+        self.tip = appended;
+        self.time = header.time;
+        self.blocks.remove(&appended.block);
+        self.missing.remove(&appended.block);
+        self.pool.committed(&block.batches);
+        let ids: Vec<TransactionId> = executed.receipts.iter().map(|r| r.transaction).collect();
+        self.pool.executed(&ids);
+        self.answer(turn, &executed.receipts)?;
+        self.capture(turn, executed.roots.state)?;
+        turn.notice(committed(header, &executed.receipts, synced));
+        Ok(Event::Executed {
+            height: header.height,
+            roots: executed.roots,
+            empty: executed.receipts.is_empty(),
+        })
+    }
+
+    /// What remains to do after a run of commits: proofs that have become possible, and what is stale now.
+    fn settle<'h>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        headers: impl Iterator<Item = &'h Header>,
+        finality: &Finality,
+    ) -> Result<(), ReplicaError> {
+        let headers: Vec<Header> = headers.cloned().collect();
+        self.answer_proofs(turn, &headers, &finality.cc);
+        if let Some(last) = headers.last() {
+            let signers = finality.qc.signers;
+            let absent: Vec<ValidatorIndex> = self
+                .setup
+                .validators
+                .indices()
+                .filter(|index| !signers.contains(*index))
+                .collect();
+            debug_assert_eq!(last.id(), finality.cc.block);
+            turn.notice(Notice::VotesMissing(absent));
+        }
+        let round = self.tip.round;
+        self.blocks.retain(|_, block| block.header.round > round);
+        let blocks = &self.blocks;
+        self.missing.retain(|id, _| blocks.contains_key(id));
+        let missing = &self.missing;
+        self.wanted_batches
+            .retain(|id| missing.values().any(|ids| ids.contains(id)));
+        let mut stale = quorate_storage::WriteBatch::new();
+        ledger::remove_stale_blocks(turn.view(), &mut stale, PRUNE_STEP)?;
+        ledger::prune_expired_batches(turn.view(), &mut stale, PRUNE_STEP)?;
+        turn.write(|writes| writes.extend(stale));
+        Ok(())
+    }
+}
+
+/// The newest committed headers, oldest first.
+pub(crate) fn recent_headers(
+    turn: &Turn<'_>,
+    tip: &ledger::Tip,
+    count: usize,
+) -> Result<Vec<Header>, ReplicaError> {
+    let back = u64::try_from(count.saturating_sub(1)).expect("a few hundred");
+    let from = Height(tip.height.0.saturating_sub(back));
+    Ok(ledger::headers(turn.view(), from, tip.height)?)
+}
+
+fn committed(header: &Header, receipts: &[Receipt], synced: bool) -> Notice {
+    let (mut executed, mut rejected, mut duplicates) = (0, 0, 0);
+    for receipt in receipts {
+        match receipt.outcome {
+            Outcome::Executed { .. } => executed += 1,
+            Outcome::Rejected(_) => rejected += 1,
+            Outcome::Duplicate { .. } => duplicates += 1,
+        }
+    }
+    Notice::Committed {
+        height: header.height,
+        round: header.round,
+        time: header.time,
+        executed,
+        rejected,
+        duplicates,
+        synced,
+    }
+}

@@ -1,0 +1,191 @@
+//! Asking peers for what is missing: whom, when, and whom next.
+//!
+//! Nothing here is paced by the round timer. Everything is bounded; a peer that does not answer within
+//! [`RETRY_NANOS`], or says that it has not what was asked for, is followed by the next.
+
+use std::collections::BTreeMap;
+
+use quorate_types::{Height, Instant, Signers, ValidatorIndex};
+
+/// How long a peer may take before another is asked.
+pub(crate) const RETRY_NANOS: u64 = 400_000_000;
+/// Most things wanted at once; further ones are asked for when a later message names them again.
+const MAX_WANTED: usize = 8_192;
+
+/// Things wanted, by name.
+#[derive(Debug)]
+pub(crate) struct Wanted<K> {
+    items: BTreeMap<K, Want>,
+    /// Before the first peer is asked: what is on its way anyway is not asked for.
+    patience_nanos: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    /// Who should have it.
+    holders: Signers,
+    /// Whom to ask next, if it holds it; otherwise the next holder after it.
+    next: ValidatorIndex,
+    due: Instant,
+}
+
+impl<K: Ord + Copy> Wanted<K> {
+    pub(crate) fn new(patience_nanos: u64) -> Wanted<K> {
+        Wanted {
+            items: BTreeMap::new(),
+            patience_nanos,
+        }
+    }
+
+    /// Wants something that `holders` should have, `first` first.
+    pub(crate) fn want(&mut self, key: K, holders: Signers, first: ValidatorIndex, now: Instant) {
+        if let Some(want) = self.items.get_mut(&key) {
+            want.holders = want.holders.union(holders);
+        } else if self.items.len() < MAX_WANTED {
+            let due = now.plus_nanos(self.patience_nanos);
+            self.items.insert(
+                key,
+                Want {
+                    holders,
+                    next: first,
+                    due,
+                },
+            );
+        }
+    }
+
+    /// It is here, or no longer matters.
+    pub(crate) fn done(&mut self, key: &K) {
+        self.items.remove(key);
+    }
+
+    /// The peer asked has not got it: ask the next one at once.
+    pub(crate) fn not_there(&mut self, key: &K, now: Instant) {
+        if let Some(want) = self.items.get_mut(key) {
+            // Not in the same instant again if nobody else holds it: a peer that denies must not make us spin.
+            let alone = want.holders.count() < 2;
+            want.due = now.plus_nanos(if alone { RETRY_NANOS } else { 5_000_000 });
+        }
+    }
+
+    /// A peer is there again: what waits may be asked of it at once.
+    pub(crate) fn retry_now(&mut self, now: Instant) {
+        for want in self.items.values_mut() {
+            want.due = want.due.min(now);
+        }
+    }
+
+    /// Keeps what `keep` says is still wanted.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
+        self.items.retain(|key, _| keep(key));
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.items.values().map(|want| want.due).min()
+    }
+
+    /// What to ask of whom now. Only those in `reachable` are asked; where none of the holders is, anybody is.
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        reachable: Signers,
+    ) -> BTreeMap<ValidatorIndex, Vec<K>> {
+        let mut requests: BTreeMap<ValidatorIndex, Vec<K>> = BTreeMap::new();
+        for (key, want) in &mut self.items {
+            if want.due > now {
+                continue;
+            }
+            want.due = now.plus_nanos(RETRY_NANOS);
+            let holders: Vec<ValidatorIndex> = reachable
+                .iter()
+                .filter(|peer| want.holders.contains(*peer))
+                .collect();
+            let candidates = match holders.is_empty() {
+                true => reachable.iter().collect(),
+                false => holders,
+            };
+            let after = candidates.iter().position(|peer| *peer >= want.next);
+            let Some(peer) = candidates.get(after.unwrap_or(0)) else {
+                continue;
+            };
+            want.next = ValidatorIndex(peer.0.saturating_add(1));
+            requests.entry(*peer).or_default().push(*key);
+        }
+        requests
+    }
+}
+
+/// Catching up by stretches of a peer's ledger.
+#[derive(Debug, Default)]
+pub(crate) struct LedgerSync {
+    target: Height,
+    asked: Option<(ValidatorIndex, Instant)>,
+    next: ValidatorIndex,
+}
+
+impl LedgerSync {
+    /// Somebody has proof of a block at this height.
+    pub(crate) fn aim(&mut self, height: Height) {
+        self.target = self.target.max(height);
+    }
+
+    pub(crate) fn target(&self) -> Height {
+        self.target
+    }
+
+    pub(crate) fn active(&self, committed: Height) -> bool {
+        self.target > committed
+    }
+
+    /// Whether the answer is to a question that is open.
+    pub(crate) fn expects(&self, from: ValidatorIndex) -> bool {
+        self.asked.is_some_and(|(peer, _)| peer == from)
+    }
+
+    /// The answer was useful: go on with the same peer.
+    pub(crate) fn answered(&mut self) {
+        if let Some((peer, _)) = self.asked.take() {
+            self.next = peer;
+        }
+    }
+
+    /// The answer was useless, or the peer is gone: go on with another.
+    pub(crate) fn failed(&mut self, peer: ValidatorIndex) {
+        if self.expects(peer) {
+            self.asked = None;
+            self.next = ValidatorIndex(peer.0.saturating_add(1));
+        }
+    }
+
+    pub(crate) fn deadline(&self, committed: Height) -> Option<Instant> {
+        let (_, since) = self.asked.filter(|_| self.active(committed))?;
+        Some(since.plus_nanos(5 * RETRY_NANOS))
+    }
+
+    /// Whom to ask now, if anybody.
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        committed: Height,
+        reachable: Signers,
+    ) -> Option<ValidatorIndex> {
+        if !self.active(committed) {
+            self.asked = None;
+            return None;
+        }
+        if let Some((peer, since)) = self.asked {
+            if now.since(since) < 5 * RETRY_NANOS && reachable.contains(peer) {
+                return None;
+            }
+            self.next = ValidatorIndex(peer.0.saturating_add(1));
+        }
+        let mut peers = reachable.iter();
+        let first = peers.next()?;
+        let peer = std::iter::once(first)
+            .chain(peers)
+            .find(|peer| *peer >= self.next)
+            .unwrap_or(first);
+        self.asked = Some((peer, now));
+        Some(peer)
+    }
+}

@@ -1,0 +1,336 @@
+//! Dispatch: one handler an input, one an effect of the engine.
+//!
+//! Nothing is decided here that the protocol decides: the engine does. This file routes, keeps the books about what is
+//! stored and what is missing, and never touches a message that is not released.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use quorate_consensus::{Effect, Engine, Event, Status as EngineStatus};
+use quorate_execution::{ExecuteError, Executor};
+use quorate_mempool::Pool;
+use quorate_storage::ledger::{self, LedgerError, Tip};
+use quorate_storage::{StoreError, View};
+use quorate_types::message::VerifiedMessage;
+use quorate_types::{BatchId, Block, BlockId, BlockTime, Height, Instant, Message, Now};
+use quorate_types::{Roots, Signers, TransactionId, ValidatorIndex};
+
+use crate::boot::Setup;
+use crate::fetch::{LedgerSync, Wanted};
+use crate::input::OwnMessage;
+use crate::output::{Notice, Output};
+use crate::proofs::ProofDesk;
+use crate::turn::Turn;
+use crate::{Input, Target, Ticket};
+
+/// Why a replica has to stop. Its disk or an invariant of its own is at fault, never a peer or a client.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was read from it.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Execution could not read its state.
+    #[error("execution: {0}")]
+    Execute(#[from] ExecuteError<StoreError>),
+    /// A batch of a committed block is gone.
+    #[error("batch {0} of a committed block is not in the store")]
+    BatchMissing(BatchId),
+}
+
+/// A validator without its IO.
+#[derive(Debug)]
+pub struct Replica {
+    pub(crate) setup: Setup,
+    pub(crate) engine: Engine,
+    pub(crate) pool: Pool,
+    pub(crate) executor: Executor,
+    /// The newest committed block.
+    pub(crate) tip: Tip,
+    /// Its time.
+    pub(crate) time: BlockTime,
+    /// Stored, above the tip, on any branch.
+    pub(crate) blocks: BTreeMap<BlockId, Block>,
+    /// Of blocks whose payload was asked for: the batches that are not here.
+    pub(crate) missing: BTreeMap<BlockId, BTreeSet<BatchId>>,
+    pub(crate) wanted_batches: Wanted<BatchId>,
+    pub(crate) wanted_blocks: Wanted<BlockId>,
+    pub(crate) ledger_sync: LedgerSync,
+    pub(crate) connected: Signers,
+    pub(crate) waiters: BTreeMap<TransactionId, Vec<Ticket>>,
+    pub(crate) waiting: usize,
+    pub(crate) proofs: ProofDesk,
+    /// What the engine was told last about work.
+    pub(crate) work: bool,
+}
+
+/// Where a replica stands, for metrics, probes and people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The engine's part.
+    pub consensus: EngineStatus,
+    /// Height of the newest committed and executed block.
+    pub height: Height,
+    /// Its time.
+    pub time: BlockTime,
+    /// State after it.
+    pub roots: Roots,
+    /// Highest height that a peer proved to be final.
+    pub target: Height,
+    /// Transactions queued.
+    pub queued: usize,
+    /// Their bytes, and those of the batches held.
+    pub pool_bytes: usize,
+    /// Whether something waits to be ordered.
+    pub work: bool,
+    /// Who is connected.
+    pub connected: Signers,
+}
+
+impl Replica {
+    /// Takes everything that has arrived, and decides. Nothing has happened until the output is persisted; a replica
+    /// whose output was not persisted must not be used again.
+    ///
+    /// # Errors
+    /// [`ReplicaError`], fatal: nothing of the turn may be used.
+    pub fn turn(
+        &mut self,
+        store: &dyn View,
+        now: Now,
+        inputs: Vec<Input>,
+    ) -> Result<Output, ReplicaError> {
+        let mut turn = Turn::new(store, now);
+        for input in inputs {
+            self.on_input(&mut turn, input)?;
+        }
+        self.finish(&mut turn)?;
+        Ok(turn.finish(self.setup.validators.chain(), self.pool.held()))
+    }
+
+    /// When to take a turn at the latest, though nothing arrives.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        [
+            self.engine.deadline(),
+            self.pool.deadline(),
+            self.wanted_batches.deadline(),
+            self.wanted_blocks.deadline(),
+            self.ledger_sync.deadline(self.tip.height),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            consensus: self.engine.status(),
+            height: self.tip.height,
+            time: self.time,
+            roots: self.executor.roots(),
+            target: self.ledger_sync.target().max(self.tip.height),
+            queued: self.pool.transactions(),
+            pool_bytes: self.pool.queued_bytes().saturating_add(self.pool.held_bytes()),
+            work: self.work,
+            connected: self.connected,
+        }
+    }
+
+    fn on_input(&mut self, turn: &mut Turn<'_>, input: Input) -> Result<(), ReplicaError> {
+        match input {
+            Input::Message { from, message } => self.on_message(turn, from, message),
+            Input::Own(OwnMessage(message)) => self.on_own(turn, message),
+            Input::Submit {
+                ticket,
+                transaction,
+                wait,
+            } => self.on_submit(turn, ticket, *transaction, wait),
+            Input::Prove { ticket, key } => self.on_prove(turn, ticket, key),
+            Input::Connected(peer) => {
+                self.connected.insert(peer);
+                // The connection that was lost may have swallowed anything (T2).
+                for (_, batch) in self.pool.resend() {
+                    turn.send(
+                        Target::One(peer),
+                        Message::Batch(Box::new(batch.as_ref().clone())),
+                    );
+                }
+                self.wanted_batches.retry_now(turn.now.monotonic);
+                self.wanted_blocks.retry_now(turn.now.monotonic);
+                self.drive(turn, Event::Connected(peer))
+            }
+            Input::Disconnected(peer) => {
+                self.connected = self.connected.iter().filter(|p| *p != peer).collect();
+                self.ledger_sync.failed(peer);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: VerifiedMessage,
+    ) -> Result<(), ReplicaError> {
+        match message {
+            VerifiedMessage::Proposal(proposal) => self.drive(turn, Event::Proposal(proposal)),
+            VerifiedMessage::Vote(vote) => self.drive(turn, Event::Vote(vote)),
+            VerifiedMessage::CommitVote(vote) => self.drive(turn, Event::CommitVote(vote)),
+            VerifiedMessage::Timeout(timeout) => {
+                turn.notice(Notice::TimedOut(timeout.round));
+                self.drive(turn, Event::Timeout(timeout))
+            }
+            other => unreachable!("a validator signs nothing like {other:?}"),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: ValidatorIndex,
+        message: VerifiedMessage,
+    ) -> Result<(), ReplicaError> {
+        match message {
+            VerifiedMessage::Proposal(proposal) => {
+                for (id, batch) in proposal.inline() {
+                    self.on_batch(turn, from, id, batch)?;
+                }
+                self.drive(turn, Event::Proposal(proposal))
+            }
+            VerifiedMessage::Vote(vote) => {
+                if !vote.held.is_empty() && vote.voter == from {
+                    self.pool.on_held(from, &vote.held);
+                }
+                self.drive(turn, Event::Vote(vote))
+            }
+            VerifiedMessage::CommitVote(vote) => self.drive(turn, Event::CommitVote(vote)),
+            VerifiedMessage::Timeout(timeout) => self.drive(turn, Event::Timeout(timeout)),
+            VerifiedMessage::Qc(qc) => self.drive(turn, Event::Qc(qc)),
+            VerifiedMessage::Tc(tc) => self.drive(turn, Event::Tc(tc)),
+            VerifiedMessage::Finality(finality) => self.drive(turn, Event::Finality(finality)),
+            VerifiedMessage::Evidence(evidence) => {
+                turn.notice(Notice::evidence(&evidence));
+                Ok(())
+            }
+            VerifiedMessage::Batch(id, batch) => self.on_batch(turn, from, id, *batch),
+            VerifiedMessage::BlockRequest(request) => self.serve_blocks(turn, from, &request),
+            VerifiedMessage::BlockResponse(response) => self.on_blocks(turn, response.blocks),
+            VerifiedMessage::BatchRequest(request) => self.serve_batches(turn, from, &request),
+            VerifiedMessage::BatchResponse(batches, missing) => {
+                for id in &missing {
+                    self.wanted_batches.not_there(id, turn.now.monotonic);
+                }
+                for (id, batch) in batches {
+                    self.on_batch(turn, from, id, batch)?;
+                }
+                Ok(())
+            }
+            VerifiedMessage::LedgerRequest(request) => self.serve_ledger(turn, from, &request),
+            VerifiedMessage::LedgerResponse(response) => self.on_ledger(turn, from, *response),
+        }
+    }
+
+    /// Gives the engine an event, and handles what follows until nothing does.
+    pub(crate) fn drive(
+        &mut self,
+        turn: &mut Turn<'_>,
+        event: Event,
+    ) -> Result<(), ReplicaError> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let effects = self.engine.step(turn.now, event);
+            self.handle(turn, effects, &mut events)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle(
+        &mut self,
+        turn: &mut Turn<'_>,
+        effects: Vec<Effect>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), ReplicaError> {
+        for effect in effects {
+            match effect {
+                Effect::Save(record) => turn.write(|batch| ledger::put_record(batch, &record)),
+                // What is committed is stored already; stored again it would count as uncommitted.
+                Effect::Store(block) if block.header.height <= self.tip.height => {}
+                Effect::Store(block) => {
+                    turn.write(|batch| ledger::put_block(batch, &block));
+                    self.wanted_blocks.done(&block.id());
+                    self.blocks.insert(block.id(), block);
+                }
+                Effect::Sign(authorised) => turn.authorise(authorised),
+                Effect::Send { to, message } => turn.send(to, *message),
+                Effect::CheckPayload(block) => self.check_payload(turn, &block, events)?,
+                Effect::Propose(request) => events.push_back(self.payload(turn, &request)?),
+                Effect::Fetch { block, from } => self.want_block(turn, block, from),
+                Effect::Behind { height, .. } => self.ledger_sync.aim(height),
+                Effect::Commit { blocks, finality } => {
+                    self.commit(turn, &blocks, &finality, events)?;
+                }
+                Effect::Evidence(evidence) => {
+                    turn.notice(Notice::evidence(&evidence));
+                    let evidence = evidence.into_inner();
+                    turn.send(Target::All, Message::Evidence(Box::new(evidence)));
+                }
+                Effect::Diverged {
+                    height,
+                    ours,
+                    certified,
+                } => turn.notice(Notice::Diverged {
+                    height,
+                    ours,
+                    certified,
+                }),
+                Effect::Refused { from, reject } => turn.notice(Notice::Refused { from, reject }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What happens once a turn, after all inputs: time passes, batches are sealed, requests go out.
+    pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
+        self.expire(turn);
+        self.seal(turn)?;
+        self.report_work(turn)?;
+        let due = self.engine.deadline();
+        if due.is_some_and(|deadline| deadline <= turn.now.monotonic) {
+            self.drive(turn, Event::Deadline)?;
+        }
+        self.request(turn);
+        Ok(())
+    }
+
+    /// Tells the engine when work appears or is gone (L3).
+    fn report_work(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
+        let ordered = self.ordered();
+        let time = self.pool_time(turn.now);
+        let work = self.pool.has_work(turn.now.monotonic, time, &ordered);
+        if work != self.work {
+            self.work = work;
+            self.drive(turn, Event::Work(work))?;
+        }
+        Ok(())
+    }
+
+    /// Batches that uncommitted blocks on the branch of the highest certificate order.
+    fn ordered(&self) -> BTreeSet<BatchId> {
+        let mut ordered = BTreeSet::new();
+        let mut next = self.engine.high_qc_block();
+        while let Some(block) = self.blocks.get(&next) {
+            ordered.extend(block.batches.iter().copied());
+            next = block.header.parent;
+        }
+        ordered
+    }
+
+    /// The time that transactions and batches are judged by: block time may run ahead of a wall clock that was set
+    /// back, and the wall clock ahead of an idle chain.
+    pub(crate) fn pool_time(&self, now: Now) -> BlockTime {
+        now.wall.max(self.time)
+    }
+}

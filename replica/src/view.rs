@@ -1,0 +1,173 @@
+//! What the store will hold once the turn is persisted: its content under the turn's writes.
+
+use std::collections::BTreeMap;
+
+use quorate_execution::{Entry, Reader, Space};
+use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch};
+
+/// A store under the writes of a turn.
+pub(crate) struct Overlay<'a> {
+    store: &'a dyn View,
+    writes: WriteBatch,
+    /// The last operation on each key, by its place in `writes`.
+    index: BTreeMap<(Table, Vec<u8>), usize>,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(store: &'a dyn View) -> Overlay<'a> {
+        Overlay {
+            store,
+            writes: WriteBatch::new(),
+            index: BTreeMap::new(),
+        }
+    }
+
+    /// Adds writes, visible to every later read.
+    ///
+    /// # Panics
+    /// If a range is deleted: no part of a turn does, and reads would not see it.
+    pub(crate) fn write(&mut self, add: impl FnOnce(&mut WriteBatch)) {
+        let before = self.writes.len();
+        add(&mut self.writes);
+        for (offset, op) in self.writes.ops()[before..].iter().enumerate() {
+            let (Op::Put(table, key, _) | Op::Delete(table, key)) = op else {
+                panic!("a turn deletes single keys only");
+            };
+            self.index.insert((*table, key.clone()), before + offset);
+        }
+    }
+
+    pub(crate) fn into_writes(self) -> WriteBatch {
+        self.writes
+    }
+
+    fn pending(&self, place: usize) -> Option<&[u8]> {
+        match &self.writes.ops()[place] {
+            Op::Put(_, _, value) => Some(value),
+            Op::Delete(..) | Op::DeleteRange(..) => None,
+        }
+    }
+}
+
+impl View for Overlay<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.index.is_empty() {
+            return self.store.get(table, key);
+        }
+        match self.index.get(&(table, key.to_vec())) {
+            Some(place) => Ok(self.pending(*place).map(<[u8]>::to_vec)),
+            None => self.store.get(table, key),
+        }
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        let range = (table, from.to_vec())..;
+        let pending: Vec<(&Vec<u8>, usize)> = self
+            .index
+            .range(range)
+            .take_while(|((other, key), _)| {
+                *other == table && to.is_none_or(|to| key.as_slice() < to)
+            })
+            .map(|((_, key), place)| (key, *place))
+            .collect();
+        // Enough from below that `limit` are left whatever the pending writes delete or replace.
+        let below = limit.saturating_add(pending.len());
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = self
+            .store
+            .scan(table, from, to, below, order)?
+            .into_iter()
+            .collect();
+        for (key, place) in pending {
+            match self.pending(place) {
+                Some(value) => merged.insert(key.clone(), value.to_vec()),
+                None => merged.remove(key),
+            };
+        }
+        let merged = merged.into_iter();
+        Ok(match order {
+            Order::Ascending => merged.take(limit).collect(),
+            Order::Descending => merged.rev().take(limit).collect(),
+        })
+    }
+}
+
+/// The executor's window on a view.
+pub(crate) struct StateReader<'a>(pub(crate) &'a dyn View);
+
+/// Where each space of the executor is stored.
+pub(crate) const fn table(space: Space) -> Table {
+    match space {
+        Space::State => Table::State,
+        Space::Tree => Table::Tree,
+        Space::Accumulator => Table::Accumulator,
+        Space::Receipts => Table::Receipts,
+        Space::Places => Table::Places,
+        Space::Meta => Table::Meta,
+    }
+}
+
+impl Reader for StateReader<'_> {
+    type Error = StoreError;
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(table(space), key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.0
+            .scan(table(space), from, to, limit, Order::Ascending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_storage::{MemStore, Store, Sync};
+
+    use super::*;
+
+    #[test]
+    fn a_read_sees_the_store_under_the_writes_of_the_turn() {
+        let mut store = MemStore::new();
+        let mut base = WriteBatch::new();
+        for key in [1u8, 3, 5, 7] {
+            base.put(Table::State, [key], [key]);
+        }
+        store.write(base, Sync::Yes).unwrap();
+        let mut overlay = Overlay::new(&store);
+        overlay.write(|batch| {
+            batch.delete(Table::State, [3]);
+            batch.put(Table::State, [4], [40]);
+            batch.put(Table::State, [7], [70]);
+            batch.put(Table::State, [4], [44]);
+            batch.put(Table::Meta, [5], [0]);
+        });
+        let value = |key: u8| overlay.get(Table::State, &[key]).unwrap();
+        assert_eq!(value(1), Some(vec![1]));
+        assert_eq!(value(3), None);
+        assert_eq!(value(4), Some(vec![44]));
+        assert_eq!(value(7), Some(vec![70]));
+        let scan = |limit, order| -> Vec<u8> {
+            let entries = overlay.scan(Table::State, &[1], Some(&[8]), limit, order);
+            entries.unwrap().into_iter().map(|(key, _)| key[0]).collect()
+        };
+        assert_eq!(scan(9, Order::Ascending), [1, 4, 5, 7]);
+        assert_eq!(scan(2, Order::Ascending), [1, 4]);
+        assert_eq!(scan(2, Order::Descending), [7, 5]);
+    }
+}
