@@ -42,6 +42,14 @@ pub(crate) struct BlockRun<'a, R: Reader> {
     places: Places,
 }
 
+/// Whether a transaction may run.
+enum Admission {
+    /// With its client's role; its number is fresh.
+    Run(Role, Session),
+    /// This is its outcome.
+    Refused(Outcome),
+}
+
 /// What a block changes.
 pub(crate) struct BlockEffects {
     pub(crate) changed: Changed,
@@ -94,14 +102,14 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         let index = u32::try_from(self.receipts.len()).expect("blocks are bounded");
         let (height, body) = (self.block.height, &transaction.body);
         let outcome = match self.admit(transaction, id)? {
-            Err(refused) => {
+            Admission::Refused(refused) => {
                 // Wherever it is mentioned first, unless it is known as a duplicate.
                 if matches!(refused, Outcome::Rejected(_)) && !self.has_place(id)? {
                     self.places.insert(id, (height, index));
                 }
                 refused
             }
-            Ok((role, session)) => {
+            Admission::Run(role, session) => {
                 let outcome = match self.commands(transaction, role)? {
                     Ok(results) => Outcome::Executed {
                         revision: self.revision,
@@ -134,15 +142,17 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         &mut self,
         transaction: &Transaction,
         id: TransactionId,
-    ) -> Result<Result<(Role, Session), Outcome>, ExecuteError<R::Error>> {
+    ) -> Result<Admission, ExecuteError<R::Error>> {
         let (body, time) = (&transaction.body, self.block.time);
         let Some(role) = self.rules.clients.get(&body.client) else {
-            return Ok(Err(Outcome::Rejected(Rejection::UnknownClient)));
+            return Ok(Admission::Refused(Outcome::Rejected(
+                Rejection::UnknownClient,
+            )));
         };
         let session = Session::load(&self.state, body.client, body.sequence)?;
         let standing = session.standing(id);
         if let Standing::Known { height, index } = standing {
-            return Ok(Err(Outcome::Duplicate { height, index }));
+            return Ok(Admission::Refused(Outcome::Duplicate { height, index }));
         }
         let furthest = time.plus_nanos(self.rules.parameters.max_validity_ns);
         let rejection = match standing {
@@ -150,9 +160,11 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             _ if body.valid_until > furthest => Rejection::TooFarAhead,
             Standing::TooOld => Rejection::TooOld,
             Standing::Reused => Rejection::SequenceReused,
-            Standing::Fresh | Standing::Known { .. } => return Ok(Ok((*role, session))),
+            Standing::Fresh | Standing::Known { .. } => {
+                return Ok(Admission::Run(*role, session));
+            }
         };
-        Ok(Err(Outcome::Rejected(rejection)))
+        Ok(Admission::Refused(Outcome::Rejected(rejection)))
     }
 
     /// Runs the commands, all or none.
@@ -201,7 +213,9 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         meter: &mut Meter,
     ) -> Result<Vec<Blob>, (u32, CommandError)> {
         let machine = self.rules.machine;
-        meter.charge(meter::TRANSACTION).map_err(|e| (0, e.into()))?;
+        meter
+            .charge(meter::TRANSACTION)
+            .map_err(|e| (0, e.into()))?;
         let mut results = Vec::with_capacity(transaction.body.commands.len());
         for (index, Blob(command)) in (0..).zip(&transaction.body.commands) {
             let mut run = || {

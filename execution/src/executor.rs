@@ -85,6 +85,11 @@ pub enum ExecuteError<E> {
     Damaged,
 }
 
+const NO_PROOF: Proof = Proof {
+    steps: Vec::new(),
+    witness: None,
+};
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Executor {
@@ -240,20 +245,20 @@ impl Executor {
     }
 
     /// The record of a key of the state (see [`keys`] and [`crate::kv::state_key`]), and the proof of it or of its
-    /// absence, under the current state root. `None` if the key is too long to exist.
+    /// absence, under the current state root. Anyone may ask for any key: for one too long to exist the proof is empty,
+    /// and no verifier accepts it.
     ///
     /// # Errors
     /// [`ExecuteError`].
-    #[allow(clippy::type_complexity, reason = "a pair, once")]
     pub fn prove_key<R: Reader>(
         &mut self,
         reader: &R,
         key: &[u8],
-    ) -> Result<Option<(Option<Vec<u8>>, Proof)>, ExecuteError<R::Error>> {
-        let proof = match self.tree.prove(&Pages(reader), key) {
-            Err(TreeError::KeyTooLong(_)) => return Ok(None),
-            proof => proof?,
-        };
+    ) -> Result<(Option<Vec<u8>>, Proof), ExecuteError<R::Error>> {
+        if key.len() > tree::MAX_KEY_BYTES {
+            return Ok((None, NO_PROOF));
+        }
+        let proof = self.tree.prove(&Pages(reader), key)?;
         let stored = reader.get(Space::State, key);
         let record = stored.map_err(ExecuteError::Source)?;
         // What is stored beside the tree is held against it here, before a client does.
@@ -261,7 +266,7 @@ impl Executor {
         proof
             .verify(&self.roots.state, key, digest.as_ref())
             .map_err(|_| ExecuteError::Damaged)?;
-        Ok(Some((record, proof)))
+        Ok((record, proof))
     }
 
     fn run<R: Reader>(

@@ -30,10 +30,11 @@ pub mod machine;
 pub mod meter;
 mod overlay;
 pub mod persist;
+pub mod proof;
 pub mod record;
 pub mod session;
 pub mod space;
 pub mod tree;
 
 pub use executor::{ExecuteError, Executed, Executor, OpenError, OrderedBlock, genesis_validators};
-pub use space::{Change, Reader, Space};
+pub use space::{Change, Entry, Reader, Space};

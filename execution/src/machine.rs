@@ -81,8 +81,7 @@ impl CommandError {
 pub(crate) trait Access {
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed>;
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>);
-    fn range(&mut self, from: &[u8], to: &[u8], limit: usize)
-    -> Result<Vec<Entry>, StorageFailed>;
+    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StorageFailed>;
 }
 
 /// A machine's sight of the state: its own namespaces, metered.

@@ -11,11 +11,14 @@ use crate::space::{Entry, Reader, Space};
 /// Changed records, by key; `None` for deleted ones.
 pub(crate) type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// A key with what [`Changed`] held for it before; `None` for nothing.
+type Undo = (Vec<u8>, Option<Option<Vec<u8>>>);
+
 pub(crate) struct Overlay<'r, R: Reader> {
     reader: &'r R,
     changed: Changed,
-    /// What `changed` held for a key before the transaction at hand changed it, newest last; `None` for nothing.
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    /// What the transaction at hand changed, newest last.
+    undo: Vec<Undo>,
     recording: bool,
     /// Why storage failed, for a caller whose errors do not carry it.
     failure: Option<R::Error>,
@@ -58,9 +61,7 @@ impl<'r, R: Reader> Overlay<'r, R> {
         let (mut found, mut from) = (Vec::new(), from.to_vec());
         while found.len() < limit && from.as_slice() < to {
             let wanted = limit - found.len();
-            let stored = self
-                .reader
-                .scan(Space::State, &from, Some(to), wanted)?;
+            let stored = self.reader.scan(Space::State, &from, Some(to), wanted)?;
             // What lies behind the last stored entry read is known only if there are no more of them.
             let next = match stored.last() {
                 Some((last, _)) if stored.len() == wanted => successor(last),
@@ -151,12 +152,7 @@ impl<R: Reader> Access for Overlay<'_, R> {
         self.set(key, value);
     }
 
-    fn range(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Entry>, StorageFailed> {
+    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StorageFailed> {
         self.scan(from, to, limit).map_err(|error| self.fail(error))
     }
 }

@@ -184,7 +184,10 @@ pub(crate) fn sweep<R: Reader>(
 ) -> Result<(), ExecuteError<R::Error>> {
     let mut budget = SWEEP_RECORDS;
     let first = keys::expiry(0, &PublicKey::from_bytes_unchecked([0; 32]));
-    let over = keys::expiry(time.0 / BUCKET_NS, &PublicKey::from_bytes_unchecked([0; 32]));
+    let over = keys::expiry(
+        time.0 / BUCKET_NS,
+        &PublicKey::from_bytes_unchecked([0; 32]),
+    );
     while budget > 1 {
         let next = state.scan(&first, &over, 1).map_err(ExecuteError::Source)?;
         let Some((entry, _)) = next.into_iter().next() else {

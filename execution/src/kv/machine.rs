@@ -277,7 +277,10 @@ fn check(command: &Command) -> Result<(), CommandError> {
         Command::Put { key, value, .. } => check_key(key).and(check_value(value)),
         Command::Get { key } | Command::Delete { key } => check_key(key),
         Command::CompareAndSet { key, expect, value } => {
-            [expect, value].into_iter().flatten().try_for_each(check_value)?;
+            [expect, value]
+                .into_iter()
+                .flatten()
+                .try_for_each(check_value)?;
             check_key(key)
         }
         Command::Range { start, end, .. } => check_range(start, end.as_ref()),
@@ -287,7 +290,9 @@ fn check(command: &Command) -> Result<(), CommandError> {
             otherwise,
         } => {
             bound(compare.len().max(then.len()).max(otherwise.len()) <= MAX_TXN_OPS)?;
-            compare.iter().try_for_each(|compare| check_key(&compare.key))?;
+            compare
+                .iter()
+                .try_for_each(|compare| check_key(&compare.key))?;
             then.iter().chain(otherwise).try_for_each(check_op)
         }
         Command::Opaque(_) => Ok(()),
