@@ -26,6 +26,7 @@ have_libclang || missing+=(libclang-dev)
 have curl    || missing+=(curl ca-certificates)
 have git     || missing+=(git)
 have jq      || missing+=(jq)
+have python3 || missing+=(python3)
 if [ "${1:-}" = scenarios ]; then
     have_libfaketime || missing+=(libfaketime)
 fi

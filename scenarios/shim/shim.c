@@ -1,0 +1,392 @@
+/* LD_PRELOAD shim with two disk faults for one validator.
+ *
+ * 1. QUORATE_SHIM_SYNC_DELAY_MS=N: every fsync, fdatasync and sync_file_range takes N ms longer. Whoever acknowledges
+ *    before the disk has answered is found out by its speed.
+ *
+ * 2. QUORATE_SHIM_DIR=D QUORATE_SHIM_SHADOW=S: S always holds what a power cut would leave of D.
+ *    The model is the strictest that POSIX allows, the write-back cache of a drive that writes nothing unasked:
+ *    - bytes and length of a file become durable with fsync or fdatasync of that file, and not before;
+ *    - names (created, renamed, removed) become durable with fsync of their directory, and not before;
+ *      fsync of a file does not save its name, as ext4 happens to do;
+ *    - sync_file_range saves nothing, as its manual page says.
+ *    After a kill the harness replaces D by the image in S; see src/shim.rs, which also writes the first image.
+ *
+ *    S/table           "inode id" a line: the identity of each file at the start
+ *    S/files/ID        the durable bytes of file ID
+ *    S/dirs/PATH       a directory's durable names, '/' in PATH being '|': "f ID MODE name" or "d - MODE name"
+ *    S/warnings        what the model cannot follow (shared writable mappings); the harness fails if there is any
+ *
+ * Interposition sees calls into libc, which is how RocksDB (linked statically) and Rust's std reach the kernel. stdio
+ * streams are not seen: RocksDB writes only its info log through them. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BUCKETS 4096
+
+/* A file that the model follows. `from`..`to` are the bytes that may differ from the durable copy. */
+struct file {
+    ino_t inode;
+    unsigned long id;
+    off_t from, to;
+    struct file *next;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct file *table[BUCKETS];
+static unsigned long next_id = 1;
+static char root[PATH_MAX], shadow[PATH_MAX];
+static size_t root_len;
+static long delay_ms;
+
+#define REAL(type, name, ...)                                              \
+    static type (*real)(__VA_ARGS__);                                      \
+    if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
+
+static void warn(const char *what, const char *path)
+{
+    char name[PATH_MAX + 16];
+    snprintf(name, sizeof name, "%s/warnings", shadow);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (fd < 0) return;
+    dprintf(fd, "%s %s\n", what, path);
+    syscall(SYS_close, fd);
+}
+
+static struct file *find(ino_t inode)
+{
+    for (struct file *f = table[inode % BUCKETS]; f; f = f->next)
+        if (f->inode == inode) return f;
+    return NULL;
+}
+
+static struct file *add(ino_t inode, unsigned long id)
+{
+    struct file *f = calloc(1, sizeof *f);
+    if (!f) abort();
+    f->inode = inode;
+    f->id = id;
+    f->from = LLONG_MAX;
+    f->next = table[inode % BUCKETS];
+    table[inode % BUCKETS] = f;
+    if (id >= next_id) next_id = id + 1;
+    return f;
+}
+
+/* The inode is about to be free for another file; the durable names may still lead to this one's bytes. */
+static void forget(ino_t inode)
+{
+    for (struct file **at = &table[inode % BUCKETS]; *at; at = &(*at)->next)
+        if ((*at)->inode == inode) {
+            struct file *gone = *at;
+            *at = gone->next;
+            free(gone);
+            return;
+        }
+}
+
+static void touch(struct file *f, off_t from, off_t to)
+{
+    if (from < f->from) f->from = from;
+    if (to > f->to) f->to = to;
+}
+
+/* The path of an open file below the root, or NULL; the root itself is "". */
+static const char *below(int fd, char *buffer)
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, buffer, PATH_MAX - 1);
+    if (n < 0) return NULL;
+    buffer[n] = 0;
+    if (strncmp(buffer, root, root_len)) return NULL;
+    if (buffer[root_len] == 0) return "";
+    return buffer[root_len] == '/' ? buffer + root_len + 1 : NULL;
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    const char *text = getenv("QUORATE_SHIM_SYNC_DELAY_MS");
+    delay_ms = text ? atol(text) : 0;
+    const char *dir = getenv("QUORATE_SHIM_DIR"), *to = getenv("QUORATE_SHIM_SHADOW");
+    if (!dir || !to || !realpath(dir, root) || !realpath(to, shadow)) return;
+    char name[PATH_MAX + 16];
+    snprintf(name, sizeof name, "%s/table", shadow);
+    FILE *in = fopen(name, "r");
+    if (!in) abort();
+    unsigned long inode, id;
+    while (fscanf(in, "%lu %lu", &inode, &id) == 2) add((ino_t)inode, id);
+    fclose(in);
+    root_len = strlen(root);
+}
+
+/* After a successful open: follow regular files of the tree. */
+static void opened(int fd, int flags)
+{
+    char buffer[PATH_MAX];
+    struct stat st;
+    if (!root_len || fd < 0 || (flags & O_ACCMODE) == O_RDONLY) return;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !below(fd, buffer)) return;
+    pthread_mutex_lock(&lock);
+    struct file *f = find(st.st_ino);
+    if (!f) {
+        f = add(st.st_ino, next_id);
+        if (st.st_size > 0) touch(f, 0, LLONG_MAX);
+    }
+    if (flags & O_TRUNC) touch(f, 0, LLONG_MAX);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wrote(int fd, off_t from, off_t to)
+{
+    struct stat st;
+    if (!root_len || fstat(fd, &st) || !S_ISREG(st.st_mode)) return;
+    pthread_mutex_lock(&lock);
+    struct file *f = find(st.st_ino);
+    if (f) touch(f, from, to);
+    pthread_mutex_unlock(&lock);
+}
+
+/* After write or writev, whose end is where the descriptor stands now. */
+static void wrote_here(int fd, ssize_t n)
+{
+    if (!root_len || n <= 0) return;
+    off_t end = lseek(fd, 0, SEEK_CUR);
+    if (end >= n) wrote(fd, end - n, end);
+}
+
+/* Before fsync returns: copy what may have changed, under the real length. The kernel's fsync is not needed for the
+ * model, since the page cache outlives a killed process. */
+static void save_file(int fd, const struct stat *st)
+{
+    char name[PATH_MAX + 64], path[64];
+    static char bytes[1 << 16];
+    struct file *f = find(st->st_ino);
+    if (!f) {
+        f = add(st->st_ino, next_id);
+        touch(f, 0, LLONG_MAX);
+    }
+    snprintf(name, sizeof name, "%s/files/%lu", shadow, f->id);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int in = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY);
+    int out = (int)syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT, 0600);
+    if (in < 0 || out < 0) { warn("cannot copy", name); goto done; }
+    if (syscall(SYS_ftruncate, out, st->st_size)) warn("cannot truncate", name);
+    off_t end = f->to < st->st_size ? f->to : st->st_size;
+    for (off_t at = f->from; at < end;) {
+        size_t want = (size_t)(end - at) < sizeof bytes ? (size_t)(end - at) : sizeof bytes;
+        long n = syscall(SYS_pread64, in, bytes, want, at);
+        if (n <= 0) break;
+        if (syscall(SYS_pwrite64, out, bytes, n, at) != n) { warn("short copy", name); break; }
+        at += n;
+    }
+    f->from = LLONG_MAX;
+    f->to = 0;
+done:
+    if (in >= 0) syscall(SYS_close, in);
+    if (out >= 0) syscall(SYS_close, out);
+}
+
+static void save_directory(const char *relative)
+{
+    char live[2 * PATH_MAX], flat[PATH_MAX], name[2 * PATH_MAX + 16], fresh[2 * PATH_MAX + 32];
+    snprintf(live, sizeof live, "%s/%s", root, relative);
+    snprintf(flat, sizeof flat, "%s", relative);
+    for (char *c = flat; *c; c++) if (*c == '/') *c = '|';
+    snprintf(name, sizeof name, "%s/dirs/%s|", shadow, flat);
+    snprintf(fresh, sizeof fresh, "%s/fresh", shadow);
+    DIR *dir = opendir(live);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (!dir || fd < 0) { warn("cannot list", live); goto done; }
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat st;
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
+        if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW)) continue;
+        if (S_ISDIR(st.st_mode)) {
+            dprintf(fd, "d - %o %s\n", st.st_mode & 07777, e->d_name);
+        } else if (S_ISREG(st.st_mode)) {
+            struct file *f = find(st.st_ino);
+            if (!f) {
+                f = add(st.st_ino, next_id);
+                touch(f, 0, LLONG_MAX);
+            }
+            dprintf(fd, "f %lu %o %s\n", f->id, st.st_mode & 07777, e->d_name);
+        }
+    }
+    /* Not the function of that name: this file wraps it, and the lock is taken. */
+    if (syscall(SYS_renameat, AT_FDCWD, fresh, AT_FDCWD, name)) warn("cannot keep", name);
+done:
+    if (dir) closedir(dir);
+    if (fd >= 0) syscall(SYS_close, fd);
+}
+
+static void synced(int fd)
+{
+    char buffer[PATH_MAX];
+    struct stat st;
+    if (!root_len || fstat(fd, &st)) return;
+    const char *relative = below(fd, buffer);
+    if (!relative) return;
+    pthread_mutex_lock(&lock);
+    if (S_ISDIR(st.st_mode)) save_directory(relative);
+    else if (S_ISREG(st.st_mode)) save_file(fd, &st);
+    pthread_mutex_unlock(&lock);
+}
+
+static void delay(void)
+{
+    struct timespec left = { delay_ms / 1000, (delay_ms % 1000) * 1000000 };
+    while (delay_ms && nanosleep(&left, &left) && errno == EINTR) {}
+}
+
+int fsync(int fd)
+{
+    REAL(int, "fsync", int);
+    delay();
+    if (real(fd)) return -1;
+    synced(fd);
+    return 0;
+}
+
+int fdatasync(int fd)
+{
+    REAL(int, "fdatasync", int);
+    delay();
+    if (real(fd)) return -1;
+    synced(fd);
+    return 0;
+}
+
+int sync_file_range(int fd, off64_t offset, off64_t count, unsigned flags)
+{
+    REAL(int, "sync_file_range", int, off64_t, off64_t, unsigned);
+    delay();
+    return real(fd, offset, count, flags);
+}
+
+#define DEFINE_OPEN(name)                                                  \
+    int name(const char *path, int flags, ...)                             \
+    {                                                                      \
+        static int (*real)(const char *, int, ...);                        \
+        if (!real) real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, #name); \
+        va_list list;                                                      \
+        va_start(list, flags);                                             \
+        mode_t mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(list, mode_t) : 0; \
+        va_end(list);                                                      \
+        int fd = real(path, flags, mode);                                  \
+        opened(fd, flags);                                                 \
+        return fd;                                                         \
+    }
+#define DEFINE_OPENAT(name)                                                \
+    int name(int at, const char *path, int flags, ...)                     \
+    {                                                                      \
+        static int (*real)(int, const char *, int, ...);                   \
+        if (!real) real = (int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, #name); \
+        va_list list;                                                      \
+        va_start(list, flags);                                             \
+        mode_t mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(list, mode_t) : 0; \
+        va_end(list);                                                      \
+        int fd = real(at, path, flags, mode);                              \
+        opened(fd, flags);                                                 \
+        return fd;                                                         \
+    }
+DEFINE_OPEN(open)
+DEFINE_OPEN(open64)
+DEFINE_OPENAT(openat)
+DEFINE_OPENAT(openat64)
+
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    REAL(ssize_t, "write", int, const void *, size_t);
+    ssize_t n = real(fd, bytes, len);
+    wrote_here(fd, n);
+    return n;
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    REAL(ssize_t, "writev", int, const struct iovec *, int);
+    ssize_t n = real(fd, parts, count);
+    wrote_here(fd, n);
+    return n;
+}
+
+#define DEFINE_PWRITE(name)                                                \
+    ssize_t name(int fd, const void *bytes, size_t len, off_t at)          \
+    {                                                                      \
+        REAL(ssize_t, #name, int, const void *, size_t, off_t);            \
+        ssize_t n = real(fd, bytes, len, at);                              \
+        if (n > 0) wrote(fd, at, at + n);                                  \
+        return n;                                                          \
+    }
+DEFINE_PWRITE(pwrite)
+DEFINE_PWRITE(pwrite64)
+
+#define DEFINE_FTRUNCATE(name)                                             \
+    int name(int fd, off_t len)                                            \
+    {                                                                      \
+        REAL(int, #name, int, off_t);                                      \
+        int result = real(fd, len);                                        \
+        if (!result) wrote(fd, len, LLONG_MAX);                            \
+        return result;                                                     \
+    }
+DEFINE_FTRUNCATE(ftruncate)
+DEFINE_FTRUNCATE(ftruncate64)
+
+static void vanishing(int at, const char *path)
+{
+    struct stat st;
+    if (!root_len || fstatat(at, path, &st, AT_SYMLINK_NOFOLLOW)) return;
+    if (!S_ISREG(st.st_mode) || st.st_nlink > 1) return;
+    pthread_mutex_lock(&lock);
+    forget(st.st_ino);
+    pthread_mutex_unlock(&lock);
+}
+
+int unlink(const char *path)
+{
+    REAL(int, "unlink", const char *);
+    vanishing(AT_FDCWD, path);
+    return real(path);
+}
+
+int unlinkat(int at, const char *path, int flags)
+{
+    REAL(int, "unlinkat", int, const char *, int);
+    if (!(flags & AT_REMOVEDIR)) vanishing(at, path);
+    return real(at, path, flags);
+}
+
+/* A rename over a file frees the one it replaces. */
+int rename(const char *from, const char *to)
+{
+    REAL(int, "rename", const char *, const char *);
+    vanishing(AT_FDCWD, to);
+    return real(from, to);
+}
+
+#define DEFINE_MMAP(name)                                                  \
+    void *name(void *hint, size_t len, int protection, int flags, int fd, off_t at) \
+    {                                                                      \
+        REAL(void *, #name, void *, size_t, int, int, int, off_t);         \
+        char buffer[PATH_MAX];                                             \
+        if (root_len && fd >= 0 && (protection & PROT_WRITE) && (flags & MAP_SHARED) && below(fd, buffer)) \
+            warn("shared writable mapping", buffer);                       \
+        return real(hint, len, protection, flags, fd, at);                 \
+    }
+DEFINE_MMAP(mmap)
+DEFINE_MMAP(mmap64)

@@ -1,0 +1,22 @@
+//! What Quorate promises, tried on the real binary: real processes, real sockets, a real disk.
+//!
+//! The simulator covers the protocol under a virtual clock; this covers what it cannot: quinn, TLS, tokio, RocksDB, the
+//! command line, signals and the kernel. Nothing here is part of what ships.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`catalogue`] | every scenario by name, with its promise |
+//! | [`cluster`] | validators as processes |
+//! | [`load`] | clients that remember what was acknowledged |
+//! | [`shim`] | a slow disk, and lost power |
+//! | [`http`], [`ports`], [`wait`] | small tools |
+//!
+//! `quorate-scenarios list` names them, `quorate-scenarios run NAME` runs one at full length; `tests/` has the short
+//! versions. A broken promise is a panic whose message says which; the logs are kept.
+
+pub mod cluster;
+pub mod http;
+pub mod load;
+pub mod ports;
+pub mod shim;
+pub mod wait;

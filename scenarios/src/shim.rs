@@ -1,0 +1,260 @@
+//! Disk faults by `LD_PRELOAD`: compiles `shim/shim.c`, and keeps the image of what a power cut would leave.
+//!
+//! The model, and the layout of a shadow directory, are described at the top of `shim/shim.c`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+const SOURCE: &str = include_str!("../shim/shim.c");
+
+/// The compiled shim, built once a process with the system's C compiler.
+///
+/// # Panics
+/// Without a C compiler, which `scripts/setup.sh` installs.
+#[must_use]
+pub fn library() -> &'static Path {
+    static BUILT: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BUILT.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let source = directory.path().join("shim.c");
+        let library = directory.path().join("libshim.so");
+        fs::write(&source, SOURCE).expect("the temporary directory is writable");
+        let output = Command::new("cc")
+            .args(["-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .args(["-ldl", "-lpthread"])
+            .output()
+            .expect("a C compiler (scripts/setup.sh installs one)");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the shim compiles:\n{errors}");
+        (directory, library)
+    });
+    path
+}
+
+/// What would be left of a directory if the power went now.
+#[derive(Debug)]
+pub struct Shadow {
+    live: PathBuf,
+    image: PathBuf,
+}
+
+impl Shadow {
+    /// Starts following `live`, whose present content counts as durable. `image` is emptied.
+    #[must_use]
+    pub fn follow(live: &Path, image: &Path) -> Shadow {
+        let shadow = Shadow {
+            live: live.to_owned(),
+            image: image.to_owned(),
+        };
+        shadow.take();
+        shadow
+    }
+
+    /// The variables under which a process keeps the image up to date.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        vec![
+            ("LD_PRELOAD".into(), library().display().to_string()),
+            ("QUORATE_SHIM_DIR".into(), self.live.display().to_string()),
+            (
+                "QUORATE_SHIM_SHADOW".into(),
+                self.image.display().to_string(),
+            ),
+        ]
+    }
+
+    /// The power goes: replaces the directory by its durable image, and follows on from there. Call only while no
+    /// process uses it. Returns how many bytes and names were lost.
+    ///
+    /// # Panics
+    /// If the process did something that the model cannot follow.
+    pub fn cut_power(&self) -> Lost {
+        let warnings = self.image.join("warnings");
+        if let Ok(text) = fs::read_to_string(&warnings) {
+            panic!("the model of durability does not hold: {text}");
+        }
+        let before = weigh(&self.live);
+        let fresh = self.image.join("restored");
+        self.restore(Path::new(""), &fresh);
+        fs::remove_dir_all(&self.live).expect("ours to remove");
+        fs::rename(&fresh, &self.live).expect("one file system");
+        let after = weigh(&self.live);
+        self.take();
+        Lost {
+            bytes: before.0.saturating_sub(after.0),
+            names: before.1.saturating_sub(after.1),
+        }
+    }
+
+    fn restore(&self, relative: &Path, to: &Path) {
+        fs::create_dir(to).expect("a fresh path");
+        let Ok(listing) = fs::read_to_string(self.listing(relative)) else {
+            return; // Its name was synced, its content never.
+        };
+        for line in listing.lines() {
+            let mut parts = line.splitn(4, ' ');
+            let mut part = || parts.next().expect("four parts a line");
+            let (kind, id, mode, name) = (part(), part(), part(), part());
+            let target = to.join(name);
+            if kind == "d" {
+                self.restore(&relative.join(name), &target);
+            } else {
+                let bytes = self.image.join("files").join(id);
+                match bytes.exists() {
+                    true => drop(fs::copy(bytes, &target).expect("readable")),
+                    false => fs::write(&target, []).expect("writable"),
+                }
+            }
+            let mode = u32::from_str_radix(mode, 8).expect("an octal mode");
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode)).expect("ours");
+        }
+    }
+
+    /// Makes the image of everything as it is.
+    fn take(&self) {
+        let _ = fs::remove_dir_all(&self.image);
+        for part in ["files", "dirs"] {
+            fs::create_dir_all(self.image.join(part)).expect("a temporary directory");
+        }
+        let mut table = String::new();
+        self.take_directory(Path::new(""), &mut table);
+        fs::write(self.image.join("table"), table).expect("writable");
+    }
+
+    fn take_directory(&self, relative: &Path, table: &mut String) {
+        let mut listing = String::new();
+        for entry in fs::read_dir(self.live.join(relative)).expect("readable") {
+            let entry = entry.expect("readable");
+            let metadata = entry.metadata().expect("readable");
+            let mode = metadata.mode() & 0o7777;
+            let name = entry.file_name().into_string().expect("plain names");
+            if metadata.is_dir() {
+                writeln!(listing, "d - {mode:o} {name}").expect("into a String");
+                self.take_directory(&relative.join(name), table);
+            } else {
+                let id = table.lines().count() + 1;
+                writeln!(table, "{} {id}", metadata.ino()).expect("into a String");
+                writeln!(listing, "f {id} {mode:o} {name}").expect("into a String");
+                let copy = self.image.join("files").join(id.to_string());
+                fs::copy(entry.path(), copy).expect("readable");
+            }
+        }
+        fs::write(self.listing(relative), listing).expect("writable");
+    }
+
+    fn listing(&self, relative: &Path) -> PathBuf {
+        let flat = relative.display().to_string().replace('/', "|");
+        self.image.join("dirs").join(format!("{flat}|"))
+    }
+}
+
+/// What a power cut took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Bytes that had been written and not synced, net of files that came back.
+    pub bytes: u64,
+    /// Names that had been made and whose directory had not been synced, net.
+    pub names: u64,
+}
+
+fn weigh(directory: &Path) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for entry in fs::read_dir(directory).expect("readable").flatten() {
+        let metadata = entry.metadata().expect("readable");
+        sum.1 += 1;
+        if metadata.is_dir() {
+            let inner = weigh(&entry.path());
+            sum = (sum.0 + inner.0, sum.1 + inner.1);
+        } else {
+            sum.0 += metadata.len();
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a Python program under the shim in `live`, cuts the power and returns what is left, name by name.
+    fn left_by(prepare: &[(&str, &str)], program: &str) -> Vec<(String, String)> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let live = directory.path().join("live");
+        fs::create_dir(&live).expect("fresh");
+        for (name, text) in prepare {
+            fs::write(live.join(name), text).expect("writable");
+        }
+        let shadow = Shadow::follow(&live, &directory.path().join("shadow"));
+        let output = Command::new("python3")
+            .args(["-c", program])
+            .current_dir(&live)
+            .envs(shadow.environment())
+            .output()
+            .expect("python3");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        shadow.cut_power();
+        let mut found: Vec<_> = fs::read_dir(&live)
+            .expect("restored")
+            .map(|entry| {
+                let path = entry.expect("readable").path();
+                let name = path.file_name().expect("a name").display().to_string();
+                (name, fs::read_to_string(path).unwrap_or_default())
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |&(name, text): &(&str, &str)| (name.to_owned(), text.to_owned());
+        expected.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn bytes_after_the_last_sync_are_lost() {
+        let program = "import os\nf=os.open('a',os.O_WRONLY|os.O_APPEND)\nos.write(f,b'two')\nos.fdatasync(f)\nos.write(f,b'three')";
+        let found = left_by(&[("a", "one")], program);
+        assert_eq!(found, pairs(&[("a", "onetwo")]));
+    }
+
+    #[test]
+    fn a_name_without_a_directory_sync_is_lost_even_if_its_file_was_synced() {
+        let program = "import os\nf=os.open('b',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'x')\nos.fsync(f)";
+        assert_eq!(left_by(&[("a", "")], program), pairs(&[("a", "")]));
+    }
+
+    #[test]
+    fn a_name_with_a_directory_sync_stays_and_unsynced_bytes_do_not() {
+        let program = "import os\nf=os.open('b',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'x')\nos.fsync(os.open('.',os.O_RDONLY))";
+        assert_eq!(left_by(&[], program), pairs(&[("b", "")]));
+    }
+
+    #[test]
+    fn a_rename_is_undone_without_a_directory_sync_and_kept_with_one() {
+        let rename = "import os\nf=os.open('n',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'new')\nos.fsync(f)\nos.rename('n','a')";
+        let old = left_by(&[("a", "old")], rename);
+        assert_eq!(old, pairs(&[("a", "old")]));
+        let synced = format!("{rename}\nos.fsync(os.open('.',os.O_RDONLY))");
+        assert_eq!(left_by(&[("a", "old")], &synced), pairs(&[("a", "new")]));
+    }
+
+    #[test]
+    fn overwriting_in_place_and_cutting_short_are_followed() {
+        let program = "import os\nf=os.open('a',os.O_RDWR)\nos.pwrite(f,b'XY',1)\nos.ftruncate(f,4)\nos.fsync(f)\nos.pwrite(f,b'ZZ',0)";
+        let found = left_by(&[("a", "abcdef")], program);
+        assert_eq!(found, pairs(&[("a", "aXYd")]));
+    }
+
+    #[test]
+    fn a_removed_file_comes_back_without_a_directory_sync() {
+        let program = "import os\nos.unlink('a')\nf=os.open('b',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'other')\nos.fsync(f)";
+        let found = left_by(&[("a", "kept")], program);
+        assert_eq!(found, pairs(&[("a", "kept")]));
+    }
+}
