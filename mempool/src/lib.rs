@@ -28,6 +28,7 @@ extern crate alloc;
 mod bounded;
 mod limits;
 mod order;
+mod own;
 mod pool;
 mod queue;
 mod shelf;

@@ -35,7 +35,8 @@ pub struct Limits {
     /// A batch of another origin that few are known to hold counts as work for this long after it came: a faulty
     /// origin that sends to one replica only must not keep an idle chain awake until the batch expires.
     pub unheld_work_ns: u64,
-    /// This many late batches within `late_window_ns` leave an origin out (B4).
+    /// This many late batches within `late_window_ns` leave an origin out (B4), if blocks of more
+    /// proposers than may be faulty needed them.
     pub late_threshold: u32,
     /// How long an origin is left out, and how long a late batch counts.
     pub late_window_ns: u64,

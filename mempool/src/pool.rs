@@ -1,24 +1,23 @@
 //! The pool: what a replica asks of its mempool, put together from the queue and the shelf.
 //!
 //! It never decides what is agreed on: whether a block may be voted for is the engine's question, and whether a
-//! transaction has an effect is execution's. Rules B1, B3, B5; B2 and B4 in `order`.
+//! transaction has an effect is execution's. Here: admission and the life of a held batch (B3, B5); packing (B1) is in
+//! `own`, what a leader orders (B2, B4) in `order`.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_types::{
-    Batch, BatchId, Block, BlockTime, Epoch, FORMAT_VERSION, Instant, Parameters, Transaction,
-    TransactionId, ValidatorIndex, Verified,
+    Batch, BatchId, Block, BlockTime, Epoch, Instant, Parameters, Transaction, TransactionId,
+    ValidatorIndex, Verified,
 };
 
 use crate::bounded::BoundedSet;
+use crate::own::Own;
 use crate::queue::Queue;
 use crate::shelf::{Account, Shelf};
 use crate::{Admission, Limits, Refusal};
-
-/// Bytes of a batch's encoding besides its transactions.
-const BATCH_OVERHEAD: usize = 36;
 
 /// Whose pool it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +69,9 @@ pub struct Pool {
     pub(crate) limits: Limits,
     pub(crate) queue: Queue,
     pub(crate) shelf: Shelf,
-    /// Own batches neither committed nor expired, with the identities of their transactions.
-    in_flight: BTreeMap<BatchId, Vec<TransactionId>>,
-    /// Transactions in own batches in flight.
-    packed: BTreeMap<TransactionId, BatchId>,
-    next_sequence: u64,
-    /// Since when something has waited to be packed.
-    waiting_since: Option<Instant>,
+    pub(crate) own: Own,
     wanted: BoundedSet,
-    remembered: BoundedSet,
+    pub(crate) remembered: BoundedSet,
 }
 
 impl Pool {
@@ -94,10 +87,7 @@ impl Pool {
             parameters,
             limits,
             queue: Queue::default(),
-            in_flight: BTreeMap::new(),
-            packed: BTreeMap::new(),
-            next_sequence,
-            waiting_since: None,
+            own: Own::new(next_sequence),
         }
     }
 
@@ -116,7 +106,7 @@ impl Pool {
         self.enqueue(id, transaction.into_inner(), time)
     }
 
-    fn enqueue(
+    pub(crate) fn enqueue(
         &mut self,
         id: TransactionId,
         transaction: Transaction,
@@ -125,7 +115,7 @@ impl Pool {
         if self.seat.me.is_none() {
             return Err(Refusal::NotAValidator);
         }
-        if self.queue.contains(&id) || self.packed.contains_key(&id) {
+        if self.queue.contains(&id) || self.own.carries(&id) {
             return Ok(Admission::AlreadyQueued);
         }
         let valid_until = transaction.body.valid_until;
@@ -137,94 +127,6 @@ impl Pool {
         }
         self.queue.push(id, transaction, &self.limits)?;
         Ok(Admission::Queued)
-    }
-
-    /// Packs what waits (B1): full batches at once; the rest at once if no own batch is in flight, else when it has
-    /// waited for the linger. To be called in every turn, after [`Pool::expire`]. The batches are held here; the caller
-    /// stores and broadcasts them.
-    pub fn seal(&mut self, now: Instant, time: BlockTime) -> Vec<(BatchId, Arc<Batch>)> {
-        let Some(me) = self.seat.me else {
-            return Vec::new();
-        };
-        if self.queue.is_empty() {
-            self.waiting_since = None;
-            return Vec::new();
-        }
-        self.waiting_since.get_or_insert(now);
-        let mut sealed = Vec::new();
-        while self.may_seal(now) {
-            sealed.push(self.pack(me, now, time));
-            // What is left over starts to wait.
-            self.waiting_since = (!self.queue.is_empty()).then_some(now);
-        }
-        sealed
-    }
-
-    fn may_seal(&self, now: Instant) -> bool {
-        if self.queue.is_empty() || self.is_blocked() {
-            return false;
-        }
-        let lingered = self
-            .waiting_since
-            .is_some_and(|since| now.since(since) >= self.limits.linger_ns);
-        self.in_flight.is_empty() || lingered || self.queue.bytes() >= self.target()
-    }
-
-    /// Whether the next batch would exceed what may be in flight.
-    fn is_blocked(&self) -> bool {
-        let next = self.queue.bytes().min(self.target()) + BATCH_OVERHEAD;
-        !self.in_flight.is_empty()
-            && self.shelf.own_bytes() + next > self.limits.max_in_flight_bytes
-    }
-
-    /// Bytes of transactions in a full batch.
-    fn target(&self) -> usize {
-        let most = usize::try_from(self.parameters.max_batch_bytes).unwrap_or(usize::MAX);
-        self.limits
-            .batch_target_bytes
-            .min(most)
-            .saturating_sub(BATCH_OVERHEAD)
-    }
-
-    fn pack(&mut self, me: ValidatorIndex, now: Instant, time: BlockTime) -> (BatchId, Arc<Batch>) {
-        let (ids, transactions): (Vec<_>, Vec<_>) =
-            self.queue.take(self.target()).into_iter().unzip();
-        let batch = Arc::new(Batch {
-            version: FORMAT_VERSION,
-            epoch: self.seat.epoch,
-            origin: me,
-            sequence: self.next_sequence,
-            expiry: time.plus_nanos(self.parameters.batch_lifetime_ns),
-            transactions,
-        });
-        self.next_sequence = self.next_sequence.saturating_add(1);
-        let id = batch.id();
-        self.hold_own(now, id, Arc::clone(&batch), ids);
-        (id, batch)
-    }
-
-    fn hold_own(
-        &mut self,
-        now: Instant,
-        id: BatchId,
-        batch: Arc<Batch>,
-        transactions: Vec<TransactionId>,
-    ) {
-        self.packed
-            .extend(transactions.iter().map(|transaction| (*transaction, id)));
-        self.in_flight.insert(id, transactions);
-        self.shelf.advance(batch.origin, batch.sequence);
-        self.shelf.put(now, id, batch, Account::Own, true);
-    }
-
-    /// When [`Pool::seal`] has something to do next; `None` if only another event can bring it.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        if self.queue.is_empty() || self.is_blocked() {
-            return None;
-        }
-        let since = self.waiting_since?;
-        Some(since.plus_nanos(self.limits.linger_ns))
     }
 
     /// Takes a batch that `from` sent: its origin's stream, or anybody's answer to what is wanted. A batch that a block
@@ -350,10 +252,13 @@ impl Pool {
         self.shelf.on_held(voter, held);
     }
 
-    /// A block needed a batch of this origin that had not come (B4). Own batches are never late.
-    pub fn on_late(&mut self, origin: ValidatorIndex, now: Instant) {
+    /// A block of `proposer` needed a batch of this origin that had not come (B4). Enough of them, in blocks of more
+    /// proposers than may be faulty, leave the origin out for a window. Own batches are never late.
+    pub fn on_late(&mut self, origin: ValidatorIndex, proposer: ValidatorIndex, now: Instant) {
         if self.seat.me != Some(origin) {
-            self.shelf.on_late(origin, now, &self.limits);
+            let max_faulty = self.seat.n.saturating_sub(self.seat.quorum);
+            self.shelf
+                .on_late(origin, proposer, max_faulty, now, &self.limits);
         }
     }
 
@@ -364,16 +269,15 @@ impl Pool {
             self.shelf.remove(id);
             self.wanted.remove(id);
             self.remembered.insert(*id);
-            for transaction in self.in_flight.remove(id).unwrap_or_default() {
-                self.packed.remove(&transaction);
-            }
+            self.own.land(id);
         }
     }
 
-    /// These were executed, whoever packed them: they need not wait here.
+    /// These were executed, whoever packed them: they need not wait here, nor be admitted again.
     pub fn executed(&mut self, transactions: &[TransactionId]) {
         for id in transactions {
             self.queue.remove(id);
+            self.own.forget(id);
         }
     }
 
@@ -393,75 +297,6 @@ impl Pool {
             }
         }
         lapsed
-    }
-
-    fn release_expired(&mut self, id: &BatchId, time: BlockTime, lapsed: &mut Vec<Lapsed>) {
-        let held = self.shelf.remove(id);
-        let Some(ids) = self.in_flight.remove(id) else {
-            return;
-        };
-        for transaction in &ids {
-            self.packed.remove(transaction);
-        }
-        let batch = held.expect("what is in flight is held").batch;
-        let transactions = Arc::unwrap_or_clone(batch).transactions;
-        for (transaction, content) in ids.into_iter().zip(transactions) {
-            if let Err(reason) = self.enqueue(transaction, content, time) {
-                lapsed.push(Lapsed {
-                    transaction,
-                    reason,
-                });
-            }
-        }
-    }
-
-    /// Own batches in flight in the order of their making, for a peer that connects again.
-    #[must_use]
-    pub fn resend(&self) -> Vec<(BatchId, Arc<Batch>)> {
-        let mut batches: Vec<(BatchId, Arc<Batch>)> = self
-            .in_flight
-            .keys()
-            .filter_map(|id| Some((*id, self.get(id)?)))
-            .collect();
-        batches.sort_by_key(|(_, batch)| batch.sequence);
-        batches
-    }
-
-    /// After a restart, puts back batches from the replica's own store that are not committed; their origins' bounds
-    /// hold, and what does not fit is left to the store. Own ones are in flight again. How many were put back.
-    pub fn restore(&mut self, now: Instant, batches: Vec<(BatchId, Batch)>) -> usize {
-        let mut batches = batches;
-        batches.sort_by_key(|(_, batch)| (batch.origin, batch.sequence));
-        batches
-            .into_iter()
-            .filter(|(id, _)| !self.shelf.contains(id) && !self.remembered.contains(id))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|(id, batch)| usize::from(self.restore_one(now, id, batch)))
-            .sum()
-    }
-
-    fn restore_one(&mut self, now: Instant, id: BatchId, batch: Batch) -> bool {
-        let current = batch.epoch == self.seat.epoch;
-        if current && self.seat.me == Some(batch.origin) {
-            self.next_sequence = self.next_sequence.max(batch.sequence.saturating_add(1));
-            let transactions = batch.transactions.iter().map(Transaction::id).collect();
-            self.hold_own(now, id, Arc::new(batch), transactions);
-            return true;
-        }
-        let (origin, sequence) = (batch.origin, batch.sequence);
-        let bytes = batch.encoded_len();
-        let room = self
-            .shelf
-            .check_room(Account::Origin, origin, bytes, &self.limits);
-        if !current || room.is_err() {
-            return false;
-        }
-        let batch = Arc::new(batch);
-        self.shelf.put(now, id, batch, Account::Origin, true);
-        self.shelf.assert_bounds(origin, &self.limits);
-        self.shelf.advance(origin, sequence);
-        true
     }
 
     /// Transactions queued and not packed.
@@ -491,6 +326,6 @@ impl Pool {
     /// Number of the next own batch.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
-        self.next_sequence
+        self.own.next_sequence
     }
 }

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use quorate_types::{Batch, BatchId, BlockTime, Instant, ValidatorIndex};
+use quorate_types::{Batch, BatchId, BlockTime, Instant, Signers, ValidatorIndex};
 
 use crate::{Limits, Refusal};
 
@@ -48,6 +48,8 @@ pub(crate) struct Origin {
     watermark: u64,
     late: u32,
     late_since: Instant,
+    /// Whose blocks needed the late ones.
+    late_for: Signers,
     left_out_until: Option<Instant>,
 }
 
@@ -256,17 +258,28 @@ impl Shelf {
         *mark
     }
 
-    /// A batch of the origin had to be fetched (B4).
-    pub(crate) fn on_late(&mut self, origin: ValidatorIndex, now: Instant, limits: &Limits) {
-        let Some(origin) = self.origins.get_mut(origin.as_usize()) else {
+    /// A batch of the origin had to be fetched for a block of `proposer` (B4). Nobody signs a batch: a faulty proposer
+    /// can order some that the origin never made, so it takes blocks of more than `max_faulty` proposers to blame it.
+    pub(crate) fn on_late(
+        &mut self,
+        origin: ValidatorIndex,
+        proposer: ValidatorIndex,
+        max_faulty: usize,
+        now: Instant,
+        limits: &Limits,
+    ) {
+        let known = proposer.as_usize() < self.origins.len();
+        let Some(origin) = self.origins.get_mut(origin.as_usize()).filter(|_| known) else {
             return;
         };
         if origin.late == 0 || now.since(origin.late_since) > limits.late_window_ns {
             origin.late = 0;
             origin.late_since = now;
+            origin.late_for = Signers::NONE;
         }
         origin.late = origin.late.saturating_add(1);
-        if origin.late >= limits.late_threshold {
+        origin.late_for.insert(proposer);
+        if origin.late >= limits.late_threshold && origin.late_for.count() > max_faulty {
             origin.late = 0;
             origin.left_out_until = Some(now.plus_nanos(limits.late_window_ns));
         }

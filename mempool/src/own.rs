@@ -1,0 +1,263 @@
+//! Own batches: packed from the queue, in flight until they are committed or expire (B1).
+//!
+//! Packing clocks itself. With nothing in flight a transaction leaves at once, alone. Then what comes gathers for the
+//! linger, and once there are more batches in flight than the blocks of two rounds have room for, only full ones leave:
+//! when commits are slow batches grow instead of queueing up. Past `max_in_flight_bytes` nothing leaves, the queue
+//! fills, and clients are told.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use quorate_types::{
+    Batch, BatchId, BlockTime, FORMAT_VERSION, Instant, Transaction, TransactionId, ValidatorIndex,
+};
+
+use crate::pool::{Lapsed, Pool};
+use crate::shelf::Account;
+
+/// Bytes of a batch's encoding besides its transactions.
+const BATCH_OVERHEAD: usize = 36;
+
+/// What is known of own batches beyond their content, which is on the shelf.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Neither committed nor expired, with the identities of their transactions.
+    in_flight: BTreeMap<BatchId, Vec<TransactionId>>,
+    /// Transactions in own batches in flight that were not executed meanwhile.
+    packed: BTreeMap<TransactionId, BatchId>,
+    pub(crate) next_sequence: u64,
+    /// Since when something has waited to be packed.
+    waiting_since: Option<Instant>,
+}
+
+impl Own {
+    pub(crate) fn new(next_sequence: u64) -> Own {
+        Own {
+            in_flight: BTreeMap::new(),
+            packed: BTreeMap::new(),
+            next_sequence,
+            waiting_since: None,
+        }
+    }
+
+    /// Whether a batch in flight carries the transaction.
+    pub(crate) fn carries(&self, transaction: &TransactionId) -> bool {
+        self.packed.contains_key(transaction)
+    }
+
+    /// The transaction was executed: nothing is owed to it any more.
+    pub(crate) fn forget(&mut self, transaction: &TransactionId) {
+        self.packed.remove(transaction);
+    }
+
+    fn launch(&mut self, id: BatchId, transactions: Vec<TransactionId>) {
+        self.packed
+            .extend(transactions.iter().map(|transaction| (*transaction, id)));
+        self.in_flight.insert(id, transactions);
+    }
+
+    /// The batch is in flight no longer. The places in it of transactions that are still owed something.
+    pub(crate) fn land(&mut self, id: &BatchId) -> Vec<(usize, TransactionId)> {
+        let transactions = self.in_flight.remove(id).unwrap_or_default();
+        transactions
+            .into_iter()
+            .enumerate()
+            .filter(|(_, transaction)| self.unpack(transaction, id))
+            .collect()
+    }
+
+    /// False if the transaction was executed, or travels in another batch by now.
+    fn unpack(&mut self, transaction: &TransactionId, batch: &BatchId) -> bool {
+        let carried = self.packed.get(transaction) == Some(batch);
+        if carried {
+            self.packed.remove(transaction);
+        }
+        carried
+    }
+}
+
+impl Pool {
+    /// Packs what waits (B1): full batches at once; the rest at once if no own batch is in flight, else when it has
+    /// waited for the linger. To be called in every turn, after [`Pool::expire`]. The batches are held here; the caller
+    /// stores and broadcasts them.
+    pub fn seal(&mut self, now: Instant, time: BlockTime) -> Vec<(BatchId, Arc<Batch>)> {
+        let Some(me) = self.seat.me else {
+            return Vec::new();
+        };
+        if self.queue.is_empty() {
+            self.own.waiting_since = None;
+            return Vec::new();
+        }
+        self.own.waiting_since.get_or_insert(now);
+        let mut sealed = Vec::new();
+        while self.may_seal(now) {
+            sealed.push(self.pack(me, now, time));
+            // What is left over starts to wait.
+            self.own.waiting_since = (!self.queue.is_empty()).then_some(now);
+        }
+        sealed
+    }
+
+    fn may_seal(&self, now: Instant) -> bool {
+        if self.queue.is_empty() || self.is_blocked() {
+            return false;
+        }
+        let lingered = || {
+            let since = self.own.waiting_since;
+            since.is_some_and(|since| now.since(since) >= self.limits.linger_ns)
+        };
+        self.own.in_flight.is_empty()
+            || self.queue.bytes() >= self.target()
+            || (self.may_leave_partly_full() && lingered())
+    }
+
+    /// Whether the next batch would exceed what may be in flight. One may always be.
+    fn is_blocked(&self) -> bool {
+        // A transaction that is larger than the target travels alone.
+        let most = to_usize(self.parameters.max_transaction_bytes).max(self.target());
+        let next = self.queue.bytes().min(most) + BATCH_OVERHEAD;
+        !self.own.in_flight.is_empty()
+            && self.shelf.own_bytes() + next > self.limits.max_in_flight_bytes
+    }
+
+    /// Whether the blocks of two rounds have room for another of our batches besides those in flight.
+    fn may_leave_partly_full(&self) -> bool {
+        let places = to_usize(self.parameters.max_block_batches);
+        let share = places.saturating_mul(2) / self.seat.n.max(1);
+        self.own.in_flight.len() < share.max(2)
+    }
+
+    /// Bytes of transactions in a full batch.
+    fn target(&self) -> usize {
+        let most = to_usize(self.parameters.max_batch_bytes);
+        self.limits
+            .batch_target_bytes
+            .min(most)
+            .saturating_sub(BATCH_OVERHEAD)
+    }
+
+    fn pack(&mut self, me: ValidatorIndex, now: Instant, time: BlockTime) -> (BatchId, Arc<Batch>) {
+        let (ids, transactions): (Vec<_>, Vec<_>) =
+            self.queue.take(self.target()).into_iter().unzip();
+        let mut batch = Batch {
+            version: FORMAT_VERSION,
+            epoch: self.seat.epoch,
+            origin: me,
+            sequence: self.own.next_sequence,
+            expiry: time.plus_nanos(self.parameters.batch_lifetime_ns),
+            transactions,
+        };
+        let mut id = batch.id();
+        // The same content once more, after a restart that forgot the numbers used.
+        while self.shelf.contains(&id) || self.remembered.contains(&id) {
+            batch.sequence = batch.sequence.wrapping_add(1);
+            id = batch.id();
+        }
+        self.own.next_sequence = batch.sequence.saturating_add(1);
+        let batch = Arc::new(batch);
+        self.hold_own(now, id, Arc::clone(&batch), ids);
+        assert!(
+            self.own.in_flight.len() == 1
+                || self.shelf.own_bytes() <= self.limits.max_in_flight_bytes,
+            "I9: own bytes in flight"
+        );
+        (id, batch)
+    }
+
+    fn hold_own(
+        &mut self,
+        now: Instant,
+        id: BatchId,
+        batch: Arc<Batch>,
+        transactions: Vec<TransactionId>,
+    ) {
+        self.own.launch(id, transactions);
+        self.shelf.advance(batch.origin, batch.sequence);
+        self.shelf.put(now, id, batch, Account::Own, true);
+    }
+
+    /// When [`Pool::seal`] has something to do next; `None` if only another event can bring it.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.queue.is_empty() || self.is_blocked() || !self.may_leave_partly_full() {
+            return None;
+        }
+        let since = self.own.waiting_since?;
+        Some(since.plus_nanos(self.limits.linger_ns))
+    }
+
+    /// Releases an expired batch. If it is one of ours, what is still valid in it is admitted again.
+    pub(crate) fn release_expired(
+        &mut self,
+        id: &BatchId,
+        time: BlockTime,
+        lapsed: &mut Vec<Lapsed>,
+    ) {
+        let held = self.shelf.remove(id).expect("what expires is held");
+        let owed = self.own.land(id);
+        for (place, transaction) in owed {
+            let content = held.batch.transactions.get(place);
+            let content = content.expect("a batch holds what it was packed of");
+            if let Err(reason) = self.enqueue(transaction, content.clone(), time) {
+                lapsed.push(Lapsed {
+                    transaction,
+                    reason,
+                });
+            }
+        }
+    }
+
+    /// Own batches in flight in the order of their making, for a peer that connects again.
+    #[must_use]
+    pub fn resend(&self) -> Vec<(BatchId, Arc<Batch>)> {
+        let mut batches: Vec<(BatchId, Arc<Batch>)> = self
+            .own
+            .in_flight
+            .keys()
+            .filter_map(|id| Some((*id, self.get(id)?)))
+            .collect();
+        batches.sort_by_key(|(_, batch)| batch.sequence);
+        batches
+    }
+
+    /// After a restart, puts back batches from the replica's own store that are not committed; their origins' bounds
+    /// hold, and what does not fit is left to the store. Own ones are in flight again. How many were put back.
+    pub fn restore(&mut self, now: Instant, batches: Vec<(BatchId, Batch)>) -> usize {
+        let mut batches = batches;
+        batches.sort_by_key(|(_, batch)| (batch.origin, batch.sequence));
+        let mut restored = 0;
+        for (id, batch) in batches {
+            let new = !self.shelf.contains(&id) && !self.remembered.contains(&id);
+            restored += usize::from(new && self.restore_one(now, id, batch));
+        }
+        restored
+    }
+
+    fn restore_one(&mut self, now: Instant, id: BatchId, batch: Batch) -> bool {
+        let current = batch.epoch == self.seat.epoch;
+        if current && self.seat.me == Some(batch.origin) {
+            self.own.next_sequence = self.own.next_sequence.max(batch.sequence.saturating_add(1));
+            let transactions = batch.transactions.iter().map(Transaction::id).collect();
+            self.hold_own(now, id, Arc::new(batch), transactions);
+            return true;
+        }
+        let (origin, sequence) = (batch.origin, batch.sequence);
+        let bytes = batch.encoded_len();
+        let room = self
+            .shelf
+            .check_room(Account::Origin, origin, bytes, &self.limits);
+        if !current || room.is_err() {
+            return false;
+        }
+        let batch = Arc::new(batch);
+        self.shelf.put(now, id, batch, Account::Origin, true);
+        self.shelf.assert_bounds(origin, &self.limits);
+        self.shelf.advance(origin, sequence);
+        true
+    }
+}
+
+fn to_usize(parameter: u64) -> usize {
+    usize::try_from(parameter).unwrap_or(usize::MAX)
+}
