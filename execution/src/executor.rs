@@ -85,6 +85,9 @@ pub enum ExecuteError<E> {
     Damaged,
 }
 
+/// The record of a key, `None` if there is no such key, and the proof of that.
+pub type Proved = (Option<Vec<u8>>, Proof);
+
 const NO_PROOF: Proof = Proof {
     steps: Vec::new(),
     witness: None,
@@ -254,7 +257,7 @@ impl Executor {
         &mut self,
         reader: &R,
         key: &[u8],
-    ) -> Result<(Option<Vec<u8>>, Proof), ExecuteError<R::Error>> {
+    ) -> Result<Proved, ExecuteError<R::Error>> {
         if key.len() > tree::MAX_KEY_BYTES {
             return Ok((None, NO_PROOF));
         }
