@@ -1,1 +1,3 @@
-//! node
+//! The daemon and the command line of Quorate.
+
+pub mod net;
