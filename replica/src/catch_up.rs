@@ -3,7 +3,6 @@
 //! A few blocks behind: blocks by id, then their batches. Further behind: stretches of a peer's ledger, one request
 //! under way while the answer before is executed, until the gap is small.
 
-use quorate_storage::ledger;
 use quorate_types::message::{
     BatchRequest, BlockRequest, LedgerRequest, LedgerResponse, MAX_BLOCKS, MAX_REQUESTED_BATCHES,
 };

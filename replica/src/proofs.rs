@@ -60,10 +60,11 @@ impl Replica {
             return Ok(());
         }
         let root = self.executor.roots().state;
-        let Some(capture) = self.path(turn, root, &key)? else {
+        if key.len() > tree::MAX_KEY_BYTES {
             turn.reply(ticket, Reply::Refused(SubmitRefusal::NoSuchKey));
             return Ok(());
-        };
+        }
+        let capture = self.path(turn, root, &key)?;
         if let Some((header, finality)) = self.claimed(turn, root)? {
             let proof = key_proof(key, capture, vec![header], finality.cc);
             turn.reply(ticket, Reply::Proof(Box::new(proof)));
@@ -84,9 +85,8 @@ impl Replica {
         for question in &mut questions {
             let known = question.captures.iter().any(|capture| capture.root == root);
             if !known && question.captures.len() < MAX_CAPTURES {
-                question
-                    .captures
-                    .extend(self.path(turn, root, &question.key)?);
+                let capture = self.path(turn, root, &question.key)?;
+                question.captures.push(capture);
             }
         }
         self.proofs.questions = questions;
@@ -115,19 +115,19 @@ impl Replica {
         }
     }
 
-    /// The newest path of a key; `None` if the key is longer than any key can be.
+    /// The newest path of a key.
     fn path(
         &mut self,
         turn: &Turn<'_>,
         root: Digest,
         key: &[u8],
-    ) -> Result<Option<Capture>, ReplicaError> {
-        let proved = self.executor.prove_key(&StateReader(turn.view()), key)?;
-        Ok(proved.map(|(record, proof)| Capture {
+    ) -> Result<Capture, ReplicaError> {
+        let (record, proof) = self.executor.prove_key(&StateReader(turn.view()), key)?;
+        Ok(Capture {
             root,
             record,
             proof,
-        }))
+        })
     }
 
     /// The newest committed header with its finality, if it claims this state.

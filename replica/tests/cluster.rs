@@ -1,0 +1,352 @@
+//! Replicas in one process that deliver to each other at once: the way of a transaction through all of them.
+
+use std::collections::VecDeque;
+
+use quorate_crypto::SecretKey;
+use quorate_execution::kv::{Command, KvResult};
+use quorate_replica::replica::Status;
+use quorate_replica::{Input, Output, Replica, Reply, Setup, Target, Ticket, Wait};
+use quorate_storage::MemStore;
+use quorate_types::message::VerifiedMessage;
+use quorate_types::{
+    Blob, BlockTime, Client, FORMAT_VERSION, Genesis, Instant, Message, Now, Outcome, Parameters,
+    Role, Transaction, TransactionBody, Unverified, ValidatorIndex, ValidatorInfo, codec,
+};
+
+const START: u64 = 1_700_000_000_000_000_000;
+const STEP: u64 = 1_000_000;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn genesis(n: u8) -> Genesis {
+    let validators = (0..n).map(|i| {
+        let (consensus, network) = (key(i + 1), key(i + 101));
+        ValidatorInfo {
+            name: format!("v{i}"),
+            consensus_key: consensus.public(),
+            network_key: network.public(),
+            address: format!("127.0.0.1:{}", 7650 + u16::from(i)),
+            proof: ValidatorInfo::prove(&consensus, consensus.public(), network.public()),
+        }
+    });
+    Genesis {
+        version: FORMAT_VERSION,
+        name: "test".into(),
+        time: BlockTime(START),
+        parameters: Parameters::default(),
+        validators: validators.collect(),
+        clients: vec![Client {
+            name: "alice".into(),
+            key: key(200).public(),
+            role: Role::Writer,
+        }],
+        machine: "kv".into(),
+    }
+}
+
+struct Node {
+    replica: Replica,
+    store: MemStore,
+    key: SecretKey,
+    inbox: Vec<Input>,
+    up: bool,
+}
+
+struct Cluster {
+    genesis: Genesis,
+    nodes: Vec<Node>,
+    now: u64,
+    replies: VecDeque<(Ticket, Reply)>,
+}
+
+impl Cluster {
+    fn new(n: u8) -> Cluster {
+        let genesis = genesis(n);
+        genesis.check().unwrap();
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            genesis,
+            now: 0,
+            replies: VecDeque::new(),
+        };
+        let mut first = Vec::new();
+        for i in 0..n {
+            let key = key(i + 1);
+            let mut store = MemStore::new();
+            let (replica, output) = cluster.open(&key, &mut store);
+            first.push(output);
+            cluster.nodes.push(Node {
+                replica,
+                store,
+                key,
+                inbox: Vec::new(),
+                up: true,
+            });
+        }
+        for (i, output) in first.into_iter().enumerate() {
+            cluster.release(i, output);
+            cluster.connect(i);
+        }
+        cluster
+    }
+
+    fn open(&self, key: &SecretKey, store: &mut MemStore) -> (Replica, Output) {
+        let setup = Setup::new(&self.genesis, Some(&key.public())).unwrap();
+        Replica::open(setup, store, self.time()).unwrap()
+    }
+
+    fn time(&self) -> Now {
+        Now {
+            monotonic: Instant(self.now),
+            wall: BlockTime(START + self.now),
+        }
+    }
+
+    fn connect(&mut self, node: usize) {
+        for other in 0..self.nodes.len() {
+            if other != node && self.nodes[other].up {
+                let index = |i: usize| ValidatorIndex(u16::try_from(i).unwrap());
+                self.nodes[other].inbox.push(Input::Connected(index(node)));
+                self.nodes[node].inbox.push(Input::Connected(index(other)));
+            }
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        self.nodes[node].up = false;
+        self.nodes[node].inbox.clear();
+        self.nodes[node].store.crash(0);
+        for other in 0..self.nodes.len() {
+            let index = ValidatorIndex(u16::try_from(node).unwrap());
+            self.nodes[other].inbox.push(Input::Disconnected(index));
+        }
+    }
+
+    fn restart(&mut self, node: usize) {
+        let mut store = self.nodes[node].store.clone();
+        let key = key(u8::try_from(node).unwrap() + 1);
+        let (replica, output) = self.open(&key, &mut store);
+        self.nodes[node].replica = replica;
+        self.nodes[node].store = store;
+        self.nodes[node].inbox.clear();
+        self.nodes[node].up = true;
+        self.release(node, output);
+        self.connect(node);
+    }
+
+    fn release(&mut self, from: usize, output: Output) {
+        let node = &mut self.nodes[from];
+        let signed = output.persist(&mut node.store).unwrap().sign(&node.key);
+        node.inbox.splice(0..0, signed.own);
+        self.replies.extend(signed.replies);
+        for (to, message) in signed.sends {
+            for other in 0..self.nodes.len() {
+                let index = ValidatorIndex(u16::try_from(other).unwrap());
+                let addressed = match to {
+                    Target::All => other != from,
+                    Target::One(one) => one == index,
+                };
+                if addressed && self.nodes[other].up {
+                    let message = self.verify(message.clone());
+                    let from = ValidatorIndex(u16::try_from(from).unwrap());
+                    self.nodes[other]
+                        .inbox
+                        .push(Input::Message { from, message });
+                }
+            }
+        }
+    }
+
+    fn verify(&self, message: Message) -> VerifiedMessage {
+        let bytes = codec::encode(&message);
+        let message: Message = codec::decode(&bytes, codec::MAX_ENCODED_BYTES).unwrap();
+        let setup = Setup::new(&self.genesis, None).unwrap();
+        message
+            .verify(&setup.validators, &setup.parameters)
+            .unwrap()
+    }
+
+    /// A millisecond in which everybody takes a turn.
+    fn step(&mut self) {
+        self.now += STEP;
+        for i in 0..self.nodes.len() {
+            if !self.nodes[i].up {
+                continue;
+            }
+            let inputs = std::mem::take(&mut self.nodes[i].inbox);
+            let now = self.time();
+            let node = &mut self.nodes[i];
+            let output = node.replica.turn(&node.store, now, inputs).unwrap();
+            self.release(i, output);
+        }
+    }
+
+    fn run(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds {
+            self.step();
+        }
+    }
+
+    fn status(&self, node: usize) -> Status {
+        self.nodes[node].replica.status()
+    }
+
+    fn put(&self, sequence: u64) -> Transaction {
+        let command = Command::Put {
+            key: Blob(format!("k{sequence}").into_bytes()),
+            value: Blob(b"value".to_vec()),
+            lease: None,
+        };
+        TransactionBody {
+            version: FORMAT_VERSION,
+            chain: self.genesis.chain_id(),
+            client: key(200).public(),
+            sequence,
+            valid_until: BlockTime(START + self.now + 60_000_000_000),
+            commands: vec![Blob(codec::encode(&command))],
+        }
+        .sign(&key(200))
+    }
+
+    fn submit(&mut self, node: usize, ticket: u64, transaction: Transaction) {
+        let chain = self.genesis.chain_id();
+        let transaction = Unverified::new(transaction)
+            .verify(chain, &self.genesis.parameters)
+            .unwrap();
+        self.nodes[node].inbox.push(Input::Submit {
+            ticket: Ticket(ticket),
+            transaction: Box::new(transaction),
+            wait: Wait::Executed,
+        });
+    }
+
+    /// Runs until the ticket is answered; the milliseconds that it took.
+    fn answer(&mut self, ticket: u64, limit: u64) -> (u64, Reply) {
+        for passed in 0..limit {
+            if let Some(place) = self.replies.iter().position(|(t, _)| *t == Ticket(ticket)) {
+                return (passed, self.replies.remove(place).unwrap().1);
+            }
+            self.step();
+        }
+        let status: Vec<Status> = (0..self.nodes.len()).map(|i| self.status(i)).collect();
+        panic!("no answer to ticket {ticket} in {limit} ms: {status:#?}");
+    }
+
+    fn agreed(&self) -> bool {
+        let first = self.status(0);
+        (1..self.nodes.len()).all(|i| {
+            let other = self.status(i);
+            (other.height, other.roots) == (first.height, first.roots)
+        })
+    }
+}
+
+fn executed(reply: &Reply) -> bool {
+    let Reply::Executed(receipt) = reply else {
+        return false;
+    };
+    let Outcome::Executed { results, .. } = &receipt.outcome else {
+        return false;
+    };
+    let result: KvResult = codec::decode(&results[0].0, 1 << 20).unwrap();
+    matches!(result, KvResult::Put { .. })
+}
+
+#[test]
+fn a_signed_put_is_executed_by_all_with_equal_roots() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    let (_, reply) = cluster.answer(1, 2_000);
+    assert!(executed(&reply), "{reply:?}");
+    cluster.run(1_000);
+    assert!(cluster.agreed());
+}
+
+#[test]
+fn a_lone_validator_commits() {
+    let mut cluster = Cluster::new(1);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    let (_, reply) = cluster.answer(1, 2_000);
+    assert!(executed(&reply), "{reply:?}");
+}
+
+#[test]
+fn one_of_four_dead_commits_go_on_and_it_catches_up() {
+    let mut cluster = Cluster::new(4);
+    for dead in 0..4usize {
+        cluster.crash(dead);
+        for i in 0..20u64 {
+            let sequence = u64::try_from(dead).unwrap() * 100 + i + 1;
+            let put = cluster.put(sequence);
+            cluster.submit((dead + 1) % 4, sequence, put);
+            let (_, reply) = cluster.answer(sequence, 5_000);
+            assert!(executed(&reply), "{reply:?}");
+        }
+        cluster.restart(dead);
+        cluster.run(3_000);
+        assert!(cluster.agreed());
+    }
+}
+
+#[test]
+fn all_restart_and_three_go_on() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    cluster.answer(1, 2_000);
+    for round in 0..5u64 {
+        for node in 0..4 {
+            cluster.crash(node);
+        }
+        let absent = usize::try_from(round % 4).unwrap();
+        for node in (0..4).filter(|node| *node != absent) {
+            cluster.restart(node);
+        }
+        let sequence = 10 + round;
+        let put = cluster.put(sequence);
+        cluster.submit((absent + 1) % 4, sequence, put);
+        let (passed, reply) = cluster.answer(sequence, 5_000);
+        assert!(executed(&reply), "{reply:?}");
+        assert!(passed < 5_000);
+        cluster.restart(absent);
+        cluster.run(1_000);
+        assert!(cluster.agreed());
+    }
+}
+
+#[test]
+fn a_repeat_is_answered_with_the_first_receipt() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    for node in 0..4u64 {
+        cluster.submit(usize::try_from(node).unwrap(), node, put.clone());
+    }
+    let first = cluster.answer(0, 2_000).1;
+    for node in 1..4 {
+        assert_eq!(cluster.answer(node, 2_000).1, first);
+    }
+    cluster.submit(2, 9, put);
+    assert_eq!(cluster.answer(9, 10).1, first);
+}
+
+#[test]
+fn idle_time_costs_few_rounds_and_work_ends_it_at_once() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    cluster.answer(1, 2_000);
+    cluster.run(10_000);
+    let before = cluster.status(0);
+    cluster.run(60_000);
+    let after = cluster.status(0);
+    assert!(after.height.0 - before.height.0 <= 15, "{before:?} {after:?}");
+    let put = cluster.put(2);
+    cluster.submit(3, 2, put);
+    let (passed, reply) = cluster.answer(2, 1_000);
+    assert!(executed(&reply), "{reply:?}");
+    assert!(passed < 50, "{passed} ms");
+}
