@@ -115,7 +115,7 @@ impl Pool {
     /// Whether the next batch would exceed what may be in flight. One may always be.
     fn is_blocked(&self) -> bool {
         // A transaction that is larger than the target travels alone.
-        let most = to_usize(self.parameters.max_transaction_bytes).max(self.target());
+        let most = self.queue.head_bytes().max(self.target());
         let next = self.queue.bytes().min(most) + BATCH_OVERHEAD;
         !self.own.in_flight.is_empty()
             && self.shelf.own_bytes() + next > self.limits.max_in_flight_bytes

@@ -115,6 +115,11 @@ impl Queue {
         taken
     }
 
+    /// Size of the transaction that would be taken next; 0 if none.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.head().map_or(0, |(_, size)| size)
+    }
+
     fn head(&self) -> Option<(TransactionId, usize)> {
         let (_, client) = self.turns.first_key_value()?;
         let lane = self.lanes.get(client).expect("a turn has a lane");
