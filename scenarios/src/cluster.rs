@@ -3,7 +3,9 @@
 //! Everything goes through what users have: the binary's verbs, its HTTP API and its metrics. When a scenario fails,
 //! the directory with the homes and the logs is kept, and its path is printed.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -98,18 +100,40 @@ pub fn binary() -> PathBuf {
 /// Runs the binary to its end.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If it cannot be started, or does not end within two minutes.
 #[must_use]
-pub fn quorate<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Run {
+pub fn quorate<S: AsRef<OsStr>>(arguments: &[S]) -> Run {
+    // Files and not pipes, so that a talkative command never waits for a reader.
+    let [mut out, mut err] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
     let from = Instant::now();
     let mut command = Command::new(binary());
-    let output = command.args(arguments).stdin(Stdio::null()).output();
-    let output = output.expect("the binary starts");
+    command.args(arguments).stdin(Stdio::null());
+    command.stdout(out.try_clone().expect("a second handle"));
+    command.stderr(err.try_clone().expect("a second handle"));
+    let mut child = command.spawn().expect("the binary starts");
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("ours to wait for") {
+            break status;
+        }
+        if from.elapsed() > Duration::from_secs(120) {
+            child.kill().expect("ours to kill");
+            let line: Vec<_> = arguments.iter().map(|a| a.as_ref().to_owned()).collect();
+            panic!("still running after two minutes: quorate {line:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let took = from.elapsed();
+    let [stdout, stderr] = [&mut out, &mut err].map(|file| {
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(0)).expect("a file");
+        file.read_to_end(&mut text).expect("a file");
+        String::from_utf8_lossy(&text).into_owned()
+    });
     Run {
-        status: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        took: from.elapsed(),
+        status: status.code(),
+        stdout,
+        stderr,
+        took,
     }
 }
 

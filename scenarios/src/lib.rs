@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalogue`] | every scenario by name, with its promise |
+//! | [`faults`], [`power`], [`clients`], [`scale`] | the scenarios |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
 //! | [`shim`] | a slow disk, and lost power |
@@ -14,9 +15,14 @@
 //! `quorate-scenarios list` names them, `quorate-scenarios run NAME` runs one at full length; `tests/` has the short
 //! versions. A broken promise is a panic whose message says which; the logs are kept.
 
+pub mod catalogue;
+pub mod clients;
 pub mod cluster;
+pub mod faults;
 pub mod http;
 pub mod load;
 pub mod ports;
+pub mod power;
+pub mod scale;
 pub mod shim;
 pub mod wait;

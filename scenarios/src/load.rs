@@ -40,7 +40,11 @@ pub fn in_seconds(seconds: i64) -> BlockTime {
     let nanos = now.expect("after 1970").as_nanos();
     let nanos = u64::try_from(nanos).expect("before 2554");
     let shift = seconds.unsigned_abs() * 1_000_000_000;
-    BlockTime(if seconds < 0 { nanos - shift } else { nanos + shift })
+    BlockTime(if seconds < 0 {
+        nanos - shift
+    } else {
+        nanos + shift
+    })
 }
 
 /// A put, as a command of the state machine.
@@ -85,6 +89,11 @@ impl Writer {
     pub fn only(&mut self, endpoints: Vec<SocketAddr>) {
         self.endpoints = endpoints;
         self.connection = None;
+    }
+
+    /// Leaves numbers out, so that those below the next one fall out of the chain's window.
+    pub fn skip(&mut self, numbers: u64) {
+        self.sequence += numbers;
     }
 
     /// The body of the next transaction, valid for ten minutes, for a scenario to spoil.
@@ -133,7 +142,9 @@ impl Writer {
         while Instant::now() < deadline {
             match self.send_once(&bytes, "executed") {
                 Some(response) if is_executed(&response) => return true,
-                Some(response) if (400..500).contains(&response.status) && response.status != 429 => {
+                Some(response)
+                    if (400..500).contains(&response.status) && response.status != 429 =>
+                {
                     panic!("refused: {} {}", response.status, response.text())
                 }
                 Some(_) => {

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn a_name_without_a_directory_sync_is_lost_even_if_its_file_was_synced() {
-        let program = "import os\nf=os.open('b',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'x')\nos.fsync(f)";
+        let program =
+            "import os\nf=os.open('b',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'x')\nos.fsync(f)";
         assert_eq!(left_by(&[("a", "")], program), pairs(&[("a", "")]));
     }
 

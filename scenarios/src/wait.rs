@@ -41,7 +41,10 @@ impl std::fmt::Display for Times {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (count, p50, p99) = (self.0.len(), self.quantile(50), self.quantile(99));
         let max = self.quantile(100);
-        write!(f, "{count} times: p50 {p50:.0?}, p99 {p99:.0?}, max {max:.0?}")
+        write!(
+            f,
+            "{count} times: p50 {p50:.0?}, p99 {p99:.0?}, max {max:.0?}"
+        )
     }
 }
 

@@ -1,0 +1,146 @@
+//! Every scenario by name.
+
+use crate::{clients, faults, power, scale};
+
+/// A promise, and how it is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What `quorate-scenarios run` is given.
+    pub name: &'static str,
+    /// What must hold.
+    pub promise: &'static str,
+    /// What is counted by the number that the scenario is given.
+    pub unit: &'static str,
+    /// The number at full length.
+    pub full: usize,
+    /// Tries it; returns what was measured. A broken promise is a panic.
+    pub run: fn(usize) -> Vec<String>,
+}
+
+/// All scenarios, the quick ones first.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "same-transaction",
+        promise: "one signed transaction sent again and again to all validators at once is executed once, with equal receipts",
+        unit: "copies",
+        full: 100,
+        run: clients::same_transaction,
+    },
+    Scenario {
+        name: "bad-transactions",
+        promise: "each kind of bad transaction has its own error; nothing is lost and nothing crashes",
+        unit: "rounds",
+        full: 3,
+        run: clients::bad_transactions,
+    },
+    Scenario {
+        name: "bad-homes",
+        promise: "each kind of bad home or machine stops a start with its own error and status",
+        unit: "rounds",
+        full: 1,
+        run: clients::bad_homes,
+    },
+    Scenario {
+        name: "full-queue",
+        promise: "a full queue answers 429 with Retry-After, and everything accepted is executed",
+        unit: "rounds",
+        full: 3,
+        run: clients::full_queue,
+    },
+    Scenario {
+        name: "slow-disk",
+        promise: "with every sync 200 ms slower, a put takes at least that long",
+        unit: "puts",
+        full: 20,
+        run: power::slow_disk,
+    },
+    Scenario {
+        name: "two-killed",
+        promise: "two of four killed: a put exits 4, a local get works, livez 200, readyz 503; all is well when they return",
+        unit: "rounds",
+        full: 5,
+        run: faults::two_killed,
+    },
+    Scenario {
+        name: "three-started",
+        promise: "all four killed and three started: a put succeeds within 5 s",
+        unit: "rounds",
+        full: 5,
+        run: faults::three_started,
+    },
+    Scenario {
+        name: "rolling-restart",
+        promise: "validators restarted one after the other under load: each exits 0 in time, nothing acknowledged is lost",
+        unit: "rounds",
+        full: 3,
+        run: faults::rolling_restart,
+    },
+    Scenario {
+        name: "leader-killed",
+        promise: "the leader killed: commits resume, p99 below a second",
+        unit: "kills",
+        full: 50,
+        run: faults::leader_killed,
+    },
+    Scenario {
+        name: "all-killed",
+        promise: "all killed at a random instant under load: nothing acknowledged is lost, equal roots, logs verify",
+        unit: "kills",
+        full: 10,
+        run: faults::all_killed,
+    },
+    Scenario {
+        name: "power-cut",
+        promise: "all lose power at once under load: nothing acknowledged is lost, equal roots, logs verify",
+        unit: "cuts",
+        full: 20,
+        run: power::power_cut,
+    },
+    Scenario {
+        name: "clock-back",
+        promise: "all restarted with the wall clock an hour back: puts go on",
+        unit: "rounds",
+        full: 1,
+        run: scale::clock_back,
+    },
+    Scenario {
+        name: "sizes",
+        promise: "1, 4, 7 and 10 validators serve on one machine",
+        unit: "puts at each size",
+        full: 50,
+        run: scale::sizes,
+    },
+    Scenario {
+        name: "catch-up",
+        promise: "a validator stopped for ten thousand non-empty blocks catches up under load",
+        unit: "hundreds of blocks",
+        full: 100,
+        run: scale::catch_up,
+    },
+    Scenario {
+        name: "idle",
+        promise: "idle, a validator takes less than 1 % of a core and 5 MB of disk; then the leader dies and a put succeeds within a second",
+        unit: "minutes",
+        full: 10,
+        run: scale::idle,
+    },
+];
+
+/// The scenario of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_found() {
+        for scenario in ALL {
+            let found = find(scenario.name).expect("by its own name");
+            assert_eq!(found.promise, scenario.promise);
+        }
+    }
+}

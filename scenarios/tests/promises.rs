@@ -1,0 +1,81 @@
+//! The scenarios, short enough for every change. `make scenarios` runs them at full length.
+
+use std::sync::{Mutex, PoisonError};
+
+use quorate_scenarios::catalogue::find;
+
+/// Clusters run one at a time: two of them on two cores would measure each other.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn holds(name: &str, times: usize) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let scenario = find(name).expect("a scenario of the catalogue");
+    for finding in (scenario.run)(times) {
+        println!("{name}: {finding}");
+    }
+}
+
+#[test]
+fn the_leader_killed_and_commits_resume() {
+    holds("leader-killed", 3);
+}
+
+#[test]
+fn two_killed_refuse_writes_and_return() {
+    holds("two-killed", 1);
+}
+
+#[test]
+fn three_of_four_start_after_all_were_killed() {
+    holds("three-started", 1);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_all_are_killed() {
+    holds("all-killed", 2);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_all_lose_power() {
+    holds("power-cut", 2);
+}
+
+#[test]
+fn a_put_waits_for_the_disk() {
+    holds("slow-disk", 2);
+}
+
+#[test]
+fn one_transaction_sent_often_is_executed_once() {
+    holds("same-transaction", 40);
+}
+
+#[test]
+fn bad_transactions_have_their_own_errors() {
+    holds("bad-transactions", 2);
+}
+
+#[test]
+fn bad_homes_are_refused() {
+    holds("bad-homes", 1);
+}
+
+#[test]
+fn a_full_queue_says_so() {
+    holds("full-queue", 1);
+}
+
+#[test]
+fn restarts_in_turn_lose_nothing() {
+    holds("rolling-restart", 1);
+}
+
+#[test]
+fn who_was_away_catches_up() {
+    holds("catch-up", 3);
+}
+
+#[test]
+fn other_sizes_serve() {
+    holds("sizes", 3);
+}
