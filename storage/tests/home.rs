@@ -1,0 +1,131 @@
+//! Every pair of halves that a start may find, and what it does.
+#![cfg(feature = "rocks")]
+
+use std::fs;
+use std::path::Path;
+
+use quorate_storage::{Found, Home, HomeError, Options, RocksStore, Store, StoreError};
+use quorate_storage::{Sync, Table, WriteBatch};
+use quorate_types::{Epoch, Round};
+use tempfile::TempDir;
+
+const SIGNED: Round = Round::new(Epoch(0), 1_024);
+
+fn store(home: &Path) -> RocksStore {
+    RocksStore::open(Home::open(home).expect("usable"), &Options::default()).expect("whole")
+}
+
+/// A home whose validator has signed.
+fn used() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = store(dir.path());
+    let mut batch = WriteBatch::new();
+    batch.put(Table::Meta, b"key".as_slice(), b"value".as_slice());
+    store.write(batch, Sync::Yes).expect("written");
+    store.raise_ceiling(SIGNED).expect("raised");
+    dir
+}
+
+fn refused(home: &Path) -> HomeError {
+    let error = Home::open(home).expect_err("refused");
+    assert!(error.is_unsafe());
+    error
+}
+
+#[test]
+fn fresh_then_existing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let home = Home::open(dir.path()).expect("usable");
+    assert_eq!((home.found(), home.ceiling()), (Found::Fresh, None));
+    drop(home);
+    // A first start that ended before there was a database is still a first start.
+    assert_eq!(
+        Home::open(dir.path()).expect("usable").found(),
+        Found::Fresh
+    );
+    drop(store(dir.path()));
+    let home = Home::open(dir.path()).expect("usable");
+    assert_eq!((home.found(), home.ceiling()), (Found::Existing, None));
+    assert_eq!(home.root(), dir.path());
+}
+
+#[test]
+fn the_ceiling_survives() {
+    let dir = used();
+    let home = Home::open(dir.path()).expect("usable");
+    assert_eq!(
+        (home.found(), home.ceiling()),
+        (Found::Existing, Some(SIGNED))
+    );
+    assert_eq!(home.promised(), 1);
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = used();
+    let first = Home::open(dir.path()).expect("usable");
+    assert!(matches!(refused(dir.path()), HomeError::Locked { .. }));
+    drop(first);
+    assert!(Home::open(dir.path()).is_ok());
+}
+
+#[test]
+fn lost_data_of_a_validator_that_signed() {
+    for leave_directory in [true, false] {
+        let dir = used();
+        let data = dir.path().join("data");
+        fs::remove_dir_all(&data).expect("removed");
+        if leave_directory {
+            fs::create_dir(&data).expect("an empty mount point");
+        }
+        match refused(dir.path()) {
+            HomeError::DataLost { path, ceiling } => assert_eq!((path, ceiling), (data, SIGNED)),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn lost_data_of_a_validator_that_never_signed_is_a_fresh_start() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut first = store(dir.path());
+    first.write(WriteBatch::new(), Sync::Yes).expect("written");
+    drop(first);
+    fs::remove_dir_all(dir.path().join("data")).expect("removed");
+    let mut second = store(dir.path());
+    assert_eq!(second.home().found(), Found::Fresh);
+    second.write(WriteBatch::new(), Sync::Yes).expect("written");
+}
+
+#[test]
+fn lost_safety() {
+    let dir = used();
+    fs::remove_dir_all(dir.path().join("safety")).expect("removed");
+    assert!(matches!(refused(dir.path()), HomeError::SafetyLost { .. }));
+    for file in ["ceiling", "synced"] {
+        let dir = used();
+        let file = dir.path().join("safety").join(file);
+        fs::remove_file(&file).expect("removed");
+        assert!(matches!(refused(dir.path()), HomeError::SafetyLost { path } if path == file));
+    }
+}
+
+#[test]
+fn damaged_safety() {
+    for (file, content) in [
+        ("ceiling", "quorate ceiling 1\nround 0/7\n"),
+        ("synced", "x"),
+    ] {
+        let dir = used();
+        let file = dir.path().join("safety").join(file);
+        fs::write(&file, content).expect("written");
+        assert!(matches!(refused(dir.path()), HomeError::SafetyDamaged { path } if path == file));
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there() {
+    let error = Home::open(Path::new("/nonexistent/home")).expect_err("refused");
+    assert!(matches!(error, HomeError::Store(StoreError::Io { .. })));
+    assert!(!error.is_unsafe());
+}

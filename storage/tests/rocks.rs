@@ -1,0 +1,308 @@
+//! What only a real disk can suffer: rot, torn tails, lost files, an older copy put back.
+#![cfg(feature = "rocks")]
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use quorate_storage::{Fault, Home, Options, RocksStore, Store, StoreError};
+use quorate_storage::{Sync, Table, View, WriteBatch};
+use support::{Disk, Rocks, copy, newest_log};
+
+fn put(key: u8, bytes: usize) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    batch.put(Table::State, [key], vec![key; bytes]);
+    batch
+}
+
+fn open(home: &Path) -> Result<RocksStore, StoreError> {
+    let home = Home::open(home).expect("both halves are there");
+    RocksStore::open(home, &Options::default())
+}
+
+fn has(store: &RocksStore, key: u8) -> bool {
+    store.contains(Table::State, &[key]).expect("readable")
+}
+
+fn log_length(home: &Path) -> u64 {
+    fs::metadata(newest_log(home)).expect("a log").len()
+}
+
+fn cut_log(home: &Path, length: u64) {
+    let log = OpenOptions::new().write(true).open(newest_log(home));
+    log.expect("a log").set_len(length).expect("cut");
+}
+
+fn flip(path: &Path, offset: u64, bit: u8) {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.expect("there");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("in the file");
+    file.write_all_at(&[byte[0] ^ (1 << bit)], offset)
+        .expect("written");
+}
+
+/// Rot, wherever it hits: the start refuses, or (a byte that nothing depends on) everything is still there. Never does it
+/// forget. Every byte of the headers of the log's records is among those tried.
+#[test]
+fn a_flipped_bit_in_synced_log_is_never_forgotten() {
+    let mut disk = Rocks::fresh();
+    for key in 0..4 {
+        disk.write(put(key, 40), Sync::Yes);
+    }
+    disk.close();
+    let length = log_length(disk.path());
+    let mut refused = 0;
+    for offset in (0..length).step_by(3) {
+        let home = copy(disk.path());
+        flip(
+            &newest_log(home.path()),
+            offset,
+            u8::try_from(offset % 8).expect("below 8"),
+        );
+        match open(home.path()) {
+            Ok(store) => assert!(
+                (0..4).all(|key| has(&store, key)),
+                "forgot, after a flip at {offset}"
+            ),
+            Err(StoreError::LostWrites { promised: 4, found }) => {
+                assert!(found < 4);
+                refused += 1;
+                // The evidence lies outside what the first attempt may have rewritten.
+                assert!(open(home.path()).is_err(), "accepted the second time");
+            }
+            Err(error) => {
+                assert!(error.is_damage(), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > length / 6, "only {refused} of {length} / 3");
+}
+
+#[test]
+fn a_torn_unsynced_tail_is_normal_wherever_it_is_torn() {
+    let mut disk = Rocks::fresh();
+    disk.write(put(1, 100), Sync::Yes);
+    let synced = log_length(disk.path());
+    disk.write(put(2, 300), Sync::No);
+    disk.close();
+    let end = log_length(disk.path());
+    assert!(end > synced + 300);
+    for length in (synced..end).step_by(7) {
+        let home = copy(disk.path());
+        cut_log(home.path(), length);
+        let store = open(home.path()).expect("a torn tail is no damage");
+        assert!(has(&store, 1) && !has(&store, 2), "cut at {length}");
+    }
+    // Pages that never reached the disk read as zeros, also in the middle of what did.
+    let home = copy(disk.path());
+    let log = OpenOptions::new().write(true).open(newest_log(home.path()));
+    log.expect("a log")
+        .write_all_at(&[0; 150], synced + 60)
+        .expect("zeroed");
+    let store = open(home.path()).expect("a torn tail is no damage");
+    assert!(has(&store, 1) && !has(&store, 2));
+}
+
+#[test]
+fn a_cut_into_synced_log_is_refused() {
+    let mut disk = Rocks::fresh();
+    disk.write(put(1, 100), Sync::Yes);
+    let first = log_length(disk.path());
+    disk.write(put(2, 100), Sync::Yes);
+    disk.close();
+    for length in [0, first / 2, first, first + 50] {
+        let home = copy(disk.path());
+        cut_log(home.path(), length);
+        let error = open(home.path()).err().expect("refused");
+        assert!(error.is_damage(), "cut to {length}: {error}");
+    }
+    let home = copy(disk.path());
+    fs::remove_file(newest_log(home.path())).expect("removed");
+    assert!(open(home.path()).err().expect("refused").is_damage());
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_nothing_written() {
+    let mut disk = Rocks::fresh();
+    for key in 0..20 {
+        let sync = if key % 3 == 0 { Sync::Yes } else { Sync::No };
+        disk.write(put(key, 1_000), sync);
+        // The page cache survives a kill: this is what the files hold now, with the database still open.
+        let home = copy(disk.path());
+        let store = open(home.path()).expect("opens");
+        assert!((0..=key).all(|key| has(&store, key)));
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_database_is_refused() {
+    let mut disk = Rocks::fresh();
+    disk.write(put(1, 10), Sync::Yes);
+    disk.close();
+    let backup = copy(disk.path());
+    disk.open();
+    disk.write(put(2, 10), Sync::Yes);
+    disk.close();
+    fs::remove_dir_all(disk.path().join("data")).expect("removed");
+    fs::rename(backup.path().join("data"), disk.path().join("data")).expect("put back");
+    let error = open(disk.path()).err();
+    assert!(
+        matches!(
+            error,
+            Some(StoreError::LostWrites {
+                promised: 2,
+                found: 1
+            })
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_watermark_that_a_power_cut_set_back_is_caught_up() {
+    let mut disk = Rocks::fresh();
+    disk.write(put(1, 10), Sync::Yes);
+    let older = copy(disk.path());
+    disk.write(put(2, 10), Sync::Yes);
+    disk.close();
+    let path = |home: &Path| home.join("safety").join("synced");
+    fs::copy(path(older.path()), path(disk.path())).expect("set back");
+    let store = open(disk.path()).expect("nothing is lost");
+    assert!(has(&store, 2));
+    assert_eq!(store.home().promised(), 2);
+}
+
+#[test]
+fn rot_in_a_table_file_is_an_error_and_no_answer() {
+    let mut disk = Rocks::fresh();
+    for key in 0..50 {
+        disk.write(put(key, 1_000), Sync::Yes);
+    }
+    // An open turns the log into table files.
+    disk.restart();
+    disk.close();
+    let files = fs::read_dir(disk.path().join("data")).expect("a directory");
+    let tables: Vec<_> = files
+        .map(|file| file.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "sst"))
+        .collect();
+    assert!(!tables.is_empty());
+    for table in &tables {
+        flip(table, 100, 3);
+    }
+    let failed = open(disk.path()).and_then(|store| {
+        for key in 0..50 {
+            assert_eq!(
+                store.get(Table::State, &[key])?,
+                Some(vec![key; 1_000]),
+                "served rot"
+            );
+        }
+        Ok(())
+    });
+    let error = failed.expect_err("noticed");
+    assert!(error.is_damage(), "{error}");
+}
+
+#[test]
+fn a_reader_sees_writes_and_keeps_the_home_locked() {
+    let mut disk = Rocks::fresh();
+    let reader = disk.store().reader();
+    disk.write(put(1, 10), Sync::No);
+    let other = reader.clone();
+    let seen = std::thread::spawn(move || other.contains(Table::State, &[1]));
+    assert!(seen.join().expect("no panic").expect("readable"));
+    disk.close();
+    assert!(Home::open(disk.path()).is_err(), "still read from");
+    drop(reader);
+    assert!(Home::open(disk.path()).is_ok());
+}
+
+#[test]
+fn usage_names_every_table_and_the_log() {
+    let mut disk = Rocks::fresh();
+    let mut batch = WriteBatch::new();
+    batch.put(Table::Batches, [1], vec![1; 100_000]);
+    disk.write(batch, Sync::Yes);
+    let usage = disk.store().usage().expect("readable");
+    let names: Vec<&str> = usage.iter().map(|(name, _)| *name).collect();
+    let tables = Table::ALL.into_iter().map(Table::name);
+    assert_eq!(names, tables.chain(["wal"]).collect::<Vec<_>>());
+    let of =
+        |usage: &[(&str, u64)], kind| usage.iter().find(|(name, _)| *name == kind).map(|u| u.1);
+    assert!(of(&usage, "wal") > Some(100_000));
+    disk.restart();
+    let usage = disk.store().usage().expect("readable");
+    assert!(of(&usage, "batches") > Some(100_000), "blobs count");
+    assert_eq!(disk.store().reader().background_errors().expect("read"), 0);
+}
+
+/// A full disk shows as such, ends the store, and leaves it whole for the next start.
+#[test]
+fn after_a_failed_write_nothing_is_accepted() {
+    let mut disk = Rocks::fresh();
+    disk.write(put(1, 10), Sync::Yes);
+    // The promise cannot be noted any more: its file has become a directory.
+    let safety = disk.path().join("safety");
+    fs::rename(&safety, disk.path().join("gone")).expect("moved");
+    let round = quorate_types::Round::default().next();
+    let error = disk.store().raise_ceiling(round).expect_err("no directory");
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(!error.is_disk_full() && !error.is_damage());
+    let refused = disk.store().write(put(2, 10), Sync::Yes);
+    assert!(matches!(refused, Err(StoreError::Failed)));
+    let refused = disk.store().raise_ceiling(round);
+    assert!(matches!(refused, Err(StoreError::Failed)));
+    fs::rename(disk.path().join("gone"), &safety).expect("moved back");
+    disk.restart();
+    assert!(has(disk.store(), 1) && !has(disk.store(), 2));
+}
+
+#[test]
+fn a_database_that_is_held_elsewhere_says_so() {
+    let disk = Rocks::fresh();
+    // A copy of the lock that guards the home does not help: the database has its own.
+    fs::remove_file(disk.path().join("LOCK")).expect("removed by a careless operator");
+    let error = open(disk.path()).err().expect("refused");
+    assert!(
+        matches!(
+            error,
+            StoreError::Database {
+                fault: Fault::Busy,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+/// What a sync costs on the disk that holds the temporary directory: run by hand with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn costs() {
+    let mut disk = Rocks::fresh();
+    for (name, bytes, sync, runs) in [
+        ("synced, 1 KiB", 1 << 10, Sync::Yes, 2_000u32),
+        ("synced, 128 KiB", 128 << 10, Sync::Yes, 400),
+        ("synced, 512 KiB", 512 << 10, Sync::Yes, 200),
+        ("unsynced, 1 KiB", 1 << 10, Sync::No, 20_000),
+        ("unsynced, 256 KiB", 256 << 10, Sync::No, 1_000),
+    ] {
+        let mut nanos: Vec<u128> = (0..runs)
+            .map(|run| {
+                let mut batch = WriteBatch::new();
+                batch.put(Table::Batches, run.to_be_bytes(), vec![7; bytes]);
+                let start = std::time::Instant::now();
+                disk.store().write(batch, sync).expect("a good disk");
+                start.elapsed().as_nanos()
+            })
+            .collect();
+        nanos.sort_unstable();
+        let at = |percent: usize| nanos[nanos.len() * percent / 100] / 1_000;
+        println!("{name}: p50 {} us, p99 {} us", at(50), at(99));
+    }
+}
