@@ -78,7 +78,7 @@ pub fn two_killed(rounds: usize) -> Vec<String> {
         dead.iter().for_each(|&i| cluster.kill(i));
         let run = cluster.cli(&[
             "--timeout",
-            "3s",
+            "3",
             "kv",
             "put",
             "two-killed",
@@ -128,7 +128,7 @@ pub fn three_started(rounds: usize) -> Vec<String> {
             .for_each(|i| cluster.start(i));
         let deadline = from + Duration::from_secs(5);
         eventually(Duration::from_secs(5), "a put within 5 s", || {
-            let run = cluster.cli(&["--timeout", "5s", "kv", "put", "three-started", "after"]);
+            let run = cluster.cli(&["--timeout", "5", "kv", "put", "three-started", "after"]);
             (run.status == Some(0) && Instant::now() < deadline).then_some(())
         });
         times.add(from.elapsed());
