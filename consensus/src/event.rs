@@ -36,7 +36,7 @@ pub enum Event {
     Payload {
         /// As asked.
         round: Round,
-        /// In the order of execution: distinct, held here, none of `exclude`.
+        /// In the order of execution: distinct, held here, none of `exclude`, `max_block_batches` at most.
         batches: Vec<BatchId>,
         /// Those of them that travel along, [`quorate_types::proposal::MAX_INLINE_BYTES`] at most.
         inline: Vec<Batch>,
