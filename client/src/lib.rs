@@ -9,16 +9,20 @@
 //! |---|---|
 //! | [`profile`] | `client.toml`: endpoints, chain id, genesis |
 //! | [`client`] | [`Client`]: submit with failover, wait, local reads |
+//! | [`kv`] | the key-value machine through signed transactions |
 //! | [`http`], [`raw`] | pooled connections; one connection, for load generators |
 //! | [`api`] | the JSON that validators answer with, shared with the node |
 //! | [`sequence`], [`validity`] | which number and which deadline a transaction gets |
+//! | [`proofs`] | what needs no trust: receipts and keys against the genesis |
 //! | [`error`] | what went wrong, grouped by what to do next |
 
 pub mod api;
 pub mod client;
 pub mod error;
 pub mod http;
+pub mod kv;
 pub mod profile;
+pub mod proofs;
 pub mod raw;
 pub mod sequence;
 pub mod validity;

@@ -1,3 +1,29 @@
 //! The daemon and the command line of Quorate.
+//!
+//! The only place that spawns threads and tasks, opens sockets and files, and reads clocks. It decides nothing about the
+//! protocol: the replica does.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cli`], [`exit`] | verbs, help, exit statuses |
+//! | [`config`], [`genesis`], [`keys`], [`testnet`] | the files of a home |
+//! | [`http`], [`backend`] | the API for clients, the admin port, and the seam to the running validator |
+//! | [`net`] | QUIC between validators |
+//! | [`metrics`], [`logging`] | what can be seen from outside |
+//! | [`audit`] | verifies a ledger from the genesis alone |
+//! | [`start`], [`validator`] | puts a validator together and runs it |
 
+pub mod audit;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod genesis;
+pub mod http;
+pub mod keys;
+pub mod logging;
+pub mod metrics;
 pub mod net;
+pub mod start;
+pub mod testnet;
+pub mod validator;

@@ -1,0 +1,318 @@
+//! Verifies a ledger from the genesis alone: links, lists, signatures, certificates, and by executing everything again.
+//!
+//! Owns the independent judgement of `quorate log verify`. It trusts nothing but the genesis: not the stored roots, not
+//! the receipts, not the validator that exported the file. Rules: V1, V2, V4–V6 as far as a ledger shows them, D1, F1, F2;
+//! I3, I4, I6.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use quorate_client::api::{Base64, LogEntry};
+use quorate_execution::{Change, Executor, OrderedBlock, Reader, Space, genesis_validators};
+use quorate_types::codec::{self, MAX_ENCODED_BYTES};
+use quorate_types::{Batch, Block, ChainId, Finality, Genesis, Header, Height, Parameters, Reject};
+use quorate_types::{Roots, Unverified, Validators};
+use serde::de::DeserializeOwned;
+
+use crate::exit::Failure;
+
+/// The state of the chain as this process has executed it.
+#[derive(Debug, Default)]
+struct Memory(BTreeMap<(Space, Vec<u8>), Vec<u8>>);
+
+impl Reader for Memory {
+    type Error = Infallible;
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.0.get(&(space, key.to_vec())).cloned())
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Infallible> {
+        let entries = self.0.range((space, from.to_vec())..);
+        let entries = entries.take_while(|((found, key), _)| {
+            *found == space && to.is_none_or(|to| key.as_slice() < to)
+        });
+        let entries = entries.map(|((_, key), value)| (key.clone(), value.clone()));
+        Ok(entries.take(limit).collect())
+    }
+}
+
+impl Memory {
+    fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            // What this audit never reads need not fill its memory.
+            if matches!(
+                change.space,
+                Space::Receipts | Space::Places | Space::Accumulator
+            ) {
+                continue;
+            }
+            let key = (change.space, change.key);
+            match change.value {
+                Some(value) => drop(self.0.insert(key, value)),
+                None => drop(self.0.remove(&key)),
+            }
+        }
+    }
+}
+
+/// Follows a ledger from height 1 on.
+#[derive(Debug)]
+pub struct Audit {
+    chain: ChainId,
+    parameters: Parameters,
+    validators: Validators,
+    executor: Executor,
+    memory: Memory,
+    parent: Header,
+    /// Own roots of recent heights, to hold claims against.
+    roots: BTreeMap<Height, Roots>,
+    certified: Height,
+    transactions: u64,
+}
+
+/// What a verified ledger is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Verdict {
+    /// The chain.
+    pub chain: ChainId,
+    /// The last height; all up to it are final.
+    pub height: Height,
+    /// Hash of the last block.
+    pub block: quorate_types::BlockId,
+    /// Roots after executing all of it.
+    pub roots: Roots,
+    /// Transactions in it.
+    pub transactions: u64,
+}
+
+impl Audit {
+    /// Begins at the genesis, which is a checked one.
+    ///
+    /// # Errors
+    /// Status 3 for a genesis that no chain can start from.
+    pub fn new(genesis: &Genesis) -> Result<Audit, Failure> {
+        let (parent, validators) = genesis_validators(genesis).map_err(Failure::config)?;
+        let (executor, changes, roots) = Executor::genesis(genesis);
+        let mut memory = Memory::default();
+        memory.apply(changes);
+        Ok(Audit {
+            chain: genesis.chain_id(),
+            parameters: genesis.parameters.clone(),
+            validators,
+            executor,
+            memory,
+            parent,
+            roots: BTreeMap::from([(Height(0), roots)]),
+            certified: Height(0),
+            transactions: 0,
+        })
+    }
+
+    /// The height that has to come next.
+    #[must_use]
+    pub fn next(&self) -> Height {
+        self.parent.height.next()
+    }
+
+    /// Verifies and executes the next height.
+    ///
+    /// # Errors
+    /// Status 8 for bytes that cannot be read, 6 for what does not verify; both name the height.
+    pub fn push(&mut self, entry: &LogEntry) -> Result<(), Failure> {
+        let height = entry.height;
+        let block: Block = decode(height, "the block", &entry.block)?;
+        let batches = entry.batches.iter();
+        let batches = batches.map(|batch| decode::<Batch>(height, "a batch", batch));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        let finality = entry.finality.as_ref();
+        let finality = finality.map(|bytes| decode(height, "a certificate", bytes));
+        let finality: Option<Finality> = finality.transpose()?;
+        self.check_header(&block, entry)?;
+        let batches = self.check_batches(&block, batches)?;
+        if let Some(finality) = finality {
+            self.check_finality(&block, finality)?;
+        }
+        self.execute(&block.header, &batches, entry.roots)?;
+        self.parent = block.header;
+        Ok(())
+    }
+
+    /// Ends: everything pushed must be final.
+    ///
+    /// # Errors
+    /// Status 6.
+    pub fn finish(self) -> Result<Verdict, Failure> {
+        let height = self.parent.height;
+        if self.certified != height {
+            let first = self.certified.next();
+            let message = format!("heights {first} to {height} have no commit certificate");
+            return Err(Failure::verification(message));
+        }
+        Ok(Verdict {
+            chain: self.chain,
+            height,
+            block: self.parent.id(),
+            roots: self.executor.roots(),
+            transactions: self.transactions,
+        })
+    }
+
+    fn check_header(&self, block: &Block, entry: &LogEntry) -> Result<(), Failure> {
+        let (header, parent) = (&block.header, &self.parent);
+        let at = entry.height;
+        let fail = |why: String| Err(mismatch(at, why));
+        if at != self.next() || header.height != at {
+            return fail(format!("expected height {}: I4, no gap", self.next()));
+        }
+        header
+            .check_form()
+            .or_else(|r| fail(format!("header: {r}")))?;
+        block
+            .check_payload()
+            .or_else(|r| fail(format!("list of batches: {r}")))?;
+        let id = header.id();
+        if entry.id != id {
+            return fail(format!("it is called {}, and its hash is {id}", entry.id));
+        }
+        let parent_id = parent.id();
+        // V2, I4: one chain of hashes, and the certified block is the parent.
+        if header.parent != parent_id || header.justify.round != parent.round {
+            return fail(format!(
+                "its parent is not block {parent_id} of round {}",
+                parent.round
+            ));
+        }
+        // I3, as far as the bitmap in the header shows it.
+        let anchored = parent.height == Height(0);
+        let signers = header.justify.signers;
+        let quorum =
+            signers.count() == self.validators.quorum() && signers.within(self.validators.count());
+        if !(quorum || anchored && signers.count() == 0) {
+            return fail(String::from("the parent's certificate has no quorum"));
+        }
+        if header.time <= parent.time {
+            return fail(String::from("its time is not after its parent's")); // V1
+        }
+        if self.validators.key(header.proposer).is_none() {
+            return fail(String::from("the proposer is no validator"));
+        }
+        self.check_claim(header)
+    }
+
+    fn check_claim(&self, header: &Header) -> Result<(), Failure> {
+        let claim = &header.claim;
+        match self.roots.get(&claim.height) {
+            Some(own) if *own == claim.roots => {}
+            Some(own) => {
+                let why = format!(
+                    "its claim of height {} is state {} receipts {}; executing gives {} and {}",
+                    claim.height, claim.roots.state, claim.roots.receipts, own.state, own.receipts
+                );
+                return Err(mismatch(header.height, why)); // V5, I6
+            }
+            None => {
+                let why = format!("its claim is of height {}, which is too old", claim.height);
+                return Err(mismatch(header.height, why));
+            }
+        }
+        // V6
+        let lag = header.height.above(claim.height);
+        if lag > self.parameters.max_execution_lag && !header.is_empty() {
+            return Err(mismatch(
+                header.height,
+                "it is not empty, and its claim is too far back",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_batches(
+        &mut self,
+        block: &Block,
+        batches: Vec<Batch>,
+    ) -> Result<Vec<Arc<Batch>>, Failure> {
+        let height = block.header.height;
+        if batches.len() != block.batches.len() {
+            return Err(mismatch(height, "batches are missing or too many"));
+        }
+        let mut checked = Vec::with_capacity(batches.len());
+        for (id, batch) in block.batches.iter().zip(batches) {
+            if batch.id() != *id {
+                return Err(mismatch(height, format!("batch {id} has another content")));
+            }
+            // V4
+            if batch.expiry < block.header.time {
+                return Err(mismatch(height, format!("batch {id} had expired")));
+            }
+            let batch = Unverified::new(batch)
+                .verify(self.chain, &self.parameters)
+                .map_err(|reject| mismatch(height, format!("batch {id}: {reject}")))?;
+            checked.push(Arc::new(batch.into_inner()));
+        }
+        Ok(checked)
+    }
+
+    fn check_finality(&mut self, block: &Block, finality: Finality) -> Result<(), Failure> {
+        let height = block.header.height;
+        let finality = Unverified::new(finality)
+            .verify(&self.validators)
+            .map_err(|reject: Reject| mismatch(height, format!("certificate: {reject}")))?;
+        let cc = &finality.cc;
+        if (cc.block, cc.height, cc.round) != (block.id(), height, block.header.round) {
+            return Err(mismatch(height, "the certificate is of another block"));
+        }
+        self.certified = height; // D1: with it, all ancestors
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        header: &Header,
+        batches: &[Arc<Batch>],
+        stored: Option<Roots>,
+    ) -> Result<(), Failure> {
+        let ordered = OrderedBlock {
+            height: header.height,
+            time: header.time,
+            batches,
+        };
+        let executed = self.executor.execute(&self.memory, &ordered);
+        let executed = executed.map_err(|error| mismatch(header.height, format!("{error}")))?;
+        self.memory.apply(executed.changes);
+        if stored.is_some_and(|stored| stored != executed.roots) {
+            let own = executed.roots;
+            let why = format!(
+                "the recorded roots are not those of execution: state {} receipts {}",
+                own.state, own.receipts
+            );
+            return Err(mismatch(header.height, why));
+        }
+        let count = batches
+            .iter()
+            .map(|batch| batch.transactions.len())
+            .sum::<usize>();
+        self.transactions += u64::try_from(count).expect("memory is smaller");
+        self.roots.insert(header.height, executed.roots);
+        // An empty block may claim what its branch claimed long ago; nothing is older than the parent's claim.
+        self.roots = self.roots.split_off(&header.claim.height);
+        Ok(())
+    }
+}
+
+fn mismatch(height: Height, why: impl std::fmt::Display) -> Failure {
+    Failure::verification(format!("height {height}: {why}"))
+}
+
+fn decode<T: DeserializeOwned>(height: Height, what: &str, bytes: &Base64) -> Result<T, Failure> {
+    codec::decode(&bytes.0, MAX_ENCODED_BYTES).map_err(|error| {
+        Failure::damaged(format!("height {height}: {what} cannot be read: {error}"))
+    })
+}

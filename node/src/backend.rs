@@ -1,0 +1,221 @@
+//! What the HTTP layer asks of the running validator, and what it is answered: the one seam between them.
+//!
+//! Data only. The API knows nothing of threads, stores and engines; the core knows nothing of HTTP. Dropping a future
+//! gives up waiting and nothing else: a transaction that was admitted stays admitted.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use quorate_client::api::{StatusReply, ValidatorsReply};
+use quorate_client::{Wait, api::ClientReply};
+use quorate_types::{Batch, Block, Finality, Height, PublicKey, Receipt, Reject, Roots};
+use quorate_types::{Rejection, Transaction, TransactionId, Unverified};
+
+/// A running validator, as its API sees it.
+pub trait Backend: Send + Sync + 'static {
+    /// Checks, admits and follows a transaction as far as `wait` says. A repeat of one that has a receipt is answered
+    /// with the first one's (X1). The caller bounds the time.
+    fn submit(
+        &self,
+        transaction: Unverified<Transaction>,
+        wait: Wait,
+    ) -> BoxFuture<'_, Result<Progress, SubmitError>>;
+
+    /// Answers from the local state, which may be behind.
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>>;
+
+    /// How it is, without waiting for the core: also when that is stuck.
+    fn health(&self) -> Health;
+}
+
+/// How far a transaction has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Held by this validator.
+    Accepted(TransactionId),
+    /// It has its place.
+    Committed {
+        /// The transaction.
+        id: TransactionId,
+        /// Its block.
+        height: Height,
+        /// Its place in the block.
+        index: u32,
+    },
+    /// It has a receipt, durable here.
+    Executed(Receipt),
+}
+
+/// Why a transaction was not taken, or not followed to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// Statelessly invalid: for ever.
+    Invalid(Reject),
+    /// The state, as far as it is known here, will reject it: unknown client, role, number, validity.
+    Refused(Rejection),
+    /// A queue is full.
+    Full {
+        /// When it may be better.
+        retry_after_seconds: u32,
+    },
+    /// This validator does not take transactions now: it starts, stops, catches up, or has diverged.
+    NotServing,
+    /// It was accepted, and its validity ran out before it was ordered.
+    Expired(TransactionId),
+}
+
+/// A question to the local state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Where a transaction stands. Answered with [`Reply::Transaction`].
+    Transaction {
+        /// Which.
+        id: TransactionId,
+        /// Whether to prove the receipt (F1, F2).
+        proof: bool,
+    },
+    /// A key of the key-value machine. Answered with [`Reply::Key`].
+    Key {
+        /// Which, without its namespace.
+        key: Vec<u8>,
+        /// Whether to prove it (F2). The answer is then of the newest height that a certified claim covers.
+        proof: bool,
+    },
+    /// Keys with a prefix. Answered with [`Reply::Range`].
+    Range {
+        /// What they begin with, without the namespace.
+        prefix: Vec<u8>,
+        /// Most entries.
+        limit: u32,
+    },
+    /// Answered with [`Reply::Block`].
+    Block {
+        /// Which.
+        height: Height,
+    },
+    /// A stretch of the ledger. Answered with [`Reply::Log`], with as much as fits an answer.
+    Log {
+        /// First height.
+        from: Height,
+        /// Last height.
+        to: Height,
+    },
+    /// Answered with [`Reply::Status`].
+    Status,
+    /// Answered with [`Reply::Validators`].
+    Validators,
+    /// A client key. Answered with [`Reply::Client`].
+    Client {
+        /// Which.
+        key: PublicKey,
+    },
+}
+
+/// The answer to a [`Query`]. A height or transaction that this validator does not know is `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To [`Query::Transaction`], with the canonical proof.
+    Transaction(Option<(Progress, Option<Vec<u8>>)>),
+    /// To [`Query::Key`].
+    Key(KeyState),
+    /// To [`Query::Range`].
+    Range {
+        /// Ascending.
+        entries: Vec<(Vec<u8>, KeyValue)>,
+        /// Whether there are more than the limit.
+        more: bool,
+        /// The executed height.
+        height: Height,
+    },
+    /// To [`Query::Block`].
+    Block(Option<Box<Block>>),
+    /// To [`Query::Log`], ascending from the first asked for; empty above the head.
+    Log(Vec<LogBlock>),
+    /// To [`Query::Status`].
+    Status(Box<StatusReply>),
+    /// To [`Query::Validators`].
+    Validators(ValidatorsReply),
+    /// To [`Query::Client`].
+    Client(ClientReply),
+}
+
+/// A key as the local state has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    /// None if there is no such key.
+    pub value: Option<KeyValue>,
+    /// The executed height, or that of the proof.
+    pub height: Height,
+    /// The canonical proof, if asked for.
+    pub proof: Option<Vec<u8>>,
+}
+
+/// The value of a key with its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Revision that created it.
+    pub create_revision: u64,
+    /// Revision that changed it last.
+    pub modify_revision: u64,
+    /// Changes since, from 1.
+    pub version: u64,
+}
+
+/// One height of the ledger with everything that verifies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogBlock {
+    /// The block.
+    pub block: Block,
+    /// Its batches in order.
+    pub batches: Vec<Arc<Batch>>,
+    /// If this validator has it for this very height.
+    pub finality: Option<Finality>,
+    /// If it is executed here.
+    pub roots: Option<Roots>,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// This validator does not answer now: it starts, stops, or has diverged.
+    NotServing,
+    /// A queue is full.
+    Full {
+        /// When it may be better.
+        retry_after_seconds: u32,
+    },
+    /// No proof yet: no certified claim covers it.
+    NotProvable,
+    /// The history was pruned below this height.
+    Compacted {
+        /// The first that is kept.
+        first: Height,
+    },
+    /// The stored data is damaged; the log of the validator says where.
+    Damaged,
+}
+
+/// Whether the process lives, and whether it is of use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Each loop that must turn, and whether it has lately. No quorum is needed.
+    pub loops: Vec<(&'static str, bool)>,
+    /// Each condition of being of use: caught up, the head moved lately or nothing to do, not stopping.
+    pub conditions: Vec<(&'static str, bool)>,
+}
+
+impl Health {
+    /// Whether all loops turn.
+    #[must_use]
+    pub fn live(&self) -> bool {
+        self.loops.iter().all(|(_, turns)| *turns)
+    }
+
+    /// Whether it lives and all conditions hold.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.live() && self.conditions.iter().all(|(_, holds)| *holds)
+    }
+}

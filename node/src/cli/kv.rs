@@ -1,0 +1,287 @@
+//! `quorate kv`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use quorate_client::api::{Base64, KeyReply};
+use quorate_client::proofs;
+use quorate_execution::kv::LeafRecord;
+use serde_json::{Value, json};
+
+use super::OutputFlag;
+use super::context::Context;
+use super::output::text_of;
+use crate::exit::{ExitStatus, Failure};
+
+/// Entries of a range unless told otherwise.
+const DEFAULT_LIMIT: u32 = 100;
+
+/// Reads and writes keys. Writes, and reads unless told otherwise, are signed
+/// transactions through the log.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  quorate kv put greeting hello
+  quorate kv get greeting
+  quorate kv get greeting --consistency local
+  quorate kv get greeting --proof greeting.proof
+  quorate kv cas greeting --expect hello --value bye
+  quorate kv range gree
+  quorate kv delete greeting
+
+A key or value that begins with 0x is hexadecimal.")]
+pub(super) struct Kv {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    pub(super) output: OutputFlag,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Consistency {
+    /// In the order of all transactions; needs a key.
+    Linearizable,
+    /// As one validator has it; may be old, needs no quorum.
+    Local,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Set a key
+    Put { key: String, value: String },
+    /// Read a key; exit status 1 if there is none
+    Get {
+        key: String,
+        /// linearizable needs a key file and a quorum; local may be old
+        #[arg(long, value_enum, value_name = "LEVEL", default_value = "linearizable")]
+        consistency: Consistency,
+        /// Fetch a proof, verify it, and write it to this file
+        #[arg(long, value_name = "FILE")]
+        proof: Option<PathBuf>,
+    },
+    /// Delete a key
+    Delete { key: String },
+    /// Set a key only if it has the expected value; exit status 1 if not
+    Cas {
+        key: String,
+        /// The value it must have; absent: the key must not exist
+        #[arg(long)]
+        expect: Option<String>,
+        /// The new value
+        #[arg(long)]
+        value: String,
+    },
+    /// List the keys with a prefix
+    Range {
+        #[arg(default_value = "")]
+        prefix: String,
+        /// linearizable needs a key file and a quorum; local may be old
+        #[arg(long, value_enum, value_name = "LEVEL", default_value = "linearizable")]
+        consistency: Consistency,
+        /// Most entries
+        #[arg(long, default_value_t = DEFAULT_LIMIT)]
+        limit: u32,
+    },
+}
+
+impl Kv {
+    pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        match self.verb {
+            Verb::Put { key, value } => put(context, &bytes(&key)?, &bytes(&value)?),
+            Verb::Get {
+                key,
+                consistency,
+                proof,
+            } => match proof {
+                Some(file) => get_proved(context, &bytes(&key)?, &file),
+                None => get(context, &bytes(&key)?, consistency),
+            },
+            Verb::Delete { key } => delete(context, &bytes(&key)?),
+            Verb::Cas { key, expect, value } => {
+                let expect = expect.map(|expect| bytes(&expect)).transpose()?;
+                cas(context, &bytes(&key)?, expect.as_deref(), &bytes(&value)?)
+            }
+            Verb::Range {
+                prefix,
+                consistency,
+                limit,
+            } => range(context, &bytes(&prefix)?, consistency, limit),
+        }
+    }
+}
+
+/// An argument as bytes: `0x…` is hexadecimal, everything else text.
+fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
+    match text.strip_prefix("0x") {
+        Some(digits) => hex::decode(digits)
+            .map_err(|error| Failure::usage(format!("{text:?} is not hexadecimal: {error}"))),
+        None => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+fn put(context: &Context, key: &[u8], value: &[u8]) -> Result<ExitStatus, Failure> {
+    let (client, signer) = (context.client()?, context.key()?);
+    let answer = context.block_on(client.kv(&signer).put(key, value))?;
+    let (id, height) = (answer.receipt.transaction, answer.receipt.height);
+    let json = json!({
+        "transaction": id.to_string(), "height": height, "index": answer.receipt.index,
+        "version": answer.value,
+    });
+    context.print.result(&json, |out| {
+        writeln!(
+            out,
+            "version {} at height {height}, transaction {id}",
+            answer.value
+        )
+    })
+}
+
+fn get(context: &Context, key: &[u8], consistency: Consistency) -> Result<ExitStatus, Failure> {
+    let client = context.client()?;
+    let reply = match consistency {
+        Consistency::Local => context.block_on(client.key(key, false))?,
+        Consistency::Linearizable => {
+            let signer = context.key()?;
+            let answer = context.block_on(client.kv(&signer).get(key))?;
+            reply(key, answer.value, answer.receipt.height)
+        }
+    };
+    show(context, &reply)
+}
+
+fn get_proved(
+    context: &Context,
+    key: &[u8],
+    file: &std::path::Path,
+) -> Result<ExitStatus, Failure> {
+    let client = context.client()?;
+    let path = client.profile().genesis.clone().ok_or_else(|| {
+        Failure::config("the profile names no genesis, which a proof is verified against")
+    })?;
+    let genesis = crate::genesis::read(&path)?;
+    if genesis.chain_id() != client.profile().chain {
+        let message = format!("genesis {} is another chain's", path.display());
+        return Err(Failure::config(message));
+    }
+    let (proof, proved) = context.block_on(proofs::prove_key(&client, &genesis, key))?;
+    std::fs::write(file, proof)
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+    show(context, &reply(key, proved.record, proved.height))
+}
+
+fn reply(key: &[u8], record: Option<LeafRecord>, height: quorate_types::Height) -> KeyReply {
+    let number = |field: fn(&LeafRecord) -> u64| record.as_ref().map(field);
+    KeyReply {
+        key: Base64(key.to_vec()),
+        create_revision: number(|r| r.create_revision),
+        modify_revision: number(|r| r.modify_revision),
+        version: number(|r| r.version),
+        value: record.map(|record| Base64(record.value.0)),
+        height,
+        proof: None,
+    }
+}
+
+fn show(context: &Context, reply: &KeyReply) -> Result<ExitStatus, Failure> {
+    if reply.value.is_none() && !context.print.is_json() {
+        return Err(Failure::failed(format!(
+            "there is no key {}",
+            text_of(&reply.key.0)
+        )));
+    }
+    context.print.result(reply, |out| {
+        let value = reply.value.as_ref().map(|value| text_of(&value.0));
+        writeln!(out, "{}", value.unwrap_or_default())
+    })?;
+    Ok(match reply.value {
+        Some(_) => ExitStatus::Done,
+        None => ExitStatus::Failed,
+    })
+}
+
+fn delete(context: &Context, key: &[u8]) -> Result<ExitStatus, Failure> {
+    let (client, signer) = (context.client()?, context.key()?);
+    let answer = context.block_on(client.kv(&signer).delete(key))?;
+    let (id, height) = (answer.receipt.transaction, answer.receipt.height);
+    let existed = answer.value;
+    let json = json!({
+        "transaction": id.to_string(), "height": height, "index": answer.receipt.index,
+        "existed": existed,
+    });
+    context.print.result(&json, |out| {
+        let what = if existed { "deleted" } else { "was not there" };
+        writeln!(out, "{what} at height {height}, transaction {id}")
+    })
+}
+
+fn cas(
+    context: &Context,
+    key: &[u8],
+    expect: Option<&[u8]>,
+    value: &[u8],
+) -> Result<ExitStatus, Failure> {
+    let (client, signer) = (context.client()?, context.key()?);
+    let kv = client.kv(&signer);
+    let answer = context.block_on(kv.compare_and_set(key, expect, Some(value)))?;
+    let (swapped, version) = answer.value;
+    let (id, height) = (answer.receipt.transaction, answer.receipt.height);
+    let json = json!({
+        "transaction": id.to_string(), "height": height, "index": answer.receipt.index,
+        "swapped": swapped, "version": version,
+    });
+    context.print.result(&json, |out| {
+        let what = if swapped {
+            "set"
+        } else {
+            "not set: another value is there"
+        };
+        writeln!(
+            out,
+            "{what}; version {version} at height {height}, transaction {id}"
+        )
+    })?;
+    Ok(if swapped {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Failed
+    })
+}
+
+fn range(
+    context: &Context,
+    prefix: &[u8],
+    consistency: Consistency,
+    limit: u32,
+) -> Result<ExitStatus, Failure> {
+    let client = context.client()?;
+    let (entries, more) = match consistency {
+        Consistency::Local => {
+            let reply = context.block_on(client.range(prefix, limit))?;
+            (reply.entries, reply.more)
+        }
+        Consistency::Linearizable => {
+            let signer = context.key()?;
+            let answer = context.block_on(client.kv(&signer).range(prefix, limit))?;
+            let height = answer.receipt.height;
+            let entries = answer.value.entries.into_iter();
+            let entries = entries.map(|entry| reply(&entry.key.0, Some(entry.record), height));
+            (entries.collect(), answer.value.more)
+        }
+    };
+    let json: Value = json!({ "entries": entries, "more": more });
+    context.print.result(&json, |out| {
+        for entry in &entries {
+            let value = entry.value.as_ref().map(|value| text_of(&value.0));
+            writeln!(
+                out,
+                "{}\t{}",
+                text_of(&entry.key.0),
+                value.unwrap_or_default()
+            )?;
+        }
+        if more {
+            writeln!(out, "(more; raise --limit or lengthen the prefix)")?;
+        }
+        Ok(())
+    })
+}

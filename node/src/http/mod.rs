@@ -1,0 +1,150 @@
+//! The HTTP API for clients, and the admin port.
+//!
+//! Owns routes, encodings, status codes and the bounds of every connection and request. It decides nothing about
+//! transactions: it decodes, asks the [`Backend`], and encodes. What clients send can be refused, and never crashes.
+//!
+//! | bound | what happens at it |
+//! |---|---|
+//! | connections | further ones wait in the kernel's queue |
+//! | a connection without a byte for `idle_timeout` | closed |
+//! | a request body above the chain's largest transaction | 413 `too_large` |
+//! | a request that takes longer than `request_timeout` | 504 `timed_out`; an accepted transaction stays accepted |
+//! | a full queue behind it | 429 `full` with `Retry-After` |
+
+mod admin;
+mod listener;
+mod problem;
+mod reads;
+mod transactions;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+
+use crate::backend::Backend;
+use crate::metrics::Metrics;
+pub use listener::Bounded;
+pub use problem::{CODES, problem};
+pub(crate) use reads::log_entry;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Api {
+    /// The validator.
+    pub backend: Arc<dyn Backend>,
+    /// Counts requests.
+    pub metrics: Metrics,
+    /// The file's text, served at `/v1/genesis`.
+    pub genesis: Arc<str>,
+    /// The chain's largest transaction, in bytes.
+    pub max_transaction_bytes: usize,
+    /// Longest time for one request.
+    pub request_timeout: Duration,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// The routes for clients.
+pub fn router(api: Api) -> Router {
+    // JSON carries the transaction as base64, four bytes for three, and a little around it.
+    let body = api.max_transaction_bytes.saturating_mul(4) / 3 + 1024;
+    Router::new()
+        .route("/v1/transactions", post(transactions::submit))
+        .route("/v1/transactions/{id}", get(transactions::show))
+        .route("/v1/kv", get(reads::range))
+        .route("/v1/kv/{*key}", get(reads::key))
+        .route("/v1/blocks/{height}", get(reads::block))
+        .route("/v1/log", get(reads::log))
+        .route("/v1/validators", get(reads::validators))
+        .route("/v1/status", get(reads::status))
+        .route("/v1/clients/{key}", get(reads::client))
+        .route("/v1/genesis", get(reads::genesis))
+        .fallback(|| async { problem("not_found", "no such route") })
+        .method_not_allowed_fallback(|| async {
+            problem("method_not_allowed", "the route does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(body))
+        .layer(middleware::from_fn_with_state(api.clone(), observe))
+        .with_state(api)
+}
+
+/// The routes of the admin port.
+pub fn admin_router(backend: Arc<dyn Backend>, metrics: Metrics) -> Router {
+    admin::router(backend, metrics)
+}
+
+/// Serves routes until `stop` resolves, and then until the open requests are answered.
+///
+/// # Errors
+/// Those of the listening socket.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: Metrics,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let bounded = Bounded::new(listener, limits, metrics);
+    axum::serve(bounded, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// Bounds of a listening socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// A connection without a byte for this long is closed.
+    pub idle_timeout: Duration,
+}
+
+/// Bounds the time of a request, and counts it.
+async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = match request.method().as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        _ => "other", // a label's values are bounded
+    };
+    let response = match tokio::time::timeout(api.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => problem("timed_out", "no outcome within the time of a request"),
+    };
+    let metrics = &api.metrics;
+    let class = class_of(response.status());
+    metrics.api_requests_total.with_label_values(&[class]).inc();
+    metrics
+        .api_request_seconds
+        .with_label_values(&[method])
+        .observe(started.elapsed().as_secs_f64());
+    response
+}
+
+fn class_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        429 => "429",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => "2xx",
+    }
+}
+
+/// A body with its media type.
+fn typed(media: &'static str, body: impl Into<axum::body::Body>) -> Response {
+    let body: axum::body::Body = body.into();
+    ([(axum::http::header::CONTENT_TYPE, media)], body).into_response()
+}

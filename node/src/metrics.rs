@@ -1,0 +1,290 @@
+//! The metrics of a validator, under the names that dashboards rely on.
+//!
+//! Owns names, help texts and labels. Labels are bounded: validator indices of the set, and the enumerated reasons of
+//! this release. Derived in the node from the inputs and outputs of the replica; the pure crates know nothing of it.
+
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Media type of the text exposition format.
+pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Buckets from half a millisecond to 32 s.
+const LATENCY_BUCKETS: [f64; 17] = [
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0,
+    16.0, 32.0,
+];
+
+/// All metrics, registered.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // each field is named as its metric, and the help text documents it
+pub struct Metrics {
+    registry: Registry,
+    pub consensus_round: IntGauge,
+    pub consensus_committed_height: IntGauge,
+    pub consensus_commit_latency_seconds: Histogram,
+    pub consensus_timeouts_total: IntCounter,
+    pub consensus_leader: IntGauge,
+    pub consensus_votes_missing_total: IntCounterVec,
+    pub mempool_transactions: IntGauge,
+    pub mempool_bytes: IntGauge,
+    pub transactions_total: IntCounterVec,
+    pub execution_seconds: Histogram,
+    pub storage_sync_seconds: Histogram,
+    pub storage_bytes: IntGaugeVec,
+    pub peer_connected: IntGaugeVec,
+    pub peer_rejected_total: IntCounterVec,
+    pub sync_lag_blocks: IntGauge,
+    pub state_divergence_total: IntCounter,
+    pub evidence_total: IntCounterVec,
+    pub api_requests_total: IntCounterVec,
+    pub api_request_seconds: HistogramVec,
+    pub api_connections: IntGauge,
+}
+
+/// Results of a transaction, as labels of `quorate_transactions_total`.
+pub const RESULTS: [&str; 5] = ["executed", "rejected", "duplicate", "refused", "full"];
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    #[must_use]
+    pub fn new() -> Metrics {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Metrics {
+            consensus_round: gauge(
+                r,
+                "quorate_consensus_round",
+                "Round that the validator is in.",
+            ),
+            consensus_committed_height: gauge(
+                r,
+                "quorate_consensus_committed_height",
+                "Height of the newest committed block.",
+            ),
+            consensus_commit_latency_seconds: histogram(
+                r,
+                "quorate_consensus_commit_latency_seconds",
+                "Time from a block's first sight here to its commit.",
+            ),
+            consensus_timeouts_total: counter(
+                r,
+                "quorate_consensus_timeouts_total",
+                "Rounds that this validator signed a Timeout for.",
+            ),
+            consensus_leader: gauge(
+                r,
+                "quorate_consensus_leader",
+                "Index of the validator that leads the round; -1 while it is not known.",
+            ),
+            consensus_votes_missing_total: counters(
+                r,
+                "quorate_consensus_votes_missing_total",
+                "Certified blocks without a vote of the validator in the certificate.",
+                "validator",
+            ),
+            mempool_transactions: gauge(
+                r,
+                "quorate_mempool_transactions",
+                "Transactions that wait to be ordered.",
+            ),
+            mempool_bytes: gauge(r, "quorate_mempool_bytes", "Bytes of waiting transactions."),
+            transactions_total: counters(
+                r,
+                "quorate_transactions_total",
+                "Transactions by what became of them.",
+                "result",
+            ),
+            execution_seconds: histogram(
+                r,
+                "quorate_execution_seconds",
+                "Time to execute a block.",
+            ),
+            storage_sync_seconds: histogram(
+                r,
+                "quorate_storage_sync_seconds",
+                "Time of a synced write.",
+            ),
+            storage_bytes: gauges(r, "quorate_storage_bytes", "Bytes on disk by kind.", "kind"),
+            peer_connected: gauges(
+                r,
+                "quorate_peer_connected",
+                "Whether the validator is connected: 1 or 0.",
+                "validator",
+            ),
+            peer_rejected_total: counters(
+                r,
+                "quorate_peer_rejected_total",
+                "Messages and connections of peers that were refused.",
+                "reason",
+            ),
+            sync_lag_blocks: gauge(
+                r,
+                "quorate_sync_lag_blocks",
+                "Committed blocks that others have and this validator has not.",
+            ),
+            state_divergence_total: counter(
+                r,
+                "quorate_state_divergence_total",
+                "Times that a certified claim contradicted this validator's own state.",
+            ),
+            evidence_total: counters(
+                r,
+                "quorate_evidence_total",
+                "Proofs of misbehaviour found, by kind.",
+                "kind",
+            ),
+            api_requests_total: counters(
+                r,
+                "quorate_api_requests_total",
+                "Answered HTTP requests by class of status.",
+                "status",
+            ),
+            api_request_seconds: histograms(
+                r,
+                "quorate_api_request_seconds",
+                "Time to answer an HTTP request, waiting for the outcome included.",
+                "method",
+            ),
+            api_connections: gauge(r, "quorate_api_connections", "Open HTTP connections."),
+            registry,
+        };
+        metrics.consensus_leader.set(-1);
+        // Series that exist from the start can be watched for their first change.
+        for result in RESULTS {
+            metrics.transactions_total.with_label_values(&[result]);
+        }
+        for kind in ["proposal", "vote", "commit_vote"] {
+            metrics.evidence_total.with_label_values(&[kind]);
+        }
+        build_info(&metrics.registry);
+        start_time(&metrics.registry);
+        metrics
+    }
+
+    /// Creates the series of the validators `0..count`.
+    pub fn add_validators(&self, count: u16) {
+        for index in 0..count {
+            let index = index.to_string();
+            self.peer_connected.with_label_values(&[index.as_str()]);
+            self.consensus_votes_missing_total
+                .with_label_values(&[index.as_str()]);
+        }
+    }
+
+    /// The text exposition format.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory does not fail");
+        text
+    }
+}
+
+const UNIQUE: &str = "each metric is registered once, under a valid name";
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let metric = IntGauge::new(name, help).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let metric = IntCounter::new(name, help).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
+    let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+    let metric = Histogram::with_opts(options).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, label: &str) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+    let metric = HistogramVec::new(options, &[label]).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
+    let metric = IntCounterVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
+    let metric = IntGaugeVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn build_info(registry: &Registry) {
+    let options = Opts::new("quorate_build_info", "The release; always 1.");
+    let info = GaugeVec::new(options, &["version"]).expect(UNIQUE);
+    info.with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1.0);
+    registry.register(Box::new(info)).expect(UNIQUE);
+}
+
+fn start_time(registry: &Registry) {
+    let help = "Start of the process, in seconds since the Unix epoch.";
+    let gauge = Gauge::new("quorate_start_time_seconds", help).expect(UNIQUE);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    gauge.set(since.unwrap_or_default().as_secs_f64());
+    registry.register(Box::new(gauge)).expect(UNIQUE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_promised_name_is_there_with_its_help() {
+        let metrics = Metrics::new();
+        metrics.add_validators(4);
+        metrics.storage_bytes.with_label_values(&["data"]).set(1);
+        metrics
+            .peer_rejected_total
+            .with_label_values(&["bad_signature"])
+            .inc();
+        let text = String::from_utf8(metrics.render()).expect("text");
+        for name in [
+            "consensus_round",
+            "consensus_committed_height",
+            "consensus_commit_latency_seconds",
+            "consensus_timeouts_total",
+            "consensus_leader",
+            "consensus_votes_missing_total",
+            "mempool_transactions",
+            "mempool_bytes",
+            "transactions_total",
+            "execution_seconds",
+            "storage_sync_seconds",
+            "storage_bytes",
+            "peer_connected",
+            "peer_rejected_total",
+            "sync_lag_blocks",
+            "state_divergence_total",
+            "evidence_total",
+            "build_info",
+        ] {
+            assert!(text.contains(&format!("# HELP quorate_{name} ")), "{name}");
+            assert!(text.contains(&format!("# TYPE quorate_{name} ")), "{name}");
+        }
+        assert!(text.contains("quorate_peer_connected{validator=\"3\"} 0"));
+        assert!(text.contains("quorate_consensus_leader -1"));
+    }
+}
