@@ -24,12 +24,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::exit::{ExitStatus, Failure};
 use crate::start::{self, StartOptions};
 use context::Context;
-use output::{Format, Printer};
-
-const STATUSES: &str = "\
-Exit status: 0 done, 1 failed, 2 usage, 3 configuration or genesis invalid,
-4 unavailable or timed out, 5 rejected, 6 verification failed,
-7 refused for safety, 8 damaged data.";
+use output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -133,6 +128,25 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     },
 }
 
+impl Verb {
+    /// `--output` behind the verb.
+    fn output(&self) -> Option<Format> {
+        let flag = match self {
+            Verb::Status(verb) => verb.output,
+            Verb::Kv(verb) => verb.output,
+            Verb::Tx(verb) => verb.output,
+            Verb::Log(verb) => verb.output,
+            Verb::Verify(verb) => verb.output,
+            Verb::Bench(verb) => verb.output,
+            Verb::Keygen(verb) => verb.output,
+            Verb::Config(verb) => verb.output,
+            // The testnet's --output is a directory.
+            Verb::Testnet(_) | Verb::Start { .. } | Verb::Completion { .. } => return None,
+        };
+        flag.output
+    }
+}
+
 /// Parses and runs a command line, and reports a failure on standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitStatus {
     let cli = match Cli::try_parse_from(arguments) {
@@ -173,26 +187,26 @@ fn dispatch(cli: Cli) -> Result<ExitStatus, Failure> {
         crate::logging::init(level, crate::config::LogFormat::Auto)
             .map_err(|error| Failure::failed(format!("logging: {error}")))?;
     }
-    let context = |flag: OutputFlag| Context::new(&globals, flag.output);
+    let context = Context::new(&globals, verb.output())?;
     match verb {
         Verb::Start { home, set } => start::run(StartOptions {
             home,
             settings: set,
             verbose: globals.verbose,
         }),
-        Verb::Testnet(verb) => verb.run(&Printer::new(globals.output)),
-        Verb::Status(verb) => verb.run(&context(verb.output)?),
-        Verb::Kv(verb) => verb.run(&context(verb.output)?),
-        Verb::Tx(verb) => verb.run(&context(verb.output)?),
-        Verb::Log(verb) => verb.run(&context(verb.output)?),
-        Verb::Verify(verb) => verb.run(&context(verb.output)?),
-        Verb::Bench(verb) => verb.run(&context(verb.output)?),
-        Verb::Keygen(verb) => verb.run(&context(verb.output)?),
-        Verb::Config(verb) => verb.run(&context(verb.output)?),
+        Verb::Testnet(verb) => verb.run(&context.print),
+        Verb::Status(verb) => verb.run(&context),
+        Verb::Kv(verb) => verb.run(&context),
+        Verb::Tx(verb) => verb.run(&context),
+        Verb::Log(verb) => verb.run(&context),
+        Verb::Verify(verb) => verb.run(&context),
+        Verb::Bench(verb) => verb.run(&context),
+        Verb::Keygen(verb) => verb.run(&context),
+        Verb::Config(verb) => verb.run(&context),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "quorate", &mut script);
-            Printer::new(None).raw(&script)
+            context.print.raw(&script)
         }
     }
 }
