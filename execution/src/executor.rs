@@ -63,9 +63,6 @@ pub enum OpenError<E> {
     /// A record is missing or malformed.
     #[error("a stored record is missing or damaged")]
     Damaged,
-    /// The chain's state machine is none that this release has.
-    #[error("the chain's state machine is unknown to this release")]
-    UnknownMachine,
     /// What is stored has not the roots that were stored with it.
     #[error("the state at height {height} has other roots than those stored")]
     RootMismatch {
@@ -155,7 +152,7 @@ impl Executor {
     pub fn open<R: Reader>(reader: &R) -> Result<Executor, OpenError<R::Error>> {
         let restored = persist::restore(reader)?;
         Ok(Executor {
-            machine: machine(&restored.chain.machine).ok_or(OpenError::UnknownMachine)?,
+            machine: machine(&restored.chain.machine).ok_or(OpenError::Damaged)?,
             parameters: restored.parameters,
             clients: restored.clients,
             tip: restored.tip,

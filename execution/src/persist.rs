@@ -174,10 +174,10 @@ pub(crate) fn restore<R: Reader>(reader: &R) -> Result<Restored, OpenError<R::Er
         return Err(OpenError::RootMismatch { height: tip.height });
     }
     Ok(Restored {
-        chain: state(reader, keys::CHAIN)?.ok_or(OpenError::Damaged)?,
-        parameters: state(reader, keys::PARAMETERS)?.ok_or(OpenError::Damaged)?,
-        clients: clients(reader)?,
-        revision: state(reader, keys::HEAD)?.unwrap_or_default(),
+        chain: state(reader, &mut tree, keys::CHAIN)?.ok_or(OpenError::Damaged)?,
+        parameters: state(reader, &mut tree, keys::PARAMETERS)?.ok_or(OpenError::Damaged)?,
+        clients: clients(reader, &mut tree)?,
+        revision: state(reader, &mut tree, keys::HEAD)?.unwrap_or_default(),
         tip,
         roots,
         tree,
@@ -211,10 +211,14 @@ fn replay<R: Reader>(
     Ok((journals, journalled))
 }
 
-fn clients<R: Reader>(reader: &R) -> Result<BTreeMap<PublicKey, Role>, OpenError<R::Error>> {
+fn clients<R: Reader>(
+    reader: &R,
+    tree: &mut Tree,
+) -> Result<BTreeMap<PublicKey, Role>, OpenError<R::Error>> {
     let mut clients = BTreeMap::new();
     let (from, to) = (keys::CLIENTS.to_vec(), keys::behind(keys::CLIENTS));
     for_each(reader, Space::State, from, &to, |(key, value)| {
+        check(reader, tree, &key, Some(&value))?;
         let key = key.last_chunk().ok_or(OpenError::Damaged)?;
         let client: ClientRecord = record::unseal(&value).map_err(|_| OpenError::Damaged)?;
         clients.insert(PublicKey::from_bytes_unchecked(*key), client.role);
@@ -250,13 +254,34 @@ fn meta<R: Reader, T: DeserializeOwned>(
     bytes.map(|bytes| decode(&bytes)).transpose()
 }
 
+/// A record, held against the tree: what the executor decides by must be what was certified.
 fn state<R: Reader, T: DeserializeOwned>(
     reader: &R,
+    tree: &mut Tree,
     key: &[u8],
 ) -> Result<Option<T>, OpenError<R::Error>> {
     let bytes = reader.get(Space::State, key).map_err(OpenError::Source)?;
+    check(reader, tree, key, bytes.as_deref())?;
     let open = |bytes: Vec<u8>| record::unseal(&bytes).map_err(|_| OpenError::Damaged);
     bytes.map(open).transpose()
+}
+
+fn check<R: Reader>(
+    reader: &R,
+    tree: &mut Tree,
+    key: &[u8],
+    record: Option<&[u8]>,
+) -> Result<(), OpenError<R::Error>> {
+    let proof = tree
+        .prove(&Pages(reader), key)
+        .map_err(|error| match error {
+            TreeError::Source(error) => OpenError::Source(error),
+            _ => OpenError::Damaged,
+        })?;
+    let digest = record.map(record::digest);
+    proof
+        .verify(&tree.root(), key, digest.as_ref())
+        .map_err(|_| OpenError::Damaged)
 }
 
 fn decode<T: DeserializeOwned, E>(bytes: &[u8]) -> Result<T, OpenError<E>> {
