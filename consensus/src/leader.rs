@@ -113,3 +113,93 @@ fn draw(seed: &Digest, bound: usize) -> usize {
     let bound = u64::try_from(bound).expect("at most MAX_VALIDATORS");
     usize::try_from(u64::from_le_bytes(bytes) % bound).expect("below bound")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_crypto::SecretKey;
+    use quorate_types::{BlockId, BlockTime, ChainId, Epoch, Height, Justify, Roots};
+
+    fn election(n: u8) -> Election {
+        let keys = (1..=n).map(|i| SecretKey::from_seed(&[i; 32]).public());
+        let chain = ChainId(hash(Domain::Genesis, &[b"chain"]));
+        let anchor = (BlockId::default(), Height(0));
+        let validators = Validators::new(chain, Epoch(0), keys.collect(), anchor);
+        Election::new(Arc::new(validators.expect("distinct keys")))
+    }
+
+    /// A branch, newest first: (round, proposer, failed), each with the first three as signers of its parent.
+    fn branch(blocks: &[(u64, u16, Option<u16>)]) -> Vec<Header> {
+        let mut parent = Header::genesis(ChainId::default(), BlockTime(0), Roots::default());
+        let mut headers = Vec::new();
+        for (number, proposer, failed) in blocks {
+            let signers = match parent.round.number {
+                0 => Signers::NONE,
+                _ => (0..3).map(ValidatorIndex).collect(),
+            };
+            let header = Header {
+                round: Round::new(Epoch(0), *number),
+                justify: Justify {
+                    round: parent.round,
+                    block: parent.id(),
+                    signers,
+                },
+                proposer: ValidatorIndex(*proposer),
+                failed: failed.map(ValidatorIndex),
+                ..parent
+            };
+            parent = header.clone();
+            headers.insert(0, header);
+        }
+        headers
+    }
+
+    #[test]
+    fn l2_everybody_leads_once_in_n_rounds() {
+        for n in [1, 4, 7] {
+            let election = election(n);
+            let leaders: Signers = (5..5 + u64::from(n))
+                .map(|number| election.rotating(Round::new(Epoch(0), number)))
+                .collect();
+            assert_eq!(leaders.count(), usize::from(n));
+        }
+    }
+
+    #[test]
+    fn l1_an_epochs_first_rounds_rotate() {
+        let election = election(4);
+        let genesis = branch(&[]);
+        let first = Round::new(Epoch(0), 1);
+        assert_eq!(election.elected(genesis.iter()), election.rotating(first));
+        let one = branch(&[(1, 0, None)]);
+        assert_eq!(
+            election.elected(one.iter()),
+            election.rotating(first.next())
+        );
+    }
+
+    #[test]
+    fn l1_elects_signers_but_not_the_last_proposer_nor_who_failed() {
+        let election = election(4);
+        for number in 3..40 {
+            // Signers 0–2; 0 proposed last.
+            let plain = branch(&[(1, 1, None), (number - 1, 2, Some(3)), (number, 0, None)]);
+            let leader = election.elected(plain[..2].iter());
+            assert!([1, 2].contains(&leader.0), "{leader}");
+            // 1 failed most recently: only 2 is left.
+            let failed = branch(&[(1, 1, None), (2, 2, None), (4, 0, Some(1))]);
+            assert_eq!(election.elected(failed.iter()), ValidatorIndex(2));
+        }
+    }
+
+    #[test]
+    fn l1_reads_2n_headers_and_a_huge_gap_costs_nothing() {
+        let election = election(4);
+        let mut blocks = alloc::vec![(1, 3, None)];
+        blocks.extend((2..20).map(|number| (number, 0, None)));
+        blocks.push((u64::MAX, 0, Some(2)));
+        let headers = branch(&blocks);
+        let all = election.elected(headers.iter());
+        assert_eq!(all, election.elected(headers[..election.depth()].iter()));
+    }
+}

@@ -19,6 +19,7 @@ struct Scene {
     chain: Chain,
     engine: Engine,
     time: u64,
+    me: Option<ValidatorIndex>,
     /// Effects of the start.
     first: Vec<Effect>,
 }
@@ -44,8 +45,10 @@ impl Scene {
     }
 
     fn boot(chain: Chain, boot: Boot) -> Scene {
+        let me = boot.me;
         let (engine, first) = Engine::new(boot, now(0));
         Scene {
+            me,
             chain,
             engine,
             time: 0,
@@ -523,53 +526,80 @@ fn i1_a_second_proposal_of_one_leader_is_refused_and_reported_once() {
     }
 }
 
-/// Of an earlier draft: two legitimate leaders' proposals taken for evidence. Round 2 is entered by TC(1), and then
-/// QC(1) arrives: both L2's leader and L1's may propose.
+/// Of an earlier draft: two legitimate leaders' proposals taken for evidence. A round is entered by its TC, and then the
+/// QC of the round before arrives: both L2's leader and L1's may propose.
 #[test]
 fn two_legitimate_leaders_are_no_evidence_and_get_one_vote() {
     let mut scene = Scene::voter();
+    let mut elections = Scene::voter();
+    let mut parent = scene.genesis();
+    loop {
+        let failed = scene.engine.status();
+        let elected = elections.extend(&parent);
+        let by_qc = elections.engine.status();
+        let by_tc = rotating(&scene.chain, by_qc.round.number);
+        if by_qc.leader == Some(by_tc) {
+            parent = scene.extend(&parent);
+            continue;
+        }
+        // The last round's block is not certified here: its TC enters the next.
+        scene.propose(&elected.block, &parent);
+        let tc = scene.tc(failed.round, &parent.qc);
+        scene.step(Event::Tc(Box::new(tc.clone())));
+        assert_eq!(scene.engine.status().leader, Some(by_tc), "L2");
+        let mut with_tc = scene.header(&parent, by_qc.round, by_tc);
+        (with_tc.tc, with_tc.failed) = (Some(tc.digest()), failed.leader);
+        let with_tc = Block {
+            header: with_tc,
+            batches: Vec::new(),
+        };
+        let without = scene.header(&elected, by_qc.round, by_qc.leader.unwrap());
+        let without = Block {
+            header: without,
+            batches: Vec::new(),
+        };
+        let event = scene.proposal(with_tc.clone(), &parent.qc, Some(&tc));
+        let effects = scene.step(event);
+        assert_eq!(
+            (voted(&effects), refused(&effects)),
+            (Some(with_tc.id()), vec![])
+        );
+        // The round stays: a QC of the round before does not enter it a second time.
+        let effects = scene.propose(&without, &elected);
+        assert_eq!(scene.engine.status().round, by_qc.round);
+        assert!(
+            effects.contains(&Effect::Store(without)),
+            "it may yet be certified"
+        );
+        assert_eq!(evidence(&effects), []);
+        assert_eq!(refused_and_no_vote(&effects), []);
+        return;
+    }
+}
+
+/// L1: `failed` names whom the branch had elected, or the block is refused.
+#[test]
+fn v1_refuses_a_wrong_leader_of_the_failed_round() {
+    let mut scene = Scene::voter();
     let genesis = scene.genesis();
     let elected = scene.engine.status().leader.unwrap();
-    let block = scene.next(&genesis);
-    scene.propose(&block, &genesis);
     let tc = scene.tc(round(1), &genesis.qc);
     scene.step(Event::Tc(Box::new(tc.clone())));
-    let rotating = scene.engine.status().leader.unwrap();
-    let mut header = scene.header(&genesis, round(2), rotating);
-    header.tc = Some(tc.digest());
-    header.failed = Some(elected);
-    let with_tc = Block {
-        header,
-        batches: vec![batch(1)],
-    };
-    let mut with_tc = Block {
-        header: Header {
-            payload: Block::payload_root(&with_tc.batches),
-            ..with_tc.header
-        },
-        ..with_tc
-    };
-    let event = scene.proposal(with_tc.clone(), &genesis.qc, Some(&tc));
-    let effects = scene.step(event);
-    assert_eq!(refused_and_no_vote(&effects), [], "its payload is awaited");
-    // The other one, on top of block 1: the branch of block 1 elects by rotation too, as nobody has signed a block.
-    let first = scene.certify(block);
-    let second = scene.header(&first, round(2), rotating);
-    let second = Block {
-        header: second,
-        batches: Vec::new(),
-    };
-    if rotating == with_tc.header.proposer {
-        // Here both rules name the same validator: a correct one proposes once, so that this is evidence.
-        let effects = scene.propose(&second, &first);
-        assert_eq!(evidence(&effects), [(EvidenceKind::Proposal, rotating)]);
+    let leader = scene.engine.status().leader.unwrap();
+    let wrong = index((elected.as_usize() + 1) % 4);
+    for (failed, rejects) in [(wrong, vec![Reject::WrongLeader]), (elected, vec![])] {
+        let mut scene = Scene::voter();
+        let mut header = scene.header(&genesis, round(2), leader);
+        (header.tc, header.failed) = (Some(tc.digest()), Some(failed));
+        let block = Block {
+            header,
+            batches: Vec::new(),
+        };
+        let event = scene.proposal(block, &genesis.qc, Some(&tc));
+        let effects = scene.step(event);
+        assert_eq!(refused(&effects), rejects);
+        assert_eq!(voted(&effects).is_some(), rejects.is_empty());
     }
-    // Proposals of different validators in one round never are.
-    with_tc.header.proposer = index((rotating.as_usize() + 1) % 4);
-    let event = scene.proposal(with_tc, &genesis.qc, Some(&tc));
-    let effects = scene.step(event);
-    assert_eq!(evidence(&effects), []);
-    assert_eq!(refused(&effects), [Reject::WrongLeader]);
 }
 
 /// "Duplicate vote blocks or inflates a QC."
@@ -749,10 +779,7 @@ fn t2_who_is_behind_is_told_what_ended_its_round() {
     let second = scene.extend(&first);
     let finality = scene.finality(&first);
     scene.step(Event::Finality(Box::new(finality.clone())));
-    let me = (0..4)
-        .find(|i| Some(index(*i)) == scene.chain.boot(Some(index(*i))).me)
-        .unwrap();
-    let peer = index((me + 1) % 4);
+    let peer = index((scene.me.unwrap().as_usize() + 1) % 4);
     let effects = scene.step(Event::Connected(peer));
     let messages = sent(&effects, Target::One(peer));
     assert!(messages.contains(&&Message::Finality(Box::new(Finality::clone(&finality)))));
@@ -769,11 +796,7 @@ fn p4_after_a_restart_the_recorded_round_is_burnt_but_may_be_given_up() {
     let genesis = scene.genesis();
     let first = scene.extend(&genesis);
     let chain = Chain::new(4);
-    let mut boot = chain.boot(
-        (0..4)
-            .map(index)
-            .find(|i| ![1, 2].map(|r| rotating(&chain, r)).contains(i)),
-    );
+    let mut boot = chain.boot(scene.me);
     boot.record = Some(SafetyRecord {
         round: round(2),
         entry: Entry::Qc(Qc::clone(&first.qc)),
