@@ -258,6 +258,8 @@ fn a_range_is_cut_where_its_result_is_full() {
     assert_eq!(chain.kv(get("a")), Err(Rejection::ResultTooLarge));
 }
 
+type MakeCheck = fn(Relation, u64) -> Check;
+
 #[test]
 fn every_compare_holds_exactly_when_it_should() {
     use Relation::{Equal, Greater, Less, NotEqual};
@@ -286,7 +288,7 @@ fn every_compare_holds_exactly_when_it_should() {
     };
     for relation in [Equal, NotEqual, Less, Greater] {
         for right in 0..5u64 {
-            let cases: [(fn(Relation, u64) -> Check, u64); 3] = [
+            let cases: [(MakeCheck, u64); 3] = [
                 (Check::Version, 2),
                 (Check::CreateRevision, 2),
                 (Check::ModifyRevision, 3),
