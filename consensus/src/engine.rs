@@ -299,7 +299,7 @@ impl Engine {
     }
 
     fn on_executed(&mut self, height: Height, roots: Roots, empty: bool) {
-        if let Err(divergence) = self.execution.executed(height, roots, empty) {
+        if let Some(divergence) = self.execution.executed(height, roots, empty) {
             self.diverge(divergence);
         }
         self.execution.prune(self.tree.root().claim.height);

@@ -61,7 +61,8 @@ impl Execution {
     }
 
     /// A block with this claim was certified.
-    pub(crate) fn certify(&mut self, claim: &Claim) -> Result<(), Divergence> {
+    #[must_use]
+    pub(crate) fn certify(&mut self, claim: &Claim) -> Option<Divergence> {
         if let Some(ours) = self.done.get(&claim.height) {
             return compare(claim.height, *ours, claim.roots);
         }
@@ -69,18 +70,19 @@ impl Execution {
             self.certified.insert(claim.height, claim.roots);
             bound(&mut self.certified);
         }
-        Ok(())
+        None
     }
 
     /// A committed block was executed here.
+    #[must_use]
     pub(crate) fn executed(
         &mut self,
         height: Height,
         roots: Roots,
         empty: bool,
-    ) -> Result<(), Divergence> {
+    ) -> Option<Divergence> {
         if height <= self.height && self.done.contains_key(&height) {
-            return Ok(());
+            return None;
         }
         self.done.insert(height, roots);
         bound(&mut self.done);
@@ -90,7 +92,7 @@ impl Execution {
         }
         let certified = self.certified.remove(&height);
         self.certified = self.certified.split_off(&self.height);
-        certified.map_or(Ok(()), |certified| compare(height, roots, certified))
+        compare(height, roots, certified?)
     }
 
     /// Forgets heights that no claim above the root can name any more.
@@ -116,11 +118,8 @@ impl Execution {
     }
 }
 
-fn compare(height: Height, ours: Roots, certified: Roots) -> Result<(), Divergence> {
-    if ours == certified {
-        return Ok(());
-    }
-    Err(Divergence {
+fn compare(height: Height, ours: Roots, certified: Roots) -> Option<Divergence> {
+    (ours != certified).then_some(Divergence {
         height,
         ours,
         certified,

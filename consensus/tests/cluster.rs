@@ -311,3 +311,26 @@ fn with_random_crashes_nobody_disagrees_and_it_commits() {
         );
     }
 }
+
+#[test]
+fn an_equivocating_leader_is_reported_and_neither_forks_nor_stops_the_chain() {
+    for (seed, n) in [(1, 4), (2, 7)] {
+        let mut world = World::new(n, seed);
+        world.delay = (MS, 5 * MS);
+        world.equivocator = Some(1);
+        load(&mut world, 3 * SECOND);
+        world.run_for(6 * SECOND);
+        // Whichever of the two blocks is certified: a split only costs its round.
+        assert!(
+            (0..150).all(|i| world.is_final(batch(i))),
+            "{:?}",
+            world.heights()
+        );
+        let reported: Vec<_> = world.nodes.iter().flat_map(|node| &node.evidence).collect();
+        assert!(!reported.is_empty());
+        assert!(
+            reported.iter().all(|case| case.signer == world::index(1)),
+            "I10"
+        );
+    }
+}

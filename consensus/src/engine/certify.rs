@@ -17,7 +17,7 @@ const MAX_QCS: usize = 256;
 impl Engine {
     pub(super) fn on_vote(&mut self, now: Now, vote: Verified<Vote>) {
         if Some(vote.voter) == self.me() {
-            self.own.vote = Some(vote.clone());
+            keep_newer(&mut self.own.vote, &vote, |vote| vote.round);
         }
         match self.tally.vote(self.safety.round(), vote) {
             Tallied::Quorum(qc) => self.on_qc(now, *qc),
@@ -28,7 +28,7 @@ impl Engine {
 
     pub(super) fn on_commit_vote(&mut self, now: Now, vote: Verified<CommitVote>) {
         if Some(vote.voter) == self.me() {
-            self.own.commit_vote = Some(vote.clone());
+            keep_newer(&mut self.own.commit_vote, &vote, |vote| vote.round);
         }
         let (committed, current) = (self.tree.root().round, self.safety.round());
         match self.tally.commit_vote(committed, current, vote) {
@@ -66,7 +66,9 @@ impl Engine {
             return;
         }
         if Some(voter) == self.me() {
-            self.own.timeout = Some(timeout.clone());
+            keep_newer(&mut self.own.timeout, &timeout, |timeout| {
+                (timeout.round, timeout.high_qc.round)
+            });
         }
         if let Tallied::Quorum(tc) = self.tally.timeout(self.safety.round(), *timeout) {
             return self.on_tc(now, *tc);
@@ -139,7 +141,7 @@ impl Engine {
         let Some(claim) = self.tree.header(block).map(|header| header.claim) else {
             return;
         };
-        if let Err(divergence) = self.execution.certify(&claim) {
+        if let Some(divergence) = self.execution.certify(&claim) {
             self.diverge(divergence);
         }
     }
@@ -175,7 +177,7 @@ impl Engine {
         let finality = self.pending.take().expect("just seen");
         let blocks = self.tree.commit(id);
         for block in &blocks {
-            if let Err(divergence) = self.execution.certify(&block.header.claim) {
+            if let Some(divergence) = self.execution.certify(&block.header.claim) {
                 self.diverge(divergence);
             }
         }
@@ -234,5 +236,12 @@ impl Engine {
         if empty > 0 && !self.work {
             self.pacemaker.allow_wait(empty);
         }
+    }
+}
+
+/// Keeps the newer of two own messages: a peer may send an old one back.
+fn keep_newer<T: Clone, A: Ord>(own: &mut Option<T>, seen: &T, age: impl Fn(&T) -> A) {
+    if own.as_ref().is_none_or(|own| age(own) <= age(seen)) {
+        *own = Some(seen.clone());
     }
 }

@@ -25,8 +25,10 @@ impl Engine {
             if self.tree.header(id).is_some() || self.tree.is_orphan(id) {
                 continue;
             }
-            let above = block.header.height > self.tree.root().height;
-            if above && self.is_wanted(id) {
+            if block.header.height <= self.tree.root().height {
+                continue; // committed while it was under way
+            }
+            if self.is_wanted(id) {
                 self.tree.keep_orphan(id, block);
             } else {
                 unwanted = true;
@@ -107,7 +109,7 @@ impl Engine {
             let last = headers.last().map(Header::id);
             assert_eq!(last, Some(finality.cc.block), "I4: of the last block");
             for header in &headers {
-                if let Err(divergence) = self.execution.certify(&header.claim) {
+                if let Some(divergence) = self.execution.certify(&header.claim) {
                     self.diverge(divergence);
                 }
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use quorate_consensus::{Authorised, Boot, Effect, Engine, Event, Target, committed_headers};
 use quorate_crypto::{Digest, Domain, SecretKey, hash};
 use quorate_types::message::VerifiedMessage;
+use quorate_types::vote::Signable;
 use quorate_types::{
     BatchId, Block, BlockId, BlockTime, ChainId, Claim, Epoch, Evidence, Finality, Header, Height,
     Instant, Message, Now, Parameters, Roots, Round, SafetyRecord, ValidatorIndex, Validators,
@@ -154,6 +155,8 @@ pub(crate) struct World {
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// Nodes that never get answers to `CheckPayload`.
     pub(crate) starved: BTreeSet<usize>,
+    /// Sends another block to every other validator than to the rest, whenever it leads.
+    pub(crate) equivocator: Option<usize>,
     /// Everything final, by height.
     pub(crate) ledger: BTreeMap<Height, BlockId>,
     /// What was signed: (validator, kind, round) to block.
@@ -178,6 +181,7 @@ impl World {
             loss: 0,
             cut: BTreeSet::new(),
             starved: BTreeSet::new(),
+            equivocator: None,
             ledger: BTreeMap::new(),
             signed: BTreeMap::new(),
             proposals: BTreeMap::new(),
@@ -403,7 +407,25 @@ impl World {
         let stored = &self.nodes[i].disk.blocks;
         let (kind, round, block, event) = match authorised {
             Authorised::Proposal(proposal) => {
+                let mut twin = proposal.peek().clone();
                 let signed = proposal.sign(id, key);
+                if self.equivocator == Some(i) {
+                    twin.block.header.time = twin.block.header.time.plus_nanos(1);
+                    let twin = Event::Proposal(Box::new(twin.sign(id, key)));
+                    let signed = Event::Proposal(Box::new(signed));
+                    self.give(i, signed.clone());
+                    for to in (0..self.n()).filter(|to| *to != i) {
+                        let (first, second) = match to % 2 {
+                            0 => (signed.clone(), twin.clone()),
+                            _ => (twin.clone(), signed.clone()),
+                        };
+                        self.transmit(i, to, Packet::Event(first));
+                        if to < 2 {
+                            self.transmit(i, to, Packet::Event(second));
+                        }
+                    }
+                    return;
+                }
                 let round = signed.block.header.round;
                 assert_eq!(record.round, round, "P2");
                 self.proposals
