@@ -25,7 +25,15 @@ pub(super) fn bit(key: &[u8], index: u16) -> bool {
 
 /// The first bit in which two keys differ; `None` if they are equal. Needs keys of at most [`MAX_KEY_BYTES`] + 1.
 pub(super) fn crit(a: &[u8], b: &[u8]) -> Option<u16> {
-    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a_words, _) = a.as_chunks::<8>();
+    let (b_words, _) = b.as_chunks::<8>();
+    let words = a_words
+        .iter()
+        .zip(b_words)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let rest = a[8 * words..].iter().zip(&b[8 * words..]);
+    let same = 8 * words + rest.take_while(|(a, b)| a == b).count();
     let offset = match (a.get(same), b.get(same)) {
         (None, None) => return None,
         (Some(a), Some(b)) => 1 + usize::try_from((a ^ b).leading_zeros()).expect("at most 8"),

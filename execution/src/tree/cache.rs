@@ -24,7 +24,7 @@ impl Tree {
             let page =
                 Page::decode(&bytes.ok_or(TreeError::Damaged)?).map_err(|_| TreeError::Damaged)?;
             self.memory += page.memory();
-            self.pages.insert(id, page);
+            self.pages.insert(id, page).stored = true;
         }
         let page = self.pages.get_mut(id).expect("it was just read");
         // Also if it was in memory: ids are no part of any hash, and a damaged one may name another page.
@@ -134,11 +134,49 @@ impl Tree {
 
     /// Forgets a page, here and at the next flush in storage. Returns it if it was in memory.
     pub(super) fn free(&mut self, id: PageId) -> Option<Page> {
-        self.freed.push(id);
-        let page = self.pages.remove(id)?;
+        let page = self.pages.remove(id);
+        if page.as_ref().is_none_or(|page| page.stored) {
+            self.freed.push(id);
+        }
+        let page = page?;
         self.memory -= page.memory();
         self.dirty -= if page.dirty { page.memory() } else { 0 };
         Some(page)
+    }
+
+    /// Gives each dirty page that storage has another version of a new id, so that the flush at hand overwrites none.
+    /// Whatever is above a dirty page is dirty.
+    pub(super) fn rename(&mut self) {
+        let mut open = Vec::new();
+        self.top = self.top.map(|top| self.renamed(top, &mut open));
+        while let Some(id) = open.pop() {
+            let page = self.cached(id);
+            let children: Vec<(usize, PageId)> = page.children().collect();
+            for (at, child) in children {
+                let new = self.renamed(child, &mut open);
+                if new != child {
+                    self.edit(id, |page| page.refer(at, new));
+                }
+            }
+        }
+    }
+
+    /// The new id of a page, if it gets one; notes it as one to look into, if it is dirty.
+    fn renamed(&mut self, id: PageId, open: &mut Vec<PageId>) -> PageId {
+        let new = match self.pages.get(id) {
+            Some(page) if page.dirty && page.stored => {
+                let page = self.pages.remove(id).expect("it is there");
+                self.freed.push(id);
+                let new = self.next;
+                self.next = new.next();
+                self.pages.insert(new, page);
+                new
+            }
+            Some(page) if page.dirty => id,
+            _ => return id,
+        };
+        open.push(new);
+        new
     }
 
     /// Drops the clean pages that were used longest ago. An eighth more than it must, so that it runs rarely.

@@ -19,9 +19,9 @@
 //! level costs them a key. No tree whose shape depends on the set alone does fundamentally better.
 //!
 //! # Pages and persistence
-//! Changed pages stay in memory until [`Tree::flush`] hands them over, with an [`Anchor`], to be written in one atomic
-//! batch. Between two flushes the owner stores the changes of each block instead; after a restart it opens the last
-//! anchor and applies them again. A page read from storage is hashed and held against the reference to it: a damaged
+//! Changed pages stay in memory until [`Tree::flush`] hands them over, with an [`Anchor`], to be written. Between two
+//! flushes the owner stores the changes of each block instead; after a restart it opens the last anchor and applies them
+//! again. A page read from storage is hashed and held against the reference to it: a damaged
 //! page is an error, never a wrong root.
 
 mod bits;
@@ -87,11 +87,11 @@ impl TreeLimits {
 }
 
 impl Default for TreeLimits {
-    /// 128 MiB of pages of up to 4 KiB.
+    /// 128 MiB of pages of up to 8 KiB.
     fn default() -> Self {
         Self {
             cache_bytes: 128 * 1024 * 1024,
-            page_bytes: 4096,
+            page_bytes: 8192,
         }
     }
 }
@@ -135,11 +135,13 @@ impl Anchor {
     }
 }
 
-/// What to write, in one atomic batch, to make a tree durable.
+/// What to write to make a tree durable: in one atomic batch, or, to spread the work, pages to store in any number of
+/// batches ahead and then pages to delete in one batch with the anchor. A page once stored is never overwritten, so all
+/// that the anchor before needs is there until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Flush {
-    /// Page ids with the bytes to store, or `None` to delete (there may be nothing to delete). Ids have 6 bytes.
+    /// Page ids with the bytes to store; behind them those to delete, with `None`. Ids have 6 bytes.
     pub pages: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Replaces the anchor stored before.
     pub anchor: Anchor,
@@ -160,7 +162,7 @@ pub struct Tree {
     top: Option<PageId>,
     pages: Pages,
     next: PageId,
-    /// Pages that nothing refers to any more and that storage may hold.
+    /// Pages in storage that nothing refers to any more.
     freed: Vec<PageId>,
     /// Memory of all pages in `pages` and of the dirty ones.
     memory: usize,
@@ -232,6 +234,10 @@ impl Tree {
         source: &S,
         changes: &[Change],
     ) -> Result<Digest, TreeError<S::Error>> {
+        if changes.is_empty() {
+            // Of a tree that was just opened not even the top page is in memory.
+            return Ok(self.root);
+        }
         if let Some((key, _)) = changes.iter().find(|(key, _)| key.len() > MAX_KEY_BYTES) {
             return Err(TreeError::KeyTooLong(key.len()));
         }
@@ -254,20 +260,19 @@ impl Tree {
         Ok(self.root)
     }
 
-    /// Hands over what changed since the last flush and counts it as stored. If it cannot be stored, drop the tree.
+    /// Hands over what changed since the last flush and counts it as stored: from now on the source must answer with
+    /// it. If it cannot be stored, drop the tree.
     pub fn flush(&mut self) -> Flush {
-        let mut pages: Vec<_> = self
-            .freed
-            .drain(..)
-            .map(|id| (id.0.to_vec(), None))
-            .collect();
+        self.rename();
+        let mut pages = Vec::new();
         for (id, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
-            page.dirty = false;
+            (page.dirty, page.stored) = (false, true);
             self.memory -= page.memory();
             page.trim();
             self.memory += page.memory();
             pages.push((id.0.to_vec(), Some(page.encode())));
         }
+        pages.extend(self.freed.drain(..).map(|id| (id.0.to_vec(), None)));
         self.dirty = 0;
         self.evict();
         Flush {

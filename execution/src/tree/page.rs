@@ -82,6 +82,8 @@ pub(super) struct Page {
     keys: Vec<u8>,
     /// Differs from what storage holds.
     pub(super) dirty: bool,
+    /// Storage has a version of it under its id.
+    pub(super) stored: bool,
     /// Tick of the last use, for eviction.
     pub(super) used: u64,
 }
@@ -331,6 +333,7 @@ impl Page {
             digests: self.digests.splice(at..end, [Digest::ZERO]).collect(),
             keys: core::mem::take(&mut self.keys),
             dirty: true,
+            stored: false,
             used: self.used,
         };
         self.keys = compact(&mut self.nodes, &part.keys);
@@ -380,6 +383,22 @@ impl Page {
                 Kind::Child { stale: true, .. } => each(at, kind),
                 Kind::Inner { .. } | Kind::Leaf { .. } | Kind::Child { .. } => {}
             }
+        }
+    }
+
+    /// All references: their place and their page.
+    pub(super) fn children(&self) -> impl Iterator<Item = (usize, PageId)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(at, node)| match node {
+            Kind::Child { id, .. } => Some((at, *id)),
+            Kind::Inner { .. } | Kind::Leaf { .. } => None,
+        })
+    }
+
+    /// Gives the page that the reference `at` leads to its new id.
+    pub(super) fn refer(&mut self, at: usize, new: PageId) {
+        if let Kind::Child { id, .. } = &mut self.nodes[at] {
+            *id = new;
         }
     }
 

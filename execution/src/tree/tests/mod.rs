@@ -89,9 +89,10 @@ impl Disk {
         let mut pages = self.pages.borrow_mut();
         for (id, bytes) in flush.pages {
             match bytes {
-                Some(bytes) => pages.insert(id, bytes),
-                None => pages.remove(&id),
-            };
+                // Whoever starts from the anchor before must find its pages as they were.
+                Some(bytes) => assert_eq!(pages.insert(id, bytes), None),
+                None => assert!(pages.remove(&id).is_some()),
+            }
         }
         flush.anchor
     }

@@ -45,6 +45,24 @@ fn blocks_after_the_flush_are_applied_again() {
     }
 }
 
+/// A flush may be written in pieces over many blocks: until its anchor is, the one before is whole.
+#[test]
+fn a_flush_cut_short_leaves_the_anchor_before_whole() {
+    let mut rng = Rng(14);
+    let (mut tree, disk) = (Tree::new(small_pages()), Disk::default());
+    tree.apply(&disk, &rng.changes(300, 0)).unwrap();
+    let anchor = disk.write(tree.flush());
+    let changes = rng.changes(300, 40);
+    let root = tree.apply(&disk, &changes).unwrap();
+    for (id, bytes) in tree.flush().pages {
+        if let Some(bytes) = bytes {
+            assert_eq!(disk.pages.borrow_mut().insert(id, bytes), None);
+        }
+        let mut again = Tree::open(small_pages(), &anchor);
+        assert_eq!(again.apply(&disk, &changes), Ok(root));
+    }
+}
+
 #[test]
 fn storage_holds_what_is_used_and_nothing_else() {
     let mut rng = Rng(4);
