@@ -1,6 +1,6 @@
 //! The home directory of a validator: one process at a time, and no start on half a memory.
 //!
-//! `data/` is the database; `safety/` holds, outside it, the [ceiling](crate::ceiling) and the
+//! `data/` is the database; `safety/` holds, outside it, the [ceiling] and the
 //! [watermark](crate::watermark). Either alone proves that something was lost, and a validator that has forgotten what it
 //! signed must not sign (P5). Serves I1 and I2 across restarts. It must never create what it misses, except in a home
 //! where nothing was ever signed. Keys and configuration are the node's.

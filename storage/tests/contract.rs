@@ -15,7 +15,7 @@ macro_rules! contract {
         }
         #[cfg(feature = "rocks")]
         mod rocks {
-            $(#[test] fn $name() { super::$name::<super::support::Rocks>(); })*
+            $(#[test] fn $name() { super::$name::<super::support::real::Rocks>(); })*
         }
     };
 }
@@ -405,6 +405,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn rocks_is_the_model(steps in steps()) {
-        prop_assert_eq!(run::<support::Rocks>(&steps), model(&steps));
+        prop_assert_eq!(run::<support::real::Rocks>(&steps), model(&steps));
     }
 }

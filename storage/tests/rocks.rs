@@ -9,7 +9,8 @@ use std::path::Path;
 
 use quorate_storage::{Fault, Home, Options, RocksStore, Store, StoreError};
 use quorate_storage::{Sync, Table, View, WriteBatch};
-use support::{Disk, Rocks, copy, newest_log};
+use support::Disk;
+use support::real::{Rocks, copy, copy_to, newest_log};
 
 fn put(key: u8, bytes: usize) -> WriteBatch {
     let mut batch = WriteBatch::new();
@@ -278,6 +279,31 @@ fn a_database_that_is_held_elsewhere_says_so() {
         ),
         "{error}"
     );
+}
+
+/// Run by hand with TMPDIR on a file system of some 40 MB (a tmpfs): `--ignored`.
+#[test]
+#[ignore = "fills the file system of the temporary directory"]
+fn a_full_disk_says_so_and_loses_nothing() {
+    let mut disk = Rocks::fresh();
+    let mut written = Vec::new();
+    let error = loop {
+        let key = u8::try_from(written.len()).expect("full before 256 MiB");
+        match disk.store().write(put(key, 1 << 20), Sync::Yes) {
+            Ok(()) => written.push(key),
+            Err(error) => break error,
+        }
+    };
+    println!("{error}");
+    assert!(error.is_disk_full(), "{error}");
+    let refused = disk.store().write(put(0, 1), Sync::Yes);
+    assert!(matches!(refused, Err(StoreError::Failed)));
+    disk.close();
+    // Space comes back, here by moving to another file system.
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let copied = copy_to(disk.path(), elsewhere);
+    let store = open(copied.path()).expect("opens again");
+    assert!(written.iter().all(|key| has(&store, *key)));
 }
 
 /// What a sync costs on the disk that holds the temporary directory: run by hand with `--ignored --nocapture`.

@@ -44,10 +44,7 @@ impl Disk for Mem {
 }
 
 #[cfg(feature = "rocks")]
-pub(crate) use real::{Rocks, copy, newest_log};
-
-#[cfg(feature = "rocks")]
-mod real {
+pub(crate) mod real {
     use std::fs::{self, OpenOptions};
     use std::path::{Path, PathBuf};
 
@@ -136,7 +133,10 @@ mod real {
 
     /// What a kill of the process would leave behind now.
     pub(crate) fn copy(from: &Path) -> TempDir {
-        let to = tempfile::tempdir().expect("a temporary directory");
+        copy_to(from, tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub(crate) fn copy_to(from: &Path, to: TempDir) -> TempDir {
         copy_into(from, to.path());
         to
     }
