@@ -354,10 +354,29 @@ fn v2_refuses_a_parent_that_is_not_the_certified_block() {
     );
 }
 
+/// "QC whose round the signatures do not cover": the certificate would be of round 0, its block is of round 1.
 #[test]
 fn v2_refuses_a_qc_of_another_round_than_its_block() {
-    let refused = refusal(|block| block.header.justify.round = round(0));
-    assert_eq!(refused, [Reject::UnsafeExtension]);
+    for (claimed, rejects) in [(0, vec![Reject::UnsafeExtension]), (1, vec![])] {
+        let mut scene = Scene::voter();
+        let genesis = scene.genesis();
+        let first = scene.extend(&genesis);
+        let elected = scene.engine.status().leader;
+        let tc = scene.tc(round(2), &first.qc);
+        scene.step(Event::Tc(Box::new(tc.clone())));
+        let leader = scene.engine.status().leader.unwrap();
+        let mut header = scene.header(&first, round(3), leader);
+        (header.tc, header.failed) = (Some(tc.digest()), elected);
+        header.justify.round = round(claimed);
+        let block = Block {
+            header,
+            batches: Vec::new(),
+        };
+        let event = scene.proposal(block, &first.qc, Some(&tc));
+        let effects = scene.step(event);
+        assert_eq!(refused(&effects), rejects);
+        assert_eq!(voted(&effects).is_some(), rejects.is_empty());
+    }
 }
 
 #[test]
