@@ -57,7 +57,8 @@ struct Globals {
     #[arg(long, global = true, env = "QUORATE_PROFILE", value_name = "FILE")]
     profile: Option<PathBuf>,
     /// The client's private key, PKCS#8 PEM, mode 0600
-    #[arg(long, global = true, env = "QUORATE_KEY", value_name = "FILE")]
+    // Its id is not `key`: the verbs of kv have an argument of that id, and clap keeps one value an id.
+    #[arg(long = "key", id = "key_file", global = true, env = "QUORATE_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
     /// Longest time for an operation, in seconds
     #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS")]
