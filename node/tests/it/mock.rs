@@ -1,0 +1,215 @@
+//! A backend that answers what the test says, behind the real HTTP layer on a port of the system's choice.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{self, BoxFuture};
+use quorate_client::Wait;
+use quorate_client::api::{ClientReply, StatusReply, ValidatorsReply};
+use quorate_crypto::SecretKey;
+use quorate_execution::kv::KvResult;
+use quorate_node::backend::{
+    Backend, Health, KeyState, KeyValue, Progress, Query, QueryError, Reply, SubmitError,
+};
+use quorate_node::http::{self, Api, Limits};
+use quorate_node::metrics::Metrics;
+use quorate_types::{
+    Blob, BlockTime, ChainId, Digest, FORMAT_VERSION, Height, Outcome, Receipt, Rejection,
+    Transaction, TransactionBody, TransactionId, Unverified,
+};
+use tokio::net::TcpListener;
+
+/// What the mock does with the next submissions.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Script {
+    /// Executes everything, once.
+    #[default]
+    Execute,
+    /// Refuses everything.
+    Refuse(SubmitError),
+    /// Never answers.
+    Hang,
+    /// Rejects the first so many in the log, then executes.
+    Reject(Rejection, u32),
+}
+
+/// The mock. Two of them that share `executed` are two validators of one chain.
+#[derive(Debug, Default)]
+pub(crate) struct Mock {
+    pub(crate) script: Mutex<Script>,
+    pub(crate) queries: Mutex<Option<QueryError>>,
+    pub(crate) health: Mutex<Health>,
+    pub(crate) executed: Arc<Mutex<BTreeMap<TransactionId, Receipt>>>,
+    /// Every submission, in order.
+    pub(crate) seen: Mutex<Vec<Transaction>>,
+    pub(crate) next_sequence: Mutex<u64>,
+}
+
+pub(crate) fn chain() -> ChainId {
+    ChainId(Digest::from_bytes([9; 32]))
+}
+
+pub(crate) fn key() -> SecretKey {
+    SecretKey::from_seed(&[3; 32])
+}
+
+pub(crate) fn transaction(sequence: u64) -> Transaction {
+    TransactionBody {
+        version: FORMAT_VERSION,
+        chain: chain(),
+        client: key().public(),
+        sequence,
+        valid_until: BlockTime(u64::MAX),
+        commands: vec![Blob(vec![1])],
+    }
+    .sign(&key())
+}
+
+pub(crate) fn receipt(transaction: &Transaction, outcome: Outcome) -> Receipt {
+    Receipt {
+        transaction: transaction.id(),
+        client: transaction.body.client,
+        sequence: transaction.body.sequence,
+        height: Height(7),
+        index: 0,
+        time: BlockTime(1),
+        outcome,
+    }
+}
+
+fn executed() -> Outcome {
+    let result = quorate_types::codec::encode(&KvResult::Put { version: 1 });
+    Outcome::Executed {
+        revision: 1,
+        results: vec![Blob(result)],
+    }
+}
+
+impl Mock {
+    pub(crate) fn set(&self, script: Script) {
+        *self.script.lock().expect("unpoisoned") = script;
+    }
+}
+
+impl Backend for Mock {
+    fn submit(
+        &self,
+        transaction: Unverified<Transaction>,
+        wait: Wait,
+    ) -> BoxFuture<'_, Result<Progress, SubmitError>> {
+        let transaction = transaction.peek().clone();
+        let id = transaction.id();
+        self.seen
+            .lock()
+            .expect("unpoisoned")
+            .push(transaction.clone());
+        let mut script = self.script.lock().expect("unpoisoned");
+        let outcome = match &mut *script {
+            Script::Hang => return future::pending().boxed(),
+            Script::Refuse(error) => return future::ready(Err(*error)).boxed(),
+            Script::Reject(rejection, count) if *count > 0 => {
+                *count -= 1;
+                Outcome::Rejected(*rejection)
+            }
+            Script::Reject(..) | Script::Execute => executed(),
+        };
+        let mut log = self.executed.lock().expect("unpoisoned");
+        let receipt = log
+            .entry(id)
+            .or_insert_with(|| receipt(&transaction, outcome));
+        let (height, index) = (receipt.height, receipt.index);
+        let progress = match wait {
+            Wait::None => Progress::Accepted(id),
+            Wait::Committed => Progress::Committed { id, height, index },
+            Wait::Executed => Progress::Executed(receipt.clone()),
+        };
+        future::ready(Ok(progress)).boxed()
+    }
+
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
+        if let Some(error) = *self.queries.lock().expect("unpoisoned") {
+            return future::ready(Err(error)).boxed();
+        }
+        let height = Height(7);
+        let value = |value: &[u8]| KeyValue {
+            value: value.to_vec(),
+            create_revision: 1,
+            modify_revision: 2,
+            version: 2,
+        };
+        let reply = match query {
+            Query::Transaction { id, .. } => {
+                let log = self.executed.lock().expect("unpoisoned");
+                Reply::Transaction(log.get(&id).map(|r| (Progress::Executed(r.clone()), None)))
+            }
+            Query::Key { key, .. } => Reply::Key(KeyState {
+                value: (key != b"absent").then(|| value(&key)),
+                height,
+                proof: None,
+            }),
+            Query::Range { prefix, .. } => Reply::Range {
+                entries: vec![(prefix, value(b"v"))],
+                more: true,
+                height,
+            },
+            Query::Block { .. } => Reply::Block(None),
+            Query::Log { .. } => Reply::Log(Vec::new()),
+            Query::Status => Reply::Status(Box::new(StatusReply {
+                chain: chain(),
+                validator: String::from("mock"),
+                ready: true,
+                height,
+                ..StatusReply::default()
+            })),
+            Query::Validators => Reply::Validators(ValidatorsReply {
+                epoch: 0,
+                validators: Vec::new(),
+            }),
+            Query::Client { key } => Reply::Client(ClientReply {
+                key,
+                registered: true,
+                next_sequence: *self.next_sequence.lock().expect("unpoisoned"),
+                height,
+            }),
+        };
+        future::ready(Ok(reply)).boxed()
+    }
+
+    fn health(&self) -> Health {
+        self.health.lock().expect("unpoisoned").clone()
+    }
+}
+
+/// The API of a mock, until the runtime ends. Returns where it listens.
+pub(crate) async fn serve(mock: Arc<Mock>) -> SocketAddr {
+    let metrics = Metrics::new();
+    let router = http::router(Api {
+        backend: mock,
+        metrics: metrics.clone(),
+        genesis: Arc::from("{}"),
+        max_transaction_bytes: 4_096,
+        request_timeout: Duration::from_millis(300),
+    });
+    listen(router, metrics).await
+}
+
+/// The admin port of a mock.
+pub(crate) async fn serve_admin(mock: Arc<Mock>) -> SocketAddr {
+    let metrics = Metrics::new();
+    listen(http::admin_router(mock, metrics.clone()), metrics).await
+}
+
+async fn listen(router: axum::Router, metrics: Metrics) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let limits = Limits {
+        max_connections: 64,
+        idle_timeout: Duration::from_millis(600),
+    };
+    let forever = future::pending();
+    tokio::spawn(http::serve(listener, router, limits, metrics, forever));
+    address
+}
