@@ -7,16 +7,22 @@
 
 use alloc::vec::Vec;
 
-use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Largest message or record that any decoder accepts, in bytes: a block synchronisation response.
-pub const MAX_ENCODED_BYTES: usize = 32 * 1024 * 1024;
+/// Largest message or record that any decoder accepts, in bytes: an answer with the largest block that
+/// [`MAX_BLOCK_BYTES`] allows, its certificates and its list.
+pub const MAX_ENCODED_BYTES: usize = MAX_BLOCK_BYTES + 1024 * 1024;
+/// Most bytes of batches that a chain's parameters may allow in a block.
+pub const MAX_BLOCK_BYTES: usize = 32 * 1024 * 1024;
 
-const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::standard()
-    .with_fixed_int_encoding()
-    .with_little_endian()
-    .with_no_limit();
+/// The limit binds the decoder only. Without one bincode reserves what the length of an owned string says before it
+/// looks at the input.
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_ENCODED_BYTES>> =
+    bincode::config::standard()
+        .with_fixed_int_encoding()
+        .with_little_endian()
+        .with_limit::<MAX_ENCODED_BYTES>();
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +65,8 @@ pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
 /// Decodes a value that must fill `bytes` exactly, refusing more than `limit` bytes before looking at them.
 ///
 /// # Errors
-/// [`DecodeError`]; never panics, and never allocates more than a small multiple of `limit`: every element of a
-/// sequence takes at least one byte of input, and serde caps what it reserves ahead.
+/// [`DecodeError`]; never panics, and never allocates more than [`MAX_ENCODED_BYTES`] or a small multiple of `limit`:
+/// every element of a sequence takes at least one byte of input, and serde caps what it reserves ahead.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
     if bytes.len() > limit {
         return Err(DecodeError::TooLong {

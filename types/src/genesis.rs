@@ -244,7 +244,9 @@ impl Parameters {
     /// # Errors
     /// [`GenesisError::Parameter`] names the first that cannot.
     pub fn check(&self) -> Result<(), GenesisError> {
-        let rules: [(&'static str, bool, &'static str); 11] = [
+        let block_bytes = self.max_block_batches.checked_mul(self.max_batch_bytes);
+        let most = u64::try_from(codec::MAX_BLOCK_BYTES).expect("fits");
+        let rules: [(&'static str, bool, &'static str); 12] = [
             (
                 "protocol_version",
                 self.protocol_version == 1,
@@ -295,6 +297,12 @@ impl Parameters {
                 "max_block_batches",
                 (1..=1024).contains(&self.max_block_batches),
                 "1 to 1,024",
+            ),
+            (
+                // Whoever is behind gets a block and its batches in one message.
+                "max_block_batches",
+                block_bytes.is_some_and(|bytes| bytes <= most),
+                "max_block_batches × max_batch_bytes at most 32 MiB",
             ),
             (
                 "session_window",
