@@ -67,18 +67,24 @@ impl Unverified<Evidence> {
     /// Checks that both statements are the signer's and contradict each other (I10).
     ///
     /// # Errors
-    /// [`Reject::WrongEpoch`], [`Reject::Malformed`] if they do not differ, [`Reject::UnknownSigner`],
+    /// [`Reject::WrongEpoch`], [`Reject::Malformed`] if they do not differ or name a height that is not signed, [`Reject::UnknownSigner`],
     /// [`Reject::BadSignature`].
     pub fn verify(self, validators: &Validators) -> Result<Verified<Evidence>, Reject> {
         let evidence = self.into_checked();
         validators.check_round(evidence.round)?;
-        if evidence.first.block == evidence.second.block
-            && (evidence.kind != EvidenceKind::CommitVote
-                || evidence.first.height == evidence.second.height)
+        let statements = [&evidence.first, &evidence.second];
+        // An unsigned height could be any: one lie would have many proofs.
+        if evidence.kind != EvidenceKind::CommitVote
+            && statements.iter().any(|one| one.height != Height(0))
         {
             return Err(Reject::Malformed);
         }
-        for statement in [&evidence.first, &evidence.second] {
+        if (evidence.first.block, evidence.first.height)
+            == (evidence.second.block, evidence.second.height)
+        {
+            return Err(Reject::Malformed);
+        }
+        for statement in statements {
             let (domain, message) = evidence.message(validators.chain(), statement);
             validators.check_signature(evidence.signer, domain, &message, &statement.signature)?;
         }
