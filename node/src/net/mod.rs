@@ -152,9 +152,7 @@ impl Network {
             stays
         });
         for (index, peer) in wanted {
-            if !links.contains_key(&index) {
-                links.insert(index, self.begin(peer));
-            }
+            links.entry(index).or_insert_with(|| self.begin(peer));
         }
         Ok(())
     }

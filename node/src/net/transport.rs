@@ -32,6 +32,7 @@ pub(crate) fn endpoint(key: &SecretKey) -> EndpointConfig {
 
 /// For accepting.
 pub(crate) fn server(tls: QuicServerConfig, limits: &Limits) -> ServerConfig {
+    let half_open = u64::try_from(limits.half_open).unwrap_or(u64::MAX);
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config
         .transport_config(transport(limits))
@@ -39,7 +40,7 @@ pub(crate) fn server(tls: QuicServerConfig, limits: &Limits) -> ServerConfig {
         .migration(false)
         .max_incoming(limits.half_open)
         .incoming_buffer_size(INCOMING_BUFFER_BYTES)
-        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * 64)
+        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES.saturating_mul(half_open))
         .retry_token_lifetime(limits.handshake_timeout);
     config.validation_token.sent(0);
     config

@@ -1,7 +1,7 @@
 //! The verification pool: a fixed number of threads between the network and the replica, which takes verified things
 //! only.
 //!
-//! Owns all signature checks of what others send. It must never keep consensus waiting behind bulk (see [`queue`]), hold
+//! Owns all signature checks of what others send. It must never keep consensus waiting behind bulk (see `queue`), hold
 //! more than its callers have credit for, nor reorder the batches of one peer, whose watermarks count on their order.
 //! It has no queue behind it: the sink gets each verdict with the credit of its message, which bounds what the sink
 //! may hold.

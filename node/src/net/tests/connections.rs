@@ -4,7 +4,7 @@ use quorate_consensus::Target;
 use quorate_types::ValidatorIndex;
 
 use super::{Node, V0, V1, chain, config, key, pair, peer, socket, vote, within};
-use crate::net::{By, NetConfig, NetError, NetEvent, Peer, Reason};
+use crate::net::{By, Limits, NetConfig, NetError, NetEvent, Peer, PerScope, Reason};
 use quorate_crypto::SecretKey;
 
 fn stranger() -> SecretKey {
@@ -88,9 +88,11 @@ async fn a_restarted_acceptor_is_dialed_again() {
         .await;
 }
 
-/// Stops without a word: its runtime goes, as if the process had been killed.
-fn kill(runtime: tokio::runtime::Runtime, node: Node) {
-    runtime.shutdown_background();
+/// Stops without a word: first its runtime goes, so that nothing can be sent any more, as if the process were killed.
+async fn kill(runtime: tokio::runtime::Runtime, node: Node) {
+    tokio::task::spawn_blocking(move || drop(runtime))
+        .await
+        .unwrap();
     drop(node);
 }
 
@@ -114,7 +116,7 @@ async fn a_killed_acceptor_is_noticed_when_it_is_back() {
         Node::start(config(V1, s1, vec![peer(V0, a0)]))
     };
     a.connected(V1).await;
-    kill(first_life, b);
+    kill(first_life, b).await;
     let _b = Node::start(config(V1, again, vec![peer(V0, a0)]));
     assert_eq!(a.disconnected(V1).await, (Reason::Reset, By::Peer));
     a.connected(V1).await;
@@ -132,7 +134,7 @@ async fn a_killed_dialer_replaces_itself() {
         Node::start(config(V0, s0, vec![peer(V1, a1)]))
     };
     b.connected(V0).await;
-    kill(first_life, a);
+    kill(first_life, a).await;
     let mut a = Node::start(config(V0, again, vec![peer(V1, a1)]));
     a.connected(V1).await;
     let (reason, _) = b.disconnected(V0).await;
@@ -142,6 +144,21 @@ async fn a_killed_dialer_replaces_itself() {
         "{reason:?}"
     );
     b.connected(V0).await;
+}
+
+/// Under load everybody has to prove its address first; members get in all the same.
+#[tokio::test]
+async fn addresses_are_validated_under_load() {
+    let always = PerScope {
+        total: 0,
+        per_address: 0,
+    };
+    let (a, _b) = pair(&Limits {
+        retry_above: always,
+        ..super::limits()
+    })
+    .await;
+    assert!(a.network.stats()[0].connected);
 }
 
 #[tokio::test]

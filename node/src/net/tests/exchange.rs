@@ -1,6 +1,6 @@
 //! Messages get where they should, in the order of their urgency, and never make anybody wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use quorate_consensus::Target;
@@ -8,7 +8,7 @@ use quorate_types::message::Class;
 use quorate_types::{Message, ValidatorIndex};
 
 use super::{Node, V0, V1, batch, bulk, cluster, limits, pair, request, vote, within};
-use crate::net::{Credit, Limits, NetEvent, PerClass};
+use crate::net::{By, Credit, Limits, NetEvent, PerClass, Reason};
 
 /// The next message, with what keeps its room occupied.
 async fn message(node: &mut Node) -> (ValidatorIndex, Message, Credit) {
@@ -120,24 +120,20 @@ async fn bulk_delays_no_vote() {
         a.network.send(Target::All, &bulk(ANSWER));
     }
     a.network.send(Target::All, &vote(1));
+    a.network.send(Target::All, &batch(1, 100_000));
+    // In whichever order the three streams come, everything is there but the bulk.
     let mut held = None;
-    loop {
+    let mut urgent = BTreeSet::new();
+    while urgent.len() < 2 || held.is_none() {
         let (_, message, credit) = message(&mut b).await;
         match message.class() {
-            Class::Consensus => break,
             Class::Sync => assert!(held.replace(credit).is_none(), "room for one only"),
-            Class::Batches => unreachable!(),
+            class => assert!(urgent.insert(class)),
         }
     }
-    a.network.send(Target::All, &batch(1, 100_000));
-    let held = match held {
-        Some(held) => held,
-        None => message(&mut b).await.2,
-    };
-    assert_eq!(message(&mut b).await.1.class(), Class::Batches);
     let stats = b.network.stats();
     assert!(
-        stats[0].received_bytes.sync < 2 * 4 * 1024 * 1024,
+        stats[0].received_bytes.sync < 8 * 1024 * 1024,
         "the bulk is not through"
     );
     drop(held);
@@ -163,8 +159,8 @@ async fn a_full_queue_drops_and_never_blocks() {
     }
     let stats = a.network.stats();
     let dropped = stats[0].dropped.batches;
-    // What is on its way: two in the queue, one being written, and what fits QUIC's windows.
-    assert!((50..97).contains(&dropped), "{dropped}");
+    // Not dropped: one received, two in the queue, and what the writer got into QUIC's windows meanwhile.
+    assert!((50..=97).contains(&dropped), "{dropped}");
     assert!(stats[0].queued_bytes.batches <= 1_000_000);
     assert_eq!(stats[0].dropped.consensus, 0);
     a.network.send(Target::All, &vote(5));
@@ -217,15 +213,18 @@ async fn shutdown_is_prompt_and_told() {
     a.network.shutdown().await;
     assert!(begin.elapsed() < Duration::from_secs(2));
     let (reason, by) = within("the news", b.disconnected(V0)).await;
-    assert_eq!(
-        (reason, by),
-        (crate::net::Reason::Shutdown, crate::net::By::Peer)
+    assert_eq!((reason, by), (Reason::Shutdown, By::Peer));
+    let mut own = Vec::new();
+    while let Ok(event) = a.events.try_recv() {
+        own.push(event);
+    }
+    let told = matches!(
+        own[..],
+        [NetEvent::Disconnected {
+            peer: V1,
+            reason: Reason::Shutdown,
+            by: By::Us
+        }]
     );
-    let own = loop {
-        match a.events.recv().await.expect("its own end is told too") {
-            NetEvent::Disconnected { reason, by, .. } => break (reason, by),
-            _ => {}
-        }
-    };
-    assert_eq!(own, (crate::net::Reason::Shutdown, crate::net::By::Us));
+    assert!(told, "its own end is told too: {own:?}");
 }
