@@ -248,6 +248,12 @@ impl Engine {
         self.safety.high_qc().block
     }
 
+    /// Whether a block that was asked for with [`Effect::Fetch`] still matters.
+    #[must_use]
+    pub fn wants(&self, block: BlockId) -> bool {
+        self.asked.blocks.contains(&block)
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -131,7 +131,7 @@ impl Replica {
             .iter()
             .map(|block| (block.id(), block.clone()))
             .collect();
-        let pool = restore_pool(&setup, turn.view(), now, time)?;
+        let pool = restore_pool(&setup, turn.view(), now, time, &boot.committed)?;
         let (engine, effects) = Engine::new(boot, now);
         let mut replica = Replica {
             engine,
@@ -171,7 +171,11 @@ fn create(setup: &Setup, store: &mut dyn Store) -> Result<Tip, BootError> {
             writes.put(table(change.space), change.key, value);
         }
     }
-    let tip = ledger::create(&mut writes, setup.validators.chain(), &setup.genesis_block());
+    let tip = ledger::create(
+        &mut writes,
+        setup.validators.chain(),
+        &setup.genesis_block(),
+    );
     store.write(writes, Sync::Yes)?;
     Ok(tip)
 }
@@ -200,7 +204,7 @@ fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), 
             record: ledger::record(view)?,
             finality,
             blocks: complete_blocks(view)?,
-            executed: executed(setup, view, tip.height)?,
+            executed: executed(setup, view, tip.height, newest.claim.height)?,
             executed_nonempty,
             committed,
         },
@@ -229,10 +233,15 @@ fn executed(
     setup: &Setup,
     view: &dyn View,
     tip: Height,
+    claimed: Height,
 ) -> Result<Vec<(Height, Roots)>, BootError> {
-    let span = setup.parameters.max_execution_lag.saturating_add(ROOTS_MARGIN);
+    let span = setup
+        .parameters
+        .max_execution_lag
+        .saturating_add(ROOTS_MARGIN);
+    let from = tip.0.saturating_sub(span).min(claimed.0);
     let mut executed = Vec::new();
-    for height in tip.0.saturating_sub(span)..=tip.0 {
+    for height in from..=tip.0 {
         if let Some(roots) = ledger::roots(view, Height(height))? {
             executed.push((Height(height), roots));
         }
@@ -246,6 +255,7 @@ fn restore_pool(
     view: &dyn View,
     now: Now,
     time: BlockTime,
+    committed: &[Header],
 ) -> Result<Pool, BootError> {
     let seat = Seat {
         epoch: setup.validators.epoch(),
@@ -257,10 +267,22 @@ fn restore_pool(
     // peers have seen. A clock that was set back costs nothing but hints.
     let first = now.wall.0.max(time.0);
     let mut pool = Pool::new(seat, setup.parameters.clone(), setup.limits.clone(), first);
+    // Peers may send again what they do not know to be committed.
+    for header in committed {
+        if let Some(block) = ledger::block_by_id(view, header.id())? {
+            pool.committed(&block.batches);
+        }
+    }
     let from = ledger::keys::expiry(time);
     let end = ledger::keys::expiry(BlockTime(u64::MAX));
     let mut batches: Vec<(BatchId, Batch)> = Vec::new();
-    for (key, _) in view.scan(Table::Ledger, &from, Some(&end), usize::MAX, Order::Ascending)? {
+    for (key, _) in view.scan(
+        Table::Ledger,
+        &from,
+        Some(&end),
+        usize::MAX,
+        Order::Ascending,
+    )? {
         let Some(bytes) = key.get(9..).and_then(|bytes| bytes.try_into().ok()) else {
             continue;
         };

@@ -3,6 +3,8 @@
 //! A few blocks behind: blocks by id, then their batches. Further behind: stretches of a peer's ledger, one request
 //! under way while the answer before is executed, until the gap is small.
 
+use std::collections::VecDeque;
+
 use quorate_types::message::{
     BatchRequest, BlockRequest, LedgerRequest, LedgerResponse, MAX_BLOCKS, MAX_REQUESTED_BATCHES,
 };
@@ -18,8 +20,25 @@ use crate::turn::Turn;
 const STRETCH_BYTES: u64 = 4 << 20;
 
 impl Replica {
-    /// A certificate names a block that is not here.
-    pub(crate) fn want_block(&mut self, turn: &Turn<'_>, block: BlockId, from: Signers) {
+    /// The engine needs a block that a certificate names: one that it had let go may be stored here; otherwise peers are
+    /// asked.
+    pub(crate) fn find_block(
+        &mut self,
+        turn: &Turn<'_>,
+        block: BlockId,
+        from: Signers,
+        events: &mut VecDeque<Event>,
+    ) {
+        let mut stored = Vec::new();
+        let mut next = block;
+        while let Some(found) = self.blocks.get(&next) {
+            stored.push(found.clone());
+            next = found.header.parent;
+        }
+        if !stored.is_empty() {
+            events.push_back(Event::Blocks(stored));
+            return;
+        }
         let first = from.iter().next().unwrap_or_default();
         self.wanted_blocks
             .want(block, from, first, turn.now.monotonic);
@@ -70,7 +89,8 @@ impl Replica {
         if blocks.len() == MAX_BLOCKS && oldest.is_some_and(|h| h > self.tip.height.next()) {
             // They do not reach down to what is here: the ledger is the better way.
             let height = newest.header.height;
-            self.ledger_sync.aim(quorate_types::Height(height.0.saturating_sub(1)));
+            self.ledger_sync
+                .aim(quorate_types::Height(height.0.saturating_sub(1)));
         }
         self.drive(turn, Event::Blocks(blocks))
     }

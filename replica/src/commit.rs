@@ -155,6 +155,8 @@ impl Replica {
         let missing = &self.missing;
         self.wanted_batches
             .retain(|id| missing.values().any(|ids| ids.contains(id)));
+        let engine = &self.engine;
+        self.wanted_blocks.retain(|id| engine.wants(*id));
         let mut stale = quorate_storage::WriteBatch::new();
         ledger::remove_stale_blocks(turn.view(), &mut stale, PRUNE_STEP)?;
         ledger::prune_expired_batches(turn.view(), &mut stale, PRUNE_STEP)?;

@@ -74,10 +74,7 @@ impl Replica {
         }
         let origin_sent = batch.clone();
         // A refusal is the pool's bound at work; what a block needs is fetched again.
-        let Ok(new) = self
-            .pool
-            .insert(turn.now.monotonic, time, from, id, batch)
-        else {
+        let Ok(new) = self.pool.insert(turn.now.monotonic, time, from, id, batch) else {
             return Ok(());
         };
         if new {

@@ -116,12 +116,7 @@ impl Replica {
     }
 
     /// The newest path of a key.
-    fn path(
-        &mut self,
-        turn: &Turn<'_>,
-        root: Digest,
-        key: &[u8],
-    ) -> Result<Capture, ReplicaError> {
+    fn path(&mut self, turn: &Turn<'_>, root: Digest, key: &[u8]) -> Result<Capture, ReplicaError> {
         let (record, proof) = self.executor.prove_key(&StateReader(turn.view()), key)?;
         Ok(Capture {
             root,
@@ -170,7 +165,10 @@ pub fn receipt_proof(
         return Ok(None);
     };
     let leaves: Vec<Digest> = receipts.iter().map(Receipt::leaf).collect();
-    let in_block = merkle::path(&leaves, usize::try_from(index).expect("an index of the list"));
+    let in_block = merkle::path(
+        &leaves,
+        usize::try_from(index).expect("an index of the list"),
+    );
     let count = headers[0].claim.height.0;
     let place = height.0.saturating_sub(1);
     let Some(in_chain) = accumulator::path(place, count, |node| {

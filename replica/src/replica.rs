@@ -133,7 +133,10 @@ impl Replica {
             roots: self.executor.roots(),
             target: self.ledger_sync.target().max(self.tip.height),
             queued: self.pool.transactions(),
-            pool_bytes: self.pool.queued_bytes().saturating_add(self.pool.held_bytes()),
+            pool_bytes: self
+                .pool
+                .queued_bytes()
+                .saturating_add(self.pool.held_bytes()),
             work: self.work,
             connected: self.connected,
         }
@@ -234,11 +237,7 @@ impl Replica {
     }
 
     /// Gives the engine an event, and handles what follows until nothing does.
-    pub(crate) fn drive(
-        &mut self,
-        turn: &mut Turn<'_>,
-        event: Event,
-    ) -> Result<(), ReplicaError> {
+    pub(crate) fn drive(&mut self, turn: &mut Turn<'_>, event: Event) -> Result<(), ReplicaError> {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let effects = self.engine.step(turn.now, event);
@@ -267,7 +266,7 @@ impl Replica {
                 Effect::Send { to, message } => turn.send(to, *message),
                 Effect::CheckPayload(block) => self.check_payload(turn, &block, events)?,
                 Effect::Propose(request) => events.push_back(self.payload(turn, &request)?),
-                Effect::Fetch { block, from } => self.want_block(turn, block, from),
+                Effect::Fetch { block, from } => self.find_block(turn, block, from, events),
                 Effect::Behind { height, .. } => self.ledger_sync.aim(height),
                 Effect::Commit { blocks, finality } => {
                     self.commit(turn, &blocks, &finality, events)?;

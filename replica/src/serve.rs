@@ -1,8 +1,8 @@
 //! Answering peers that miss something, within bounds, from what is durable or about to be.
 
 use quorate_storage::ledger;
-use quorate_types::message::{BatchRequest, BatchResponse, BlockRequest, BlockResponse};
 use quorate_types::message::LedgerRequest;
+use quorate_types::message::{BatchRequest, BatchResponse, BlockRequest, BlockResponse};
 use quorate_types::{Message, ValidatorIndex};
 
 use crate::Target;

@@ -4,9 +4,9 @@ use quorate_consensus::{Authorised, Target};
 use quorate_storage::{View, WriteBatch};
 use quorate_types::{ChainId, Message, Now};
 
+use crate::Ticket;
 use crate::output::{Notice, Output, Release, Reply};
 use crate::view::Overlay;
-use crate::Ticket;
 
 /// The turn in progress: the time, the store as it will be, and what is to leave once it is.
 pub(crate) struct Turn<'a> {

@@ -130,8 +130,7 @@ impl Reader for StateReader<'_> {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.0
-            .scan(table(space), from, to, limit, Order::Ascending)
+        self.0.scan(table(space), from, to, limit, Order::Ascending)
     }
 }
 
@@ -164,7 +163,11 @@ mod tests {
         assert_eq!(value(7), Some(vec![70]));
         let scan = |limit, order| -> Vec<u8> {
             let entries = overlay.scan(Table::State, &[1], Some(&[8]), limit, order);
-            entries.unwrap().into_iter().map(|(key, _)| key[0]).collect()
+            entries
+                .unwrap()
+                .into_iter()
+                .map(|(key, _)| key[0])
+                .collect()
         };
         assert_eq!(scan(9, Order::Ascending), [1, 4, 5, 7]);
         assert_eq!(scan(2, Order::Ascending), [1, 4]);

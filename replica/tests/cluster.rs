@@ -343,7 +343,10 @@ fn idle_time_costs_few_rounds_and_work_ends_it_at_once() {
     let before = cluster.status(0);
     cluster.run(60_000);
     let after = cluster.status(0);
-    assert!(after.height.0 - before.height.0 <= 15, "{before:?} {after:?}");
+    assert!(
+        after.height.0 - before.height.0 <= 15,
+        "{before:?} {after:?}"
+    );
     let put = cluster.put(2);
     cluster.submit(3, 2, put);
     let (passed, reply) = cluster.answer(2, 1_000);

@@ -5,8 +5,8 @@
 //! is on disk then is read by the next start (protocol §4, Durability).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,15 +14,16 @@ use std::time::Duration;
 use quorate_crypto::SecretKey;
 use quorate_replica::replica::Status;
 use quorate_replica::{Input, Output, Replica, ReplicaError, Reply, Signed, Ticket};
-use quorate_storage::{RocksStore, StoreError};
+use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
 use super::watch::Watch;
 use crate::net::{Credit, Network};
 
-/// Inputs that wait for a turn. Their bytes are bounded by the network's credits and by the pool of verifiers.
-const INBOX: usize = 16_384;
+/// Clients' inputs that wait for a turn. Those of peers are bounded by the network's credits, and its own events by the
+/// rate of handshakes, so that the channel needs no bound of its own.
+const MAX_WAITING: usize = 16_384;
 /// Inputs taken in one turn: enough to share a synced write, few enough to answer soon.
 const TURN: usize = 1_024;
 /// A turn is taken at least so often, so that a stuck thread shows.
@@ -99,13 +100,15 @@ impl Drop for Claim {
 /// What other threads see of the core.
 #[derive(Clone, Debug)]
 pub struct Core {
-    inbox: SyncSender<Item>,
+    inbox: Sender<Item>,
     tickets: Arc<Tickets>,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
+    /// Clients' inputs in the inbox.
+    waiting: AtomicUsize,
     status: RwLock<Status>,
     /// Monotonic nanoseconds of the last turn.
     turned: AtomicU64,
@@ -116,24 +119,26 @@ struct Shared {
 }
 
 impl Core {
-    /// Hands over an input, waiting for room. For threads that may wait.
-    ///
-    /// False if the core has stopped.
-    pub fn push(&self, item: Item) -> bool {
-        self.inbox.send(item).is_ok()
+    /// Hands over what came from a peer or from the network itself. Never waits. Nothing happens once the core has
+    /// stopped.
+    pub fn push(&self, item: Item) {
+        let _ = self.inbox.send(item);
     }
 
-    /// Hands over an input if there is room. For tasks that must not wait.
+    /// Hands over what came from a client, if there is room. Never waits.
     ///
     /// # Errors
     /// [`Busy`].
     pub fn try_push(&self, input: Input) -> Result<(), Busy> {
-        let credit = Credit::none();
-        match self.inbox.try_send(Item { input, credit }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Busy::Full),
-            Err(TrySendError::Disconnected(_)) => Err(Busy::Stopped),
+        let waiting = &self.shared.waiting;
+        if waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Busy::Full);
         }
+        let credit = Credit::none();
+        self.inbox
+            .send(Item { input, credit })
+            .map_err(|_| Busy::Stopped)
     }
 
     /// Where answers are waited for.
@@ -164,6 +169,13 @@ impl Core {
     /// Takes no further inputs, and ends after the turn in progress.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
+    }
+
+    fn taken(&self, inputs: &[Input]) {
+        let of_client =
+            |input: &&Input| matches!(input, Input::Submit { .. } | Input::Prove { .. });
+        let count = inputs.iter().filter(of_client).count();
+        self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn since(&self, instant: &AtomicU64) -> Duration {
@@ -201,7 +213,7 @@ pub struct Parts {
     /// The consensus key.
     pub key: SecretKey,
     /// To the peers.
-    pub network: Network,
+    pub network: Arc<Network>,
     /// Metrics and logs.
     pub watch: Watch,
     /// The validator's clock.
@@ -219,12 +231,13 @@ impl Inbox {
     /// An empty inbox of a replica that stands at `status`.
     #[must_use]
     pub fn new(status: Status, clock: Clock) -> Inbox {
-        let (inbox, receiver) = sync_channel(INBOX);
+        let (inbox, receiver) = channel();
         let now = clock.monotonic().0;
         let core = Core {
             inbox,
             tickets: Arc::new(Tickets::default()),
             shared: Arc::new(Shared {
+                waiting: AtomicUsize::new(0),
                 status: RwLock::new(status),
                 turned: AtomicU64::new(now),
                 moved: AtomicU64::new(now),
@@ -268,12 +281,15 @@ impl Inbox {
                 items.push(item);
             }
             if self.core.shared.stopping.load(Ordering::SeqCst) {
+                // Nothing asks for it, but the next start should find all that this one knew.
+                parts.store.write(WriteBatch::new(), Sync::Yes)?;
                 return Ok(());
             }
             let (inputs, credits): (Vec<Input>, Vec<Credit>) = items
                 .into_iter()
                 .map(|item| (item.input, item.credit))
                 .unzip();
+            self.core.taken(&inputs);
             let inputs = own.into_iter().chain(inputs).collect();
             let output = parts.replica.turn(&parts.store, parts.clock.now(), inputs)?;
             own = release(&mut parts, output, &self.core)?;

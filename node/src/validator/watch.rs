@@ -74,11 +74,12 @@ impl Watch {
             }
         }
         if self.turns.is_multiple_of(USAGE_TURNS) {
-            for (kind, bytes) in store.usage() {
-                metrics
-                    .storage_bytes
-                    .with_label_values(&[kind])
-                    .set(gauge(bytes));
+            match store.usage() {
+                Ok(usage) => usage.into_iter().for_each(|(kind, bytes)| {
+                    let kind = metrics.storage_bytes.with_label_values(&[kind]);
+                    kind.set(gauge(bytes));
+                }),
+                Err(error) => tracing::warn!(%error, "the disk usage cannot be read"),
             }
         }
         self.turns = self.turns.wrapping_add(1);

@@ -1,0 +1,484 @@
+//! Puts a validator together, runs it, and takes it apart again.
+//!
+//! In this order, so that what is wrong is said before anything is touched: settings, genesis, keys, ports, home,
+//! ledger, threads. A stop goes the other way: not ready, no new connections, requests answered, peers told, the turn
+//! in progress persisted.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quorate_replica::{BootError, Input, Output, Replica, Setup};
+use quorate_storage::ledger::LedgerError;
+use quorate_storage::{Home, HomeError, Options, RocksStore, StoreError};
+use quorate_types::{Genesis, ValidatorIndex};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::backend::Backend;
+use crate::config::{self, Config};
+use crate::exit::{ExitStatus, Failure};
+use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers};
+use crate::net::{Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer};
+use crate::validator::api::{Served, member};
+use crate::validator::clock::Clock;
+use crate::validator::core::{CoreError, Inbox, Item, Parts};
+use crate::validator::watch::{Watch, reason};
+use crate::{genesis, http, keys, logging};
+use crate::metrics::Metrics;
+
+/// Time for open requests after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What `quorate start` was told.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// The validator's home.
+    pub home: PathBuf,
+    /// Settings from the command line, `section.key=value`.
+    pub settings: Vec<String>,
+    /// How often `-v` was given.
+    pub verbose: u8,
+}
+
+/// Runs a validator until it is told to stop.
+///
+/// # Errors
+/// Whatever ends it before, with the status that INTERFACES gives it.
+pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
+    let prepared = Prepared::new(&options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("io")
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(prepared.serve());
+    // Tasks that still wait for something have nobody left to answer.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Everything that was checked before the first thread starts.
+struct Prepared {
+    config: Config,
+    genesis: Genesis,
+    genesis_text: String,
+    setup: Setup,
+    me: ValidatorIndex,
+    consensus_key: quorate_crypto::SecretKey,
+    network_key: quorate_crypto::SecretKey,
+    sockets: Sockets,
+    store: RocksStore,
+    replica: Replica,
+    first: Output,
+    clock: Clock,
+}
+
+/// Bound before the home is touched: who finds a port taken most often runs already.
+struct Sockets {
+    peers: UdpSocket,
+    api: std::net::TcpListener,
+    admin: std::net::TcpListener,
+}
+
+impl Prepared {
+    fn new(options: &StartOptions) -> Result<Prepared, Failure> {
+        let home = &options.home;
+        if !home.is_dir() {
+            let message = format!("there is no home at {}", home.display());
+            return Err(Failure::config(message).hint("quorate testnet makes homes"));
+        }
+        let loaded = config::load(
+            Some(&home.join("config.toml")),
+            std::env::vars(),
+            &options.settings,
+        )?;
+        let config = loaded.config;
+        start_logging(&config, options.verbose)?;
+        let genesis_path = home.join("genesis.json");
+        let genesis = genesis::read(&genesis_path)?;
+        let consensus_key = keys::read(&home.join("keys/consensus.pem"))?;
+        let network_key = keys::read(&home.join("keys/network.pem"))?;
+        let mut setup = Setup::new(&genesis, Some(&consensus_key.public()))
+            .map_err(|error| Failure::config(format!("the genesis' validators: {error}")))?;
+        setup.limits.max_queued_bytes =
+            usize::try_from(config.mempool.max_bytes).unwrap_or(usize::MAX);
+        setup.limits.max_queued_transactions =
+            usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
+        let me = check_membership(&genesis, &setup, &config, &network_key)?;
+        let sockets = Sockets::bind(&config)?;
+        let mut store = open_store(home, &config)?;
+        let clock = Clock::start();
+        let (replica, first) =
+            Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
+        Ok(Prepared {
+            genesis_text: genesis::to_json(&genesis),
+            config,
+            genesis,
+            setup,
+            me,
+            consensus_key,
+            network_key,
+            sockets,
+            store,
+            replica,
+            first,
+            clock,
+        })
+    }
+
+    /// Runs until a signal or a failure.
+    async fn serve(self) -> Result<ExitStatus, Failure> {
+        let metrics = Metrics::new();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let status = self.replica.status();
+        let (height, chain) = (status.height, self.setup.validators.chain());
+        let inbox = Inbox::new(status, self.clock);
+        let core = inbox.core.clone();
+        let pool = start_verifiers(&self.setup, core.clone(), metrics.clone())?;
+        let network = start_network(
+            &self.setup,
+            &self.genesis,
+            self.me,
+            (self.network_key, self.sockets.peers),
+            (&pool, core.clone(), metrics.clone()),
+        )?;
+        let name = member(&self.genesis, self.setup.me).map(|info| info.name.clone());
+        let backend: Arc<dyn Backend> = Arc::new(Served {
+            core: core.clone(),
+            reader: self.store.reader(),
+            verifier: pool.verifier(),
+            setup: self.setup.clone(),
+            genesis: self.genesis.clone(),
+            name: name.clone().unwrap_or_default(),
+            metrics: metrics.clone(),
+            stopping: Arc::clone(&stopping),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let servers = Servers::start(
+            (self.sockets.api, self.sockets.admin),
+            &self.config,
+            &self.setup,
+            (backend, metrics.clone(), Arc::from(self.genesis_text)),
+            &stopped,
+        )?;
+        let network = Arc::new(network);
+        let (ended, mut end) = oneshot::channel();
+        let parts = Parts {
+            replica: self.replica,
+            store: self.store,
+            key: self.consensus_key,
+            network: Arc::clone(&network),
+            watch: Watch::new(metrics, self.setup.validators.count(), self.setup.me),
+            clock: self.clock,
+        };
+        let thread = inbox
+            .start(parts, self.first, ended)
+            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+        tracing::info!(
+            validator = name, index = self.me.0, %chain, %height,
+            peers = %self.config.network.listen, api = %self.config.api.listen,
+            admin = %self.config.admin.listen, "started"
+        );
+        let outcome = tokio::select! {
+            signal = terminated() => signal.map(|()| None),
+            result = &mut end => Ok(Some(result)),
+        }
+        .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?;
+        stopping.store(true, Ordering::Relaxed);
+        let _ = stop.send(true);
+        if let Some(result) = outcome {
+            // The core is gone: there is nothing left to drain.
+            return match result {
+                Ok(Err(error)) => Err(core_failure(&error)),
+                Ok(Ok(())) | Err(_) => Err(Failure::failed("the replica's thread ended")),
+            };
+        }
+        tracing::info!("stopping");
+        servers.drain().await;
+        core.stop();
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        // The thread hands over what it ended with before it ends.
+        let _ = joined.await;
+        if let Ok(Err(error)) = end.try_recv() {
+            return Err(core_failure(&error));
+        }
+        if let Ok(network) = Arc::try_unwrap(network) {
+            network.shutdown().await;
+        }
+        drop(pool);
+        tracing::info!("stopped");
+        Ok(ExitStatus::Done)
+    }
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Sockets, Failure> {
+        let taken = |what: &str, key: &str, address: SocketAddr, error: std::io::Error| {
+            Failure::failed(format!("cannot listen for {what} on {address}: {error}")).hint(format!(
+                "stop what uses the port, or choose another with {key}"
+            ))
+        };
+        let (peers, api, admin) = (
+            config.network.listen,
+            config.api.listen,
+            config.admin.listen,
+        );
+        let sockets = Sockets {
+            peers: UdpSocket::bind(peers)
+                .map_err(|error| taken("validators (QUIC)", "network.listen", peers, error))?,
+            api: std::net::TcpListener::bind(api)
+                .map_err(|error| taken("clients (HTTP)", "api.listen", api, error))?,
+            admin: std::net::TcpListener::bind(admin)
+                .map_err(|error| taken("metrics and probes", "admin.listen", admin, error))?,
+        };
+        for listener in [&sockets.api, &sockets.admin] {
+            listener
+                .set_nonblocking(true)
+                .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
+        }
+        Ok(sockets)
+    }
+}
+
+/// The two HTTP servers.
+struct Servers {
+    tasks: Vec<tokio::task::JoinHandle<std::io::Result<()>>>,
+}
+
+impl Servers {
+    fn start(
+        (api, admin): (std::net::TcpListener, std::net::TcpListener),
+        config: &Config,
+        setup: &Setup,
+        (backend, metrics, genesis): (Arc<dyn Backend>, Metrics, Arc<str>),
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Servers, Failure> {
+        let limits = http::Limits {
+            max_connections: config.api.max_connections,
+            idle_timeout: Duration::from_millis(config.api.idle_timeout_ms),
+        };
+        let routes = http::router(http::Api {
+            backend: Arc::clone(&backend),
+            metrics: metrics.clone(),
+            genesis,
+            max_transaction_bytes: usize::try_from(setup.parameters.max_transaction_bytes)
+                .unwrap_or(usize::MAX),
+            request_timeout: Duration::from_millis(config.api.request_timeout_ms),
+        });
+        let probes = http::admin_router(backend, metrics.clone());
+        let mut tasks = Vec::new();
+        for (listener, router) in [(api, routes), (admin, probes)] {
+            let listener = TcpListener::from_std(listener)
+                .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
+            let mut stopped = stopped.clone();
+            let stop = async move {
+                // The sender lives as long as the process serves.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            tasks.push(tokio::spawn(http::serve(
+                listener,
+                router,
+                limits,
+                metrics.clone(),
+                stop,
+            )));
+        }
+        Ok(Servers { tasks })
+    }
+
+    /// Waits until open requests are answered, or for so long.
+    async fn drain(self) {
+        let all = futures_util::future::join_all(self.tasks);
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!("requests were still open when the time to stop was over");
+        }
+    }
+}
+
+fn start_logging(config: &Config, verbose: u8) -> Result<(), Failure> {
+    let level = match verbose {
+        0 => config.log.level.as_str(),
+        1 => "debug",
+        _ => "trace",
+    };
+    logging::init(level, config.log.format)
+        .map_err(|error| Failure::config(format!("log.level {level:?}: {error}")))
+}
+
+/// Whose home it is: the consensus key decides, and everything else has to agree.
+fn check_membership(
+    genesis: &Genesis,
+    setup: &Setup,
+    config: &Config,
+    network_key: &quorate_crypto::SecretKey,
+) -> Result<ValidatorIndex, Failure> {
+    let Some((me, info)) = setup.me.zip(member(genesis, setup.me)) else {
+        let message = "the consensus key is not in the genesis: this home belongs to another chain, or to no validator";
+        return Err(Failure::config(message));
+    };
+    if info.network_key != network_key.public() {
+        let message = format!("keys/network.pem is not the key that the genesis names for {}", info.name);
+        return Err(Failure::config(message));
+    }
+    let name = &config.node.name;
+    if !name.is_empty() && *name != info.name {
+        let message = format!(
+            "config.toml is of validator {name:?}, but the consensus key is that of {:?}: the homes are mixed up",
+            info.name
+        );
+        return Err(Failure::config(message));
+    }
+    Ok(me)
+}
+
+fn open_store(path: &Path, config: &Config) -> Result<RocksStore, Failure> {
+    let home = Home::open(path).map_err(|error| match &error {
+        HomeError::Store(error) => store_failure(error),
+        error if error.is_unsafe() => Failure::new(ExitStatus::Safety, error),
+        error => Failure::failed(error),
+    })?;
+    let options = Options {
+        cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
+        ..Options::default()
+    };
+    RocksStore::open(home, &options).map_err(|error| store_failure(&error))
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(
+            "put the newest data back; a validator that forgot what it signed must not sign again",
+        ),
+        error if error.is_damage() => Failure::damaged(error),
+        error if error.is_disk_full() => {
+            Failure::failed(error).hint("make room on the disk, and start again: nothing is lost")
+        }
+        error => Failure::failed(error),
+    }
+}
+
+fn boot_failure(error: BootError) -> Failure {
+    match &error {
+        BootError::Store(store) => store_failure(store),
+        BootError::Ledger(LedgerError::OtherChain { .. } | LedgerError::OtherSchema { .. }) => {
+            Failure::config(&error).hint("data/ and genesis.json of a home must be of one chain")
+        }
+        BootError::Ledger(LedgerError::Store(store)) => store_failure(store),
+        _ => Failure::damaged(&error),
+    }
+}
+
+fn core_failure(error: &CoreError) -> Failure {
+    match error {
+        CoreError::Store(store) => store_failure(store),
+        CoreError::Replica(error) => Failure::damaged(error),
+    }
+}
+
+fn start_verifiers(
+    setup: &Setup,
+    core: crate::validator::core::Core,
+    metrics: Metrics,
+) -> Result<VerifyPool, Failure> {
+    let rules = Rules {
+        validators: Arc::clone(&setup.validators),
+        parameters: setup.parameters.clone(),
+    };
+    let sink = move |verdict| match verdict {
+        Verdict::Message {
+            from,
+            message,
+            credit,
+        } => core.push(Item {
+            input: Input::Message { from, message },
+            credit,
+        }),
+        Verdict::Refused { from, reject, .. } => {
+            metrics
+                .peer_rejected_total
+                .with_label_values(&[reason(reject)])
+                .inc();
+            tracing::debug!(%from, %reject, "refused a message");
+        }
+    };
+    VerifyPool::start(default_workers(), PoolLimits::default(), rules, sink)
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
+}
+
+fn start_network(
+    setup: &Setup,
+    genesis: &Genesis,
+    me: ValidatorIndex,
+    (key, socket): (quorate_crypto::SecretKey, UdpSocket),
+    (pool, core, metrics): (&VerifyPool, crate::validator::core::Core, Metrics),
+) -> Result<Network, Failure> {
+    let verifier = pool.verifier();
+    let peers = setup.validators.indices().zip(&genesis.validators);
+    let config = NetConfig {
+        socket,
+        key,
+        me,
+        chain: setup.validators.chain(),
+        peers: peers
+            .filter(|(index, _)| *index != me)
+            .map(|(index, info)| Peer {
+                index,
+                network_key: info.network_key,
+                address: info.address.clone(),
+            })
+            .collect(),
+        software: format!("quorate/{}", env!("CARGO_PKG_VERSION")),
+        limits: NetLimits::new(&setup.parameters),
+    };
+    let sink = move |event| match event {
+        NetEvent::Message {
+            from,
+            message,
+            credit,
+            ..
+        } => verifier.message(from, message, credit),
+        NetEvent::Connected(peer) => {
+            tracing::info!(%peer, "connected");
+            core.push(Item {
+                input: Input::Connected(peer),
+                credit: Credit::none(),
+            });
+        }
+        NetEvent::Disconnected { peer, reason, .. } => {
+            tracing::info!(%peer, %reason, "disconnected");
+            core.push(Item {
+                input: Input::Disconnected(peer),
+                credit: Credit::none(),
+            });
+        }
+        NetEvent::Rejected {
+            from,
+            address,
+            reason,
+            by,
+        } => {
+            metrics
+                .peer_rejected_total
+                .with_label_values(&[reason.label()])
+                .inc();
+            let peer = from.map(|index| index.0);
+            tracing::warn!(peer, %address, %reason, ?by, "a connection was refused");
+        }
+    };
+    Network::start(config, sink).map_err(Failure::failed)
+}
+
+/// Resolves when the process is told to stop.
+async fn terminated() -> std::io::Result<()> {
+    let mut terminate: Signal = signal(SignalKind::terminate())?;
+    let mut interrupt: Signal = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,455 @@
+//! What the HTTP layer asks, answered: transactions through the verifiers and the core, everything that is on disk from
+//! a reader of the store, so that questions do not take the core's time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use quorate_client::Wait;
+use quorate_client::api::{ClientReply, StatusReply, ValidatorReply, ValidatorsReply};
+use quorate_execution::kv::{LeafRecord, state_key};
+use quorate_execution::proof::ClientProof;
+use quorate_execution::session::{CHUNK, Used};
+use quorate_execution::{keys, record};
+use quorate_mempool::Refusal;
+use quorate_replica::proofs::receipt_proof;
+use quorate_replica::{Input, ReplicaError, Reply as CoreReply, Setup, SubmitRefusal};
+use quorate_storage::ledger::{self, LedgerError};
+use quorate_storage::store::prefix_end;
+use quorate_storage::{Order, RocksReader, StoreError, Table, View};
+use quorate_types::{Genesis, Height, PublicKey, Rejection, Transaction, TransactionId};
+use quorate_types::{Unverified, ValidatorIndex};
+use tokio::sync::oneshot;
+
+use super::clock::wall;
+use super::core::{Busy, Core};
+use crate::backend::{
+    Backend, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError, Reply, SubmitError,
+};
+use crate::metrics::Metrics;
+use crate::net::verify::Verifier;
+
+/// The core is stuck if it takes no turn for so long.
+const STUCK: Duration = Duration::from_secs(5);
+/// The chain is stuck if there has been work and no commit for so long.
+const STALLED: Duration = Duration::from_secs(5);
+/// Blocks that a validator may be behind and still be of use.
+const BEHIND: u64 = 16;
+/// What a client is told to wait when a queue is full, in seconds.
+const RETRY_AFTER: u32 = 1;
+/// Bytes of one answer with a stretch of the log.
+const LOG_BYTES: usize = 4 << 20;
+/// Heights of one answer with a stretch of the log.
+const LOG_HEIGHTS: u64 = 512;
+
+/// A validator, as its API sees it.
+pub struct Served {
+    /// The thread behind it.
+    pub core: Core,
+    /// Its data.
+    pub reader: RocksReader,
+    /// Who checks signatures.
+    pub verifier: Verifier,
+    /// The chain, and this validator's place in it.
+    pub setup: Setup,
+    /// What the chain started from.
+    pub genesis: Genesis,
+    /// Its name.
+    pub name: String,
+    /// Counts what is refused.
+    pub metrics: Metrics,
+    /// Set when the process has been told to stop.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl Backend for Served {
+    fn submit(
+        &self,
+        transaction: Unverified<Transaction>,
+        wait: Wait,
+    ) -> BoxFuture<'_, Result<Progress, SubmitError>> {
+        async move {
+            let result = self.follow(transaction.peek().clone(), wait).await;
+            let results = &self.metrics.transactions_total;
+            match &result {
+                Ok(_) | Err(SubmitError::NotServing | SubmitError::Expired(_)) => {}
+                Err(SubmitError::Full { .. }) => results.with_label_values(&["full"]).inc(),
+                Err(SubmitError::Invalid(_) | SubmitError::Refused(_)) => {
+                    results.with_label_values(&["refused"]).inc();
+                }
+            }
+            result
+        }
+        .boxed()
+    }
+
+    fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
+        async move {
+            match query {
+                Query::Key { key, proof: true } => self.proved_key(key).await,
+                query => self.answer(query).map_err(|error| error.into()),
+            }
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> Health {
+        let status = self.core.status();
+        let connected = status.connected.count() + usize::from(self.setup.me.is_some());
+        let lag = status.target.above(status.height);
+        Health {
+            loops: vec![("replica", self.core.silence() < STUCK)],
+            conditions: vec![
+                ("caught-up", lag <= BEHIND),
+                ("quorum-connected", connected >= self.setup.validators.quorum()),
+                ("head-moves", self.core.stalled() < STALLED),
+                ("state-agrees", !status.consensus.diverged),
+                ("not-stopping", !self.stopping.load(Ordering::Relaxed)),
+            ],
+        }
+    }
+}
+
+impl Served {
+    /// Has a transaction checked and admitted, and waits for what the client waits for.
+    async fn follow(&self, transaction: Transaction, wait: Wait) -> Result<Progress, SubmitError> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(SubmitError::NotServing);
+        }
+        let id = transaction.id();
+        let (claim, answer) = self.core.tickets().issue();
+        let (refuse, refused) = oneshot::channel();
+        let (core, ticket) = (self.core.clone(), claim.ticket());
+        let wait_for = match wait {
+            Wait::None => quorate_replica::Wait::Admitted,
+            Wait::Committed | Wait::Executed => quorate_replica::Wait::Executed,
+        };
+        let done = move |verdict: Result<_, _>| {
+            let pushed = match verdict {
+                Ok(transaction) => core
+                    .try_push(Input::Submit {
+                        ticket,
+                        transaction: Box::new(transaction),
+                        wait: wait_for,
+                    })
+                    .map_err(busy),
+                Err(reject) => Err(SubmitError::Invalid(reject)),
+            };
+            if let Err(error) = pushed {
+                // Whoever waited may have gone.
+                let _ = refuse.send(error);
+            }
+        };
+        self.verifier
+            .transaction(transaction, done)
+            .map_err(|_| full())?;
+        // Dropped without a word once the core has it.
+        if let Ok(error) = refused.await {
+            return Err(error);
+        }
+        match answer.await {
+            Ok(CoreReply::Admitted(id)) => Ok(Progress::Accepted(id)),
+            Ok(CoreReply::Executed(receipt)) if wait == Wait::Committed => Ok(Progress::Committed {
+                id,
+                height: receipt.height,
+                index: receipt.index,
+            }),
+            Ok(CoreReply::Executed(receipt)) => Ok(Progress::Executed(*receipt)),
+            Ok(CoreReply::Refused(refusal)) => Err(submit_error(id, refusal)),
+            Ok(CoreReply::Proof(_)) | Err(_) => Err(SubmitError::NotServing),
+        }
+    }
+
+    async fn proved_key(&self, key: Vec<u8>) -> Result<Reply, QueryError> {
+        let (claim, answer) = self.core.tickets().issue();
+        let input = Input::Prove {
+            ticket: claim.ticket(),
+            key: state_key(&key),
+        };
+        self.core.try_push(input).map_err(|busy| match busy {
+            Busy::Full => QueryError::Full {
+                retry_after_seconds: RETRY_AFTER,
+            },
+            Busy::Stopped => QueryError::NotServing,
+        })?;
+        let proof = match answer.await {
+            Ok(CoreReply::Proof(proof)) => *proof,
+            Ok(CoreReply::Refused(SubmitRefusal::TooManyWaiting)) => {
+                return Err(QueryError::Full {
+                    retry_after_seconds: RETRY_AFTER,
+                });
+            }
+            Ok(CoreReply::Refused(_)) => return Err(QueryError::NotProvable),
+            Ok(_) | Err(_) => return Err(QueryError::NotServing),
+        };
+        let value = proof.record.as_ref().map(|record| key_value(&record.0));
+        let height = proof.headers.first().map_or(Height(0), |h| h.claim.height);
+        Ok(Reply::Key(KeyState {
+            value: value.transpose().map_err(|_| QueryError::Damaged)?,
+            height,
+            proof: Some(ClientProof::Key(proof).encode()),
+        }))
+    }
+
+    /// Answers from the store and the last status.
+    fn answer(&self, query: Query) -> Result<Reply, ReadError> {
+        let reader = &self.reader;
+        let height = self.core.status().height;
+        Ok(match query {
+            Query::Transaction { id, proof } => Reply::Transaction(self.transaction(id, proof)?),
+            Query::Key { key, .. } => {
+                let stored = reader.get(Table::State, &state_key(&key))?;
+                let value = stored.map(|record| key_value(&record)).transpose()?;
+                Reply::Key(KeyState {
+                    value,
+                    height,
+                    proof: None,
+                })
+            }
+            Query::Range { prefix, limit } => self.range(&prefix, limit, height)?,
+            Query::Block { height } => {
+                Reply::Block(ledger::block_by_height(reader, height)?.map(Box::new))
+            }
+            Query::Log { from, to } => Reply::Log(self.log(from, to)?),
+            Query::Status => Reply::Status(Box::new(self.status())),
+            Query::Validators => Reply::Validators(self.validators()),
+            Query::Client { key } => Reply::Client(self.client(key, height)?),
+        })
+    }
+
+    fn transaction(
+        &self,
+        id: TransactionId,
+        proof: bool,
+    ) -> Result<Option<(Progress, Option<Vec<u8>>)>, ReadError> {
+        let Some((height, index)) = ledger::place(&self.reader, id)? else {
+            return Ok(None);
+        };
+        let Some(receipt) = ledger::receipt(&self.reader, height, index)? else {
+            return Ok(None);
+        };
+        let proof = match proof {
+            false => None,
+            true => {
+                let proof = receipt_proof(&self.reader, id)?.ok_or(ReadError::NotProvable)?;
+                Some(ClientProof::Receipt(proof).encode())
+            }
+        };
+        Ok(Some((Progress::Executed(receipt), proof)))
+    }
+
+    fn range(&self, prefix: &[u8], limit: u32, height: Height) -> Result<Reply, ReadError> {
+        let from = state_key(prefix);
+        let namespace = state_key(b"").len();
+        let end = prefix_end(&from);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let most = limit.saturating_add(1);
+        let mut stored =
+            self.reader
+                .scan(Table::State, &from, end.as_deref(), most, Order::Ascending)?;
+        let more = stored.len() > limit;
+        stored.truncate(limit);
+        let entries = stored
+            .into_iter()
+            .map(|(key, record)| {
+                let key = key.get(namespace..).unwrap_or_default().to_vec();
+                Ok((key, key_value(&record)?))
+            })
+            .collect::<Result<_, ReadError>>()?;
+        Ok(Reply::Range {
+            entries,
+            more,
+            height,
+        })
+    }
+
+    fn log(&self, from: Height, to: Height) -> Result<Vec<LogBlock>, ReadError> {
+        let reader = &self.reader;
+        let last = to.0.min(from.0.saturating_add(LOG_HEIGHTS - 1));
+        let (mut blocks, mut bytes) = (Vec::new(), 0);
+        for height in from.0..=last {
+            let height = Height(height);
+            let Some(block) = ledger::block_by_height(reader, height)? else {
+                break;
+            };
+            let mut batches = Vec::new();
+            for id in &block.batches {
+                let batch = ledger::batch(reader, *id)?.ok_or(ReadError::Damaged)?;
+                bytes += batch.encoded_len();
+                batches.push(Arc::new(batch));
+            }
+            blocks.push(LogBlock {
+                finality: ledger::finality(reader, height)?,
+                roots: ledger::roots(reader, height)?,
+                block,
+                batches,
+            });
+            if bytes >= LOG_BYTES {
+                break;
+            }
+        }
+        Ok(blocks)
+    }
+
+    fn status(&self) -> StatusReply {
+        let status = self.core.status();
+        let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+        let large = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        StatusReply {
+            chain: self.setup.validators.chain(),
+            name: self.genesis.name.clone(),
+            version: String::from(env!("CARGO_PKG_VERSION")),
+            validator: self.name.clone(),
+            index: self.setup.me.map(|index| index.0),
+            ready: self.health().ready(),
+            epoch: status.consensus.round.epoch.0,
+            round: status.consensus.round.number,
+            leader: status.consensus.leader.map(|index| index.0),
+            height: status.height,
+            executed: status.height,
+            roots: status.roots,
+            head_time: status.time,
+            now: wall(),
+            peers_connected: small(status.connected.count()),
+            validators: small(self.setup.validators.count()),
+            mempool_transactions: large(status.queued),
+            mempool_bytes: large(status.pool_bytes),
+            sync_lag: status.target.above(status.height),
+        }
+    }
+
+    fn validators(&self) -> ValidatorsReply {
+        let connected = self.core.status().connected;
+        let members = self.setup.validators.indices().zip(&self.genesis.validators);
+        ValidatorsReply {
+            epoch: self.setup.validators.epoch().0,
+            validators: members
+                .map(|(index, info)| ValidatorReply {
+                    index: index.0,
+                    name: info.name.clone(),
+                    consensus_key: info.consensus_key,
+                    network_key: info.network_key,
+                    address: info.address.clone(),
+                    connected: connected.contains(index) || self.setup.me == Some(index),
+                })
+                .collect(),
+        }
+    }
+
+    fn client(&self, key: PublicKey, height: Height) -> Result<ClientReply, ReadError> {
+        let chunks = keys::session_chunk(&key, 0);
+        let head = keys::session_head(&key);
+        let last = self
+            .reader
+            .scan(Table::State, &chunks, Some(&head), 1, Order::Descending)?;
+        let next = match last.first() {
+            None => 1,
+            Some((place, chunk)) => next_sequence(place, chunk)?,
+        };
+        Ok(ClientReply {
+            key,
+            registered: self.setup.clients.contains(&key),
+            next_sequence: next,
+            height,
+        })
+    }
+}
+
+/// The number after the highest in a session's last chunk. The chunk's number are the last eight bytes of its key.
+fn next_sequence(key: &[u8], chunk: &[u8]) -> Result<u64, ReadError> {
+    let number = key.last_chunk().ok_or(ReadError::Damaged)?;
+    let used: Vec<Used> = record::unseal(chunk).map_err(|_| ReadError::Damaged)?;
+    let highest = used.iter().map(|used| used.offset).max();
+    let offset = highest.map_or(0, |offset| u64::from(offset) + 1);
+    let base = u64::from_be_bytes(*number).saturating_mul(CHUNK);
+    Ok(base.saturating_add(offset))
+}
+
+fn key_value(record: &[u8]) -> Result<KeyValue, ReadError> {
+    let record = LeafRecord::decode(record).map_err(|_| ReadError::Damaged)?;
+    Ok(KeyValue {
+        value: record.value.0,
+        create_revision: record.create_revision,
+        modify_revision: record.modify_revision,
+        version: record.version,
+    })
+}
+
+/// Why a question to the store has no answer.
+#[derive(Debug)]
+enum ReadError {
+    NotProvable,
+    Damaged,
+    Store(StoreError),
+    Ledger(LedgerError),
+    Replica(ReplicaError),
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> ReadError {
+        ReadError::Store(error)
+    }
+}
+
+impl From<LedgerError> for ReadError {
+    fn from(error: LedgerError) -> ReadError {
+        ReadError::Ledger(error)
+    }
+}
+
+impl From<ReplicaError> for ReadError {
+    fn from(error: ReplicaError) -> ReadError {
+        ReadError::Replica(error)
+    }
+}
+
+impl From<ReadError> for QueryError {
+    fn from(error: ReadError) -> QueryError {
+        match error {
+            ReadError::NotProvable => return QueryError::NotProvable,
+            ReadError::Damaged => tracing::error!("a stored record cannot be read"),
+            ReadError::Store(error) => tracing::error!(%error, "the store cannot be read"),
+            ReadError::Ledger(error) => tracing::error!(%error, "the ledger cannot be read"),
+            ReadError::Replica(error) => tracing::error!(%error, "a proof cannot be made"),
+        }
+        QueryError::Damaged
+    }
+}
+
+fn busy(busy: Busy) -> SubmitError {
+    match busy {
+        Busy::Full => full(),
+        Busy::Stopped => SubmitError::NotServing,
+    }
+}
+
+fn full() -> SubmitError {
+    SubmitError::Full {
+        retry_after_seconds: RETRY_AFTER,
+    }
+}
+
+fn submit_error(id: TransactionId, refusal: SubmitRefusal) -> SubmitError {
+    match refusal {
+        SubmitRefusal::UnknownClient => SubmitError::Refused(Rejection::UnknownClient),
+        SubmitRefusal::Pool(Refusal::Expired) => SubmitError::Refused(Rejection::Expired),
+        SubmitRefusal::Pool(Refusal::TooFarAhead) => SubmitError::Refused(Rejection::TooFarAhead),
+        SubmitRefusal::Expired => SubmitError::Expired(id),
+        SubmitRefusal::Pool(Refusal::Full { .. } | Refusal::ClientFull { .. })
+        | SubmitRefusal::TooManyWaiting => full(),
+        SubmitRefusal::Pool(_) | SubmitRefusal::NotServing | SubmitRefusal::NoSuchKey => {
+            SubmitError::NotServing
+        }
+    }
+}
+
+/// The validator of the genesis with this consensus key.
+#[must_use]
+pub fn member<'g>(
+    genesis: &'g Genesis,
+    index: Option<ValidatorIndex>,
+) -> Option<&'g quorate_types::ValidatorInfo> {
+    genesis.validators.get(index?.as_usize())
+}

@@ -1,0 +1,13 @@
+//! A running validator: the replica with its disk, its peers, its clients and its clock.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`core`] | the one thread that takes turns, and its inbox |
+//! | [`api`] | the answers to the HTTP layer ([`crate::backend::Backend`]) |
+//! | [`watch`] | metrics and logs of what a turn led to |
+//! | [`clock`] | the only clock |
+
+pub mod api;
+pub mod clock;
+pub mod core;
+pub mod watch;
