@@ -577,7 +577,7 @@ impl Drop for Cluster {
         if std::thread::panicking()
             && let Some(directory) = self.directory.take()
         {
-            for i in 0..self.size() {
+            for i in (0..self.size()).filter(|&i| !self.log(i).is_empty()) {
                 eprintln!("--- the end of validator {i}'s log\n{}", tail(&self.log(i)));
             }
             eprintln!("--- kept for inspection: {}", directory.keep().display());

@@ -43,7 +43,7 @@ impl std::fmt::Display for Times {
         let max = self.quantile(100);
         write!(
             f,
-            "{count} times: p50 {p50:.0?}, p99 {p99:.0?}, max {max:.0?}"
+            "{count} times: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}"
         )
     }
 }
