@@ -283,8 +283,10 @@ pub fn bad_homes(rounds: usize) -> Vec<String> {
         findings.push(refused(&home.0, "broken genesis", &[3], "genesis"));
 
         let home = Home::copy(&other, "another-chain");
-        let _ = fs::remove_dir_all(home.0.join("data"));
-        copy(&cluster.home(3).join("data"), &home.0.join("data"));
+        for part in ["data", "safety"] {
+            let _ = fs::remove_dir_all(home.0.join(part));
+            copy(&cluster.home(3).join(part), &home.0.join(part));
+        }
         findings.push(refused(
             &home.0,
             "another chain's data",
@@ -350,7 +352,8 @@ fn refused(home: &Path, kind: &str, statuses: &[i32], word: &str) -> String {
         "{kind}: {}",
         run.stderr
     );
-    let mut lines = run.stderr.lines().filter(|line| !line.starts_with('{'));
-    let line = lines.next_back().unwrap_or_default().trim();
+    let mut lines = run.stderr.lines();
+    let line = lines.find_map(|line| line.strip_prefix("quorate: "));
+    let line = line.unwrap_or("no line of its own");
     format!("{kind}: status {status}, {line}")
 }
