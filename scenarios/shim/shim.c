@@ -9,6 +9,7 @@
  *    - names (created, renamed, removed) become durable with fsync of their directory, and not before;
  *      fsync of a file does not save its name, as ext4 happens to do;
  *    - sync_file_range saves nothing, as its manual page says.
+ *    QUORATE_SHIM_LIE=1: a disk that says that it has synced and has not. A scenario that still holds tries nothing.
  *    After a kill the harness replaces D by the image in S; see src/shim.rs, which also writes the first image.
  *
  *    S/table           "inode id" a line: the identity of each file at the start
@@ -52,6 +53,7 @@ static unsigned long next_id = 1;
 static char root[PATH_MAX], shadow[PATH_MAX];
 static size_t root_len;
 static long delay_ms;
+static int lying;
 
 #define REAL(type, name, ...)                                              \
     static type (*real)(__VA_ARGS__);                                      \
@@ -122,6 +124,7 @@ __attribute__((constructor)) static void start(void)
 {
     const char *text = getenv("QUORATE_SHIM_SYNC_DELAY_MS");
     delay_ms = text ? atol(text) : 0;
+    lying = getenv("QUORATE_SHIM_LIE") != NULL;
     const char *dir = getenv("QUORATE_SHIM_DIR"), *to = getenv("QUORATE_SHIM_SHADOW");
     if (!dir || !to || !realpath(dir, root) || !realpath(to, shadow)) return;
     char name[PATH_MAX + 16];
@@ -238,7 +241,7 @@ static void synced(int fd)
 {
     char buffer[PATH_MAX];
     struct stat st;
-    if (!root_len || fstat(fd, &st)) return;
+    if (!root_len || lying || fstat(fd, &st)) return;
     const char *relative = below(fd, buffer);
     if (!relative) return;
     pthread_mutex_lock(&lock);

@@ -32,7 +32,8 @@ impl Ports {
         let start = start.expect("a part of a u16");
         for _ in 0..500 {
             let offset = NEXT.fetch_add(span, Ordering::Relaxed);
-            let base = LOWEST + (start.wrapping_add(offset)) % room;
+            // At multiples of the stride only: then whoever overlaps meets the port that is held.
+            let base = LOWEST + start.wrapping_add(offset) % room / STRIDE * STRIDE;
             if let Some(held) = try_hold(base, validators) {
                 return Ports { base, _held: held };
             }
