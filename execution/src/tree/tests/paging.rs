@@ -153,8 +153,9 @@ fn pages_stay_within_their_size() {
 fn the_pages_that_a_key_can_touch_are_bounded() {
     let set = spine(1024, 8192);
     let (mut tree, disk) = (Tree::new(TreeLimits::default()), Disk::default());
-    for (key, value) in &set {
-        tree.apply(&disk, &[(key.clone(), Some(*value))]).unwrap();
+    let changes: Vec<Change> = set.iter().map(|(k, v)| (k.clone(), Some(*v))).collect();
+    for block in changes.chunks(1000) {
+        tree.apply(&disk, block).unwrap();
     }
     let anchor = disk.write(tree.flush());
     let base = alloc::vec![0xA5; 1024];

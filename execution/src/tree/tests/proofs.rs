@@ -1,5 +1,7 @@
 //! Proofs of one key: they prove what is so, and nothing else.
 
+use quorate_types::codec;
+
 use super::*;
 
 fn sets() -> Vec<Set> {
@@ -115,6 +117,30 @@ fn any_changed_field_is_refused() {
                 refused(&wrong);
             }
         }
+    }
+}
+
+/// Whatever bytes arrive, decoding and verification refuse them or find the very proof that was sent.
+#[test]
+fn any_changed_byte_of_an_encoded_proof_is_refused() {
+    let set = spine(3, 24);
+    let mut tree = tree_of(&set);
+    let root = tree.root();
+    for key in [alloc::vec![0xA5; 3], b"absent".to_vec()] {
+        let proof = tree.prove(&NoPages, &key).unwrap();
+        let value = set.get(&key);
+        let bytes = codec::encode(&proof);
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut wrong = bytes.clone();
+                wrong[at] ^= 1 << bit;
+                if let Ok(decoded) = codec::decode::<Proof>(&wrong, wrong.len()) {
+                    assert!(decoded.verify(&root, &key, value).is_err(), "byte {at}");
+                }
+            }
+            assert!(codec::decode::<Proof>(&bytes[..at], bytes.len()).is_err());
+        }
+        assert_eq!(codec::decode::<Proof>(&bytes, bytes.len()), Ok(proof));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Proofs of ranges: the list is all there is.
 
+use quorate_types::codec;
+
 use super::*;
 
 /// Ranges around the keys of a set.
@@ -203,6 +205,28 @@ fn changed_proofs_prove_nothing_new() {
                 }
             }
         }
+    }
+}
+
+/// Whatever bytes arrive, decoding and verification refuse them or find the very proof that was sent.
+#[test]
+fn any_changed_byte_of_an_encoded_proof_is_refused() {
+    let mut tree = tree_of(&spine(3, 24));
+    let root = tree.root();
+    let (start, end) = (b"\xA5\xA0".as_slice(), Some(b"\xA5\xB0".as_slice()));
+    let reply = tree.prove_range(&NoPages, start, end, 100).unwrap();
+    assert!(reply.entries.len() > 3);
+    let bytes = codec::encode(&reply.proof);
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 1 << bit;
+            if let Ok(decoded) = codec::decode::<RangeProof>(&wrong, wrong.len()) {
+                let verdict = decoded.verify(&root, start, end, &reply.entries);
+                assert!(verdict.is_err(), "byte {at}");
+            }
+        }
+        assert!(codec::decode::<RangeProof>(&bytes[..at], bytes.len()).is_err());
     }
 }
 
