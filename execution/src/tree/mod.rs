@@ -5,7 +5,7 @@
 //! Why this tree: docs/decisions/0001-state-tree.md.
 //!
 //! # The commitment
-//! A crit-bit trie (binary Patricia trie) over the bits of the keys, see [`bits`](self) below. Each inner node names the
+//! A crit-bit trie (binary Patricia trie) over the bits of the keys. Each inner node names the
 //! first bit in which the keys below it differ: keys with a 0 there are left, with a 1 right.
 //!
 //! ```text
