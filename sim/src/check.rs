@@ -1,0 +1,451 @@
+//! The judges. They read what the stores hold and what leaves the validators, and trust nothing that the product says
+//! about itself: each check is written anew here, from the protocol's invariants I1–I7 and I10 and rules P1–P3.
+//!
+//! The liar's store and messages are no business of theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use quorate_crypto::{Digest, Domain, hash, verify};
+use quorate_storage::ledger::{self, LedgerError};
+use quorate_storage::{MemStore, Table, View};
+use quorate_types::vote::{commit_vote_bytes, vote_bytes};
+use quorate_types::{Block, BlockId, Finality, Height, Message, Outcome, Receipt, Roots, Round};
+use quorate_types::{Signature, Signers, TransactionId, ValidatorIndex, Validators, codec};
+
+/// Finality proofs whose signatures are verified again: one in so many heights.
+const VERIFIED_PROOFS: u64 = 4;
+
+/// What must never be.
+#[derive(Debug)]
+pub enum Violation {
+    /// I5: another correct replica committed another block at this height.
+    Fork(Height),
+    /// I4: a height is missing, or a block does not name the one below as its parent, or its round does not rise.
+    BrokenChain(Height),
+    /// I6: another correct replica executed the same block to another state, or to other receipts.
+    OtherRoots(Height),
+    /// I3: a certificate without a quorum of distinct valid signers.
+    BadCertificate(Height),
+    /// I7: executed twice.
+    ExecutedTwice(TransactionId),
+    /// I7: receipts and transactions of a block do not match, or no client signed one.
+    StrangeReceipt(Height, u32),
+    /// I1: two of these by one validator in one round.
+    SignedTwice(&'static str, Round),
+    /// I2: what the safety record holds fell.
+    RecordFell(Round),
+    /// P1–P3: this left before what it promises was durable.
+    NotDurable(&'static str, Round),
+    /// I8: what a client was told is not in the ledger.
+    LostReceipt(TransactionId, Height),
+    /// A client got an answer that contradicts another, or is about something else.
+    BadAnswer,
+    /// I10: evidence against a validator that did nothing wrong.
+    FalseEvidence(ValidatorIndex),
+    /// A correct replica says that it diverged.
+    Diverged(Height),
+    /// A ledger cannot be read.
+    Ledger(LedgerError),
+    /// A replica cannot go on.
+    Stopped(String),
+    /// A replica takes turn after turn and nothing happens.
+    Spins,
+    /// Nothing breaks any more, and yet this many correct replicas did not do in time what they must.
+    NoProgress(&'static str, usize),
+    /// Somebody's assertion failed.
+    Panic(String),
+    /// The same seed led to another world.
+    NotDeterministic,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl From<LedgerError> for Violation {
+    fn from(error: LedgerError) -> Violation {
+        Violation::Ledger(error)
+    }
+}
+
+/// A height of the final chain, as the first correct replica had it.
+#[derive(Debug)]
+struct Final {
+    block: BlockId,
+    round: Round,
+    roots: Roots,
+    receipts: Digest,
+}
+
+/// The part of a safety record that may only rise.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    round: Round,
+    high_qc: Round,
+    highest_timeout: Round,
+}
+
+/// What was seen of one replica.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    height: u64,
+    durable_height: u64,
+    record: Record,
+    durable: Record,
+}
+
+/// All that was ever committed and signed.
+#[derive(Debug)]
+pub struct Checker {
+    validators: Arc<Validators>,
+    chain: BTreeMap<u64, Final>,
+    executed: BTreeMap<TransactionId, (Height, u32)>,
+    signed: BTreeMap<(usize, &'static str, Round), BlockId>,
+    seen: Vec<Seen>,
+    proofs: BTreeSet<Digest>,
+}
+
+/// What a scan found that is new to the chain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) blocks: u64,
+    pub(crate) view_changes: u64,
+    pub(crate) duplicates: u64,
+}
+
+impl Checker {
+    /// Nothing was seen yet.
+    #[must_use]
+    pub fn new(validators: Arc<Validators>) -> Checker {
+        Checker {
+            seen: vec![Seen::default(); validators.count()],
+            validators,
+            chain: BTreeMap::new(),
+            executed: BTreeMap::new(),
+            signed: BTreeMap::new(),
+            proofs: BTreeSet::new(),
+        }
+    }
+
+    /// The height that some correct replica committed.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.chain.last_key_value().map_or(0, |(height, _)| *height)
+    }
+
+    /// Looks at a correct replica's store after a write, and at what the replica sends then.
+    pub(crate) fn after_turn(
+        &mut self,
+        node: usize,
+        store: &MemStore,
+        sends: &[&Message],
+        signed_by_client: impl Fn(&TransactionId) -> bool,
+    ) -> Result<Found, Violation> {
+        self.record(node, store)?;
+        for message in sends {
+            self.on_send(node, store, message)?;
+        }
+        self.scan(node, store, signed_by_client)
+    }
+
+    /// I2, in memory and on disk.
+    fn record(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
+        let now = read_record(store)?;
+        let seen = &mut self.seen[node];
+        risen(&seen.record, &now)?;
+        seen.record = now;
+        if store.unsynced() == 0 {
+            seen.durable = now;
+        }
+        Ok(())
+    }
+
+    /// A correct replica lost power: what had been synced must be there.
+    pub(crate) fn after_crash(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
+        let now = read_record(store)?;
+        let height = ledger::tip(store)?.height.0;
+        let seen = &mut self.seen[node];
+        risen(&seen.durable, &now)?;
+        if height < seen.durable_height {
+            return Err(Violation::BrokenChain(Height(height)));
+        }
+        seen.record = now;
+        seen.durable = now;
+        seen.height = seen.height.min(height);
+        Ok(())
+    }
+
+    /// I1 and P1–P3.
+    fn on_send(&mut self, node: usize, store: &MemStore, message: &Message) -> Result<(), Violation> {
+        let (kind, signer, round, block) = match message {
+            Message::Proposal(p) => {
+                let header = &p.block.header;
+                ("proposal", header.proposer, header.round, p.block.id())
+            }
+            Message::Vote(v) => ("vote", v.voter, v.round, v.block),
+            Message::CommitVote(v) => ("commit vote", v.voter, v.round, v.block),
+            // Its content may differ from one time to the next; only the promise must be durable.
+            Message::Timeout(t) => ("timeout", t.voter, t.round, BlockId::default()),
+            _ => return Ok(()),
+        };
+        if signer.as_usize() != node {
+            return Ok(());
+        }
+        let first = *self.signed.entry((node, kind, round)).or_insert(block);
+        if first != block {
+            return Err(Violation::SignedTwice(kind, round));
+        }
+        let durable = &self.seen[node].durable;
+        let promised = match message {
+            Message::CommitVote(_) => durable.high_qc,
+            Message::Timeout(_) => durable.highest_timeout,
+            _ => durable.round,
+        };
+        let kept = match message {
+            Message::Vote(_) | Message::CommitVote(_) => holds(store, round, block)?,
+            _ => true,
+        };
+        match promised >= round && kept {
+            true => Ok(()),
+            false => Err(Violation::NotDurable(kind, round)),
+        }
+    }
+
+    /// What a correct replica committed since it was looked at last.
+    fn scan(
+        &mut self,
+        node: usize,
+        store: &MemStore,
+        signed_by_client: impl Fn(&TransactionId) -> bool,
+    ) -> Result<Found, Violation> {
+        let tip = ledger::tip(store)?;
+        let mut found = Found::default();
+        for height in self.seen[node].height + 1..=tip.height.0 {
+            let at = Height(height);
+            let block = ledger::block_by_height(store, at)?;
+            let block = block.ok_or(Violation::BrokenChain(at))?;
+            let roots = ledger::roots(store, at)?.ok_or(Violation::OtherRoots(at))?;
+            self.proof(store, at, &block)?;
+            if self.chain.contains_key(&height) {
+                self.same(at, &block, roots)?;
+            } else {
+                let (last, new) = (self.chain.get(&(height - 1)), Block::id(&block));
+                let follows = match last {
+                    Some(last) => {
+                        last.block == block.header.parent && last.round < block.header.round
+                    }
+                    None => height == 1,
+                };
+                if !follows || block.header.height != at {
+                    return Err(Violation::BrokenChain(at));
+                }
+                let receipts = ledger::receipts(store, at)?;
+                found.blocks += 1;
+                found.view_changes += u64::from(block.header.failed.is_some());
+                found.duplicates += self.execute(store, &block, &receipts, &signed_by_client)?;
+                self.chain.insert(
+                    height,
+                    Final {
+                        block: new,
+                        round: block.header.round,
+                        roots,
+                        receipts: digest(&receipts),
+                    },
+                );
+            }
+            self.seen[node].height = height;
+        }
+        if store.unsynced() == 0 {
+            self.seen[node].durable_height = tip.height.0;
+        }
+        Ok(found)
+    }
+
+    /// I5, I6: the same as the first that committed this height.
+    fn same(&self, at: Height, block: &Block, roots: Roots) -> Result<(), Violation> {
+        let known = self.chain.get(&at.0).ok_or(Violation::BrokenChain(at))?;
+        if known.block != block.id() {
+            return Err(Violation::Fork(at));
+        }
+        match known.roots == roots {
+            true => Ok(()),
+            false => Err(Violation::OtherRoots(at)),
+        }
+    }
+
+    /// I7: the receipts are those of the block's transactions, in order, and none was executed before.
+    fn execute(
+        &mut self,
+        store: &MemStore,
+        block: &Block,
+        receipts: &[Receipt],
+        signed_by_client: impl Fn(&TransactionId) -> bool,
+    ) -> Result<u64, Violation> {
+        let at = block.header.height;
+        let mut ordered = Vec::new();
+        for id in &block.batches {
+            let batch = ledger::batch(store, *id)?.ok_or(Violation::BrokenChain(at))?;
+            ordered.extend(batch.transactions.iter().map(quorate_types::Transaction::id));
+        }
+        let mut duplicates = 0;
+        for (place, receipt) in receipts.iter().enumerate() {
+            let strange = Violation::StrangeReceipt(at, receipt.index);
+            let id = receipt.transaction;
+            if ordered.get(place) != Some(&id) || !signed_by_client(&id) || receipt.height != at {
+                return Err(strange);
+            }
+            match &receipt.outcome {
+                Outcome::Executed { .. } => {
+                    let before = self.executed.insert(id, (at, receipt.index));
+                    if before.is_some() {
+                        return Err(Violation::ExecutedTwice(id));
+                    }
+                }
+                Outcome::Duplicate { height, index } => {
+                    duplicates += 1;
+                    if self.executed.get(&id) != Some(&(*height, *index)) {
+                        return Err(strange);
+                    }
+                }
+                Outcome::Rejected(_) => {}
+            }
+        }
+        match ordered.len() == receipts.len() {
+            true => Ok(duplicates),
+            false => Err(Violation::StrangeReceipt(at, 0)),
+        }
+    }
+
+    /// I3: the finality proof of this height, if it has one of its own.
+    fn proof(&mut self, store: &MemStore, at: Height, block: &Block) -> Result<(), Violation> {
+        let Some(finality) = ledger::finality(store, at)? else {
+            return Ok(());
+        };
+        if !self.proofs.insert(hash(Domain::Batch, &[&codec::encode(&finality)])) {
+            return Ok(());
+        }
+        let (id, round) = (block.id(), block.header.round);
+        let Finality { cc, qc } = &finality;
+        let named = (cc.block, cc.height, cc.round) == (id, at, round)
+            && (qc.block, qc.round) == (id, round);
+        let chain = self.validators.chain();
+        let deep = at.0.is_multiple_of(VERIFIED_PROOFS);
+        let commit = commit_vote_bytes(chain, round, id, at);
+        let vote = vote_bytes(chain, round, id);
+        let valid = self.quorum(deep, cc.signers, &cc.signatures, Domain::CommitVote, &commit)
+            && self.quorum(deep, qc.signers, &qc.signatures, Domain::Vote, &vote);
+        match named && valid {
+            true => Ok(()),
+            false => Err(Violation::BadCertificate(at)),
+        }
+    }
+
+    fn quorum(
+        &self,
+        deep: bool,
+        signers: Signers,
+        signatures: &[Signature],
+        domain: Domain,
+        message: &[u8],
+    ) -> bool {
+        let (n, distinct) = (self.validators.count(), signers.iter().count());
+        // Counted anew: more than two thirds, whatever the product calls a quorum.
+        let quorum = 3 * distinct > 2 * n && distinct == signatures.len() && signers.within(n);
+        quorum
+            && (!deep
+                || signers.iter().zip(signatures).all(|(signer, signature)| {
+                    let key = self.validators.key(signer);
+                    key.is_some_and(|key| verify(key, domain, message, signature).is_ok())
+                }))
+    }
+
+    /// Reads a whole ledger again, from the first height.
+    ///
+    /// # Errors
+    /// [`Violation`], the first found.
+    pub fn audit(&self, store: &MemStore) -> Result<(), Violation> {
+        let tip = ledger::tip(store)?;
+        let mut parent = None;
+        for height in 1..=tip.height.0 {
+            let at = Height(height);
+            let block = ledger::block_by_height(store, at)?;
+            let block = block.ok_or(Violation::BrokenChain(at))?;
+            if parent.is_some_and(|parent| parent != block.header.parent) {
+                return Err(Violation::BrokenChain(at));
+            }
+            parent = Some(block.id());
+            let roots = ledger::roots(store, at)?.ok_or(Violation::OtherRoots(at))?;
+            self.same(at, &block, roots)?;
+            let receipts = digest(&ledger::receipts(store, at)?);
+            if self.chain.get(&height).is_none_or(|known| known.receipts != receipts) {
+                return Err(Violation::OtherRoots(at));
+            }
+        }
+        match parent.is_none_or(|last| last == tip.block) {
+            true => Ok(()),
+            false => Err(Violation::BrokenChain(tip.height)),
+        }
+    }
+
+    /// I8: what clients were told is in this ledger.
+    ///
+    /// # Errors
+    /// [`Violation::LostReceipt`].
+    pub fn promises<'a>(
+        &self,
+        store: &MemStore,
+        receipts: impl Iterator<Item = &'a Receipt>,
+    ) -> Result<(), Violation> {
+        for told in receipts {
+            let there = ledger::receipt(store, told.height, told.index)?;
+            if there.as_ref() != Some(told) {
+                return Err(Violation::LostReceipt(told.transaction, told.height));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a block above the tip is stored with its batches (P1, C3). At or below it, the ledger answers for it.
+fn holds(store: &MemStore, round: Round, block: BlockId) -> Result<bool, Violation> {
+    if ledger::tip(store)?.round >= round {
+        return Ok(true);
+    }
+    let Some(block) = ledger::block_by_id(store, block)? else {
+        return Ok(false);
+    };
+    let mut all = true;
+    for batch in &block.batches {
+        all &= store
+            .contains(Table::Batches, batch.as_bytes())
+            .map_err(LedgerError::from)?;
+    }
+    Ok(all)
+}
+
+fn read_record(store: &MemStore) -> Result<Record, Violation> {
+    let record = ledger::record(store)?;
+    Ok(record.map_or(Record::default(), |record| Record {
+        round: record.round,
+        high_qc: record.high_qc.round,
+        highest_timeout: record.highest_timeout,
+    }))
+}
+
+fn risen(before: &Record, after: &Record) -> Result<(), Violation> {
+    let fell = after.round < before.round
+        || after.high_qc < before.high_qc
+        || after.highest_timeout < before.highest_timeout;
+    match fell {
+        true => Err(Violation::RecordFell(before.round)),
+        false => Ok(()),
+    }
+}
+
+fn digest(receipts: &[Receipt]) -> Digest {
+    hash(Domain::Batch, &[&codec::encode(&receipts)])
+}

@@ -1,0 +1,113 @@
+//! One validator: a replica, its disk, its clocks, and what waits for its next turn.
+
+use quorate_crypto::SecretKey;
+use quorate_replica::{Input, Output, Replica};
+use quorate_storage::MemStore;
+use quorate_types::{BlockTime, Instant, Now};
+
+/// True time when the world begins, in nanoseconds since the Unix epoch.
+pub(crate) const START: u64 = 1_700_000_000_000_000_000;
+/// Turns in a row that nothing asked for but the replica itself, at most.
+const SPIN: u32 = 1_000;
+
+/// A validator.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) key: SecretKey,
+    pub(crate) store: MemStore,
+    /// `None` without power.
+    pub(crate) replica: Option<Replica>,
+    pub(crate) inbox: Vec<Input>,
+    /// Decided and not yet on disk. Until it is, there is no other turn.
+    pub(crate) pending: Option<Output>,
+    /// Starts so far: what was meant for an earlier one comes too late.
+    pub(crate) life: u32,
+    /// The wake-up call that counts, and when it comes.
+    pub(crate) alarm: Option<(u64, u32)>,
+    alarms: u32,
+    /// Stands still until then.
+    pub(crate) paused: u64,
+    /// Of the wall clock, in nanoseconds: within reason, and beyond.
+    pub(crate) drift: i64,
+    pub(crate) offset: i64,
+    /// When the process started: monotonic time counts from there.
+    pub(crate) born: u64,
+    idle_turns: u32,
+}
+
+impl Node {
+    pub(crate) fn new(key: SecretKey, drift: i64) -> Node {
+        Node {
+            key,
+            store: MemStore::new(),
+            replica: None,
+            inbox: Vec::new(),
+            pending: None,
+            life: 0,
+            alarm: None,
+            alarms: 0,
+            paused: 0,
+            drift,
+            offset: 0,
+            born: 0,
+            idle_turns: 0,
+        }
+    }
+
+    /// What its clocks show.
+    pub(crate) fn clocks(&self, now: u64) -> Now {
+        let wall = (START + now).saturating_add_signed(self.drift);
+        Now {
+            monotonic: Instant(now - self.born),
+            wall: BlockTime(wall.saturating_add_signed(self.offset)),
+        }
+    }
+
+    /// When the next turn is due, if it is idle now.
+    pub(crate) fn due(&self, now: u64) -> Option<u64> {
+        let replica = self.replica.as_ref()?;
+        if self.pending.is_some() {
+            return None;
+        }
+        let due = match self.inbox.is_empty() {
+            false => now,
+            true => (self.born.saturating_add(replica.deadline()?.0)).max(now),
+        };
+        Some(due.max(self.paused))
+    }
+
+    /// Sets the alarm; its number, unless it is set to an earlier time already.
+    pub(crate) fn set_alarm(&mut self, at: u64) -> Option<u32> {
+        if self.alarm.is_some_and(|(earlier, _)| earlier <= at) {
+            return None;
+        }
+        self.alarms += 1;
+        self.alarm = Some((at, self.alarms));
+        Some(self.alarms)
+    }
+
+    /// Notes a turn with so many inputs; false if there were too many without any.
+    pub(crate) fn note_turn(&mut self, inputs: usize) -> bool {
+        self.idle_turns = if inputs == 0 { self.idle_turns + 1 } else { 0 };
+        self.idle_turns < SPIN
+    }
+
+    /// Ends its life.
+    pub(crate) fn stop(&mut self) {
+        self.life += 1;
+        self.replica = None;
+        self.pending = None;
+        self.alarm = None;
+        self.inbox.clear();
+    }
+
+    /// One line about it.
+    pub(crate) fn describe(&self) -> String {
+        let Some(replica) = &self.replica else {
+            return "has no power".into();
+        };
+        let status = replica.status();
+        let (height, target, queued) = (status.height, status.target, status.queued);
+        format!("height {height} of {target}, {queued} queued, {:?}", status.consensus)
+    }
+}

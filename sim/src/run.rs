@@ -1,0 +1,235 @@
+//! A seed from the beginning to the verdict: chaos, then peace, then a power cut for all, then the books are read.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::check::Violation;
+use crate::counters::Counters;
+use crate::plan::{MILLISECOND, Plan, SECOND};
+use crate::world::World;
+
+/// Within this time after the last fault, every correct replica must execute a fresh transaction, in nanoseconds.
+pub const PROGRESS: u64 = 30 * SECOND;
+/// Peace before the fresh transactions: connections are made again.
+const SETTLE: u64 = 300 * MILLISECOND;
+/// One seed in so many is run twice.
+const TWICE: u64 = 16;
+
+/// A seed that went well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Which.
+    pub seed: u64,
+    /// The fingerprint of everything that happened.
+    pub trace: u64,
+    /// What happened.
+    pub counters: Counters,
+}
+
+/// A seed that went wrong.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which.
+    pub seed: u64,
+    /// When, in nanoseconds of virtual time.
+    pub at: u64,
+    /// What.
+    pub violation: Violation,
+    /// Where each validator stood.
+    pub state: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.at / MILLISECOND;
+        writeln!(f, "seed {} at {at} ms: {}", self.seed, self.violation)?;
+        write!(f, "{}", self.state)?;
+        write!(f, "replay with: quorate-sim --seed {}", self.seed)
+    }
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// [`Failure`], also where the product's own assertions fail.
+pub fn run(seed: u64, trace: bool) -> Result<Report, Box<Failure>> {
+    let plan = Plan::draw(seed);
+    if trace {
+        println!("{plan:#?}");
+    }
+    run_plan(plan, trace)
+}
+
+/// Runs a plan that may differ from its seed's.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run_plan(plan: Plan, trace: bool) -> Result<Report, Box<Failure>> {
+    let seed = plan.seed;
+    let mut world = World::new(plan, trace).map_err(|violation| {
+        Box::new(Failure {
+            seed,
+            at: 0,
+            violation,
+            state: String::new(),
+        })
+    })?;
+    let verdict = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    let verdict = verdict.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
+        Err(Violation::Panic(text.unwrap_or_default()))
+    });
+    match verdict {
+        Ok(()) => {
+            world.counters.virtual_millis = world.now / MILLISECOND;
+            Ok(Report {
+                seed,
+                trace: world.trace.hash(),
+                counters: world.counters,
+            })
+        }
+        Err(violation) => Err(Box::new(Failure {
+            seed,
+            at: world.now,
+            violation,
+            state: state(&world),
+        })),
+    }
+}
+
+/// Runs a seed, now and then twice, to see whether it is the same world.
+///
+/// # Errors
+/// [`Failure`].
+pub fn check(seed: u64) -> Result<Report, Box<Failure>> {
+    let report = run(seed, false)?;
+    if seed.is_multiple_of(TWICE) && run(seed, false)? != report {
+        return Err(Box::new(Failure {
+            seed,
+            at: 0,
+            violation: Violation::NotDeterministic,
+            state: String::new(),
+        }));
+    }
+    Ok(report)
+}
+
+/// Checks many seeds on so many threads, and tells of each as it is done, in any order. Adds up what happened; stops at
+/// the first failure.
+///
+/// # Errors
+/// [`Failure`].
+pub fn check_all(
+    seeds: std::ops::Range<u64>,
+    threads: usize,
+    done: impl Fn(&Report) + Sync,
+) -> Result<Counters, Box<Failure>> {
+    let next = AtomicU64::new(seeds.start);
+    let sum: Mutex<Result<Counters, Box<Failure>>> = Mutex::new(Ok(Counters::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let outcome = check(seed);
+                    let mut sum = sum.lock().expect("nobody panics with the lock");
+                    match (outcome, sum.as_mut()) {
+                        (Ok(report), Ok(sum)) => {
+                            *sum += &report.counters;
+                            done(&report);
+                        }
+                        (Err(failure), Ok(_)) => {
+                            next.store(seeds.end, Ordering::Relaxed);
+                            *sum = Err(failure);
+                        }
+                        (_, Err(_)) => {}
+                    }
+                }
+            });
+        }
+    });
+    sum.into_inner().expect("nobody panics with the lock")
+}
+
+fn live(world: &mut World) -> Result<(), Violation> {
+    let chaos = world.plan.chaos;
+    until(world, chaos, |_| false)?;
+    world.mend()?;
+    progress(world)?;
+    for node in world.correct() {
+        world.checker.audit(&world.nodes[node].store)?;
+    }
+    // What was acknowledged must survive the loss of everything that was not synced, everywhere at once.
+    for node in 0..world.plan.n {
+        world.crash(node)?;
+    }
+    for node in 0..world.plan.n {
+        world.restart(node)?;
+    }
+    progress(world)?;
+    for node in world.correct() {
+        let store = &world.nodes[node].store;
+        world.checker.audit(store)?;
+        world.checker.promises(store, world.workload.receipts())?;
+    }
+    Ok(())
+}
+
+/// A fresh transaction at every correct replica is executed in time, and everybody gets that far.
+fn progress(world: &mut World) -> Result<(), Violation> {
+    let settled = world.now + SETTLE;
+    until(world, settled, |_| false)?;
+    let mut fresh = Vec::new();
+    for node in world.correct() {
+        let number = world.request_at(node);
+        fresh.push(number);
+    }
+    let limit = world.now + PROGRESS;
+    let open = |world: &World| {
+        let answered = |number: &&usize| world.workload.request(**number).receipt.is_none();
+        fresh.iter().filter(answered).count()
+    };
+    if !until(world, limit, |world| open(world) == 0)? {
+        return Err(Violation::NoProgress("execute a fresh transaction", open(world)));
+    }
+    let height = world.checker.height();
+    let behind = |world: &World| {
+        let nodes = world.correct().into_iter();
+        nodes.filter(|node| world.height(*node) < height).count()
+    };
+    let limit = world.now + PROGRESS;
+    if !until(world, limit, |world| behind(world) == 0)? {
+        return Err(Violation::NoProgress("catch up", behind(world)));
+    }
+    Ok(())
+}
+
+/// Lets time pass until something is so, or it is late; whether it became so.
+fn until(
+    world: &mut World,
+    limit: u64,
+    so: impl Fn(&World) -> bool,
+) -> Result<bool, Violation> {
+    while world.next_time().is_some_and(|next| next <= limit) {
+        world.step()?;
+        if so(world) {
+            return Ok(true);
+        }
+    }
+    world.now = limit;
+    Ok(so(world))
+}
+
+fn state(world: &World) -> String {
+    let line = |node: usize| {
+        let liar = if world.lies(node) { " (lies)" } else { "" };
+        format!("  v{node}{liar} {}\n", world.nodes[node].describe())
+    };
+    (0..world.plan.n).map(line).collect()
+}
