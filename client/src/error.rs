@@ -86,9 +86,10 @@ impl ClientError {
             ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
                 ErrorKind::Unavailable
             }
-            ClientError::Refused { status, .. } if matches!(status, 429 | 500..) => {
-                ErrorKind::Unavailable
-            }
+            ClientError::Refused {
+                status: 429 | 500..,
+                ..
+            } => ErrorKind::Unavailable,
             ClientError::Refused { .. } | ClientError::Rejected { .. } => ErrorKind::Rejected,
             ClientError::BadAnswer { .. }
             | ClientError::WrongChain { .. }

@@ -17,6 +17,9 @@ use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
 
+/// Heights whose roots are kept for claims, besides those since the newest claim.
+const KEPT_ROOTS: u64 = 8_192;
+
 /// The state of the chain as this process has executed it.
 #[derive(Debug, Default)]
 struct Memory(BTreeMap<(Space, Vec<u8>), Vec<u8>>);
@@ -301,8 +304,9 @@ impl Audit {
             .sum::<usize>();
         self.transactions += u64::try_from(count).expect("memory is smaller");
         self.roots.insert(header.height, executed.roots);
-        // An empty block may claim what its branch claimed long ago; nothing is older than the parent's claim.
-        self.roots = self.roots.split_off(&header.claim.height);
+        // A block may repeat an old claim of its branch; what lies well behind both is not needed again.
+        let recent = Height(header.height.0.saturating_sub(KEPT_ROOTS));
+        self.roots = self.roots.split_off(&recent.min(header.claim.height));
         Ok(())
     }
 }
@@ -315,4 +319,260 @@ fn decode<T: DeserializeOwned>(height: Height, what: &str, bytes: &Base64) -> Re
     codec::decode(&bytes.0, MAX_ENCODED_BYTES).map_err(|error| {
         Failure::damaged(format!("height {height}: {what} cannot be read: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::ExitStatus;
+    use crate::testnet::tests::sample;
+    use quorate_crypto::{Domain, SecretKey, Signature};
+    use quorate_execution::kv::Command;
+    use quorate_types::vote::{commit_vote_bytes, vote_bytes};
+    use quorate_types::{
+        Blob, BlockTime, Cc, Claim, Epoch, FORMAT_VERSION, Justify, Qc, Round, Signers,
+        TransactionBody, ValidatorIndex,
+    };
+
+    /// A chain of `count` blocks with one put each, and a certificate for the last.
+    fn ledger(genesis: &Genesis, count: u64) -> Vec<LogEntry> {
+        let (mut parent, _) = genesis_validators(genesis).expect("checked");
+        let (_, _, roots) = Executor::genesis(genesis);
+        let quorum: Signers = (0..3).map(ValidatorIndex).collect();
+        let mut entries = Vec::new();
+        for number in 1..=count {
+            let batch = batch(genesis, number);
+            let batches = vec![batch.id()];
+            let header = Header {
+                version: FORMAT_VERSION,
+                round: Round::new(Epoch(0), number),
+                height: Height(number),
+                parent: parent.id(),
+                justify: Justify {
+                    round: parent.round,
+                    block: parent.id(),
+                    signers: if number == 1 { Signers::NONE } else { quorum },
+                },
+                tc: None,
+                failed: None,
+                proposer: ValidatorIndex(0),
+                payload: Block::payload_root(&batches),
+                claim: Claim {
+                    height: Height(0),
+                    roots,
+                },
+                time: BlockTime(1 + number),
+                next_validators: None,
+            };
+            parent = header.clone();
+            let finality = (number == count).then(|| finality(genesis, &header));
+            entries.push(LogEntry {
+                height: header.height,
+                id: header.id(),
+                block: Base64(codec::encode(&Block { header, batches })),
+                batches: vec![Base64(codec::encode(&batch))],
+                finality: finality.map(|finality| Base64(codec::encode(&finality))),
+                roots: None,
+            });
+        }
+        entries
+    }
+
+    fn batch(genesis: &Genesis, number: u64) -> Batch {
+        let alice = SecretKey::from_seed(&[200; 32]);
+        let command = Command::Put {
+            key: Blob(b"key".to_vec()),
+            value: Blob(number.to_le_bytes().to_vec()),
+            lease: None,
+        };
+        let body = TransactionBody {
+            version: FORMAT_VERSION,
+            chain: genesis.chain_id(),
+            client: alice.public(),
+            sequence: number,
+            valid_until: BlockTime(1_000_000),
+            commands: vec![command.encode()],
+        };
+        Batch {
+            version: FORMAT_VERSION,
+            epoch: Epoch(0),
+            origin: ValidatorIndex(0),
+            sequence: number,
+            expiry: BlockTime(1_000_000),
+            transactions: vec![body.sign(&alice)],
+        }
+    }
+
+    fn finality(genesis: &Genesis, header: &Header) -> Finality {
+        let (round, block, height) = (header.round, header.id(), header.height);
+        let signers: Signers = (0..3).map(ValidatorIndex).collect();
+        let sign = |domain, message: &[u8]| -> Vec<Signature> {
+            let keys = (1..=3u8).map(|seed| SecretKey::from_seed(&[seed; 32]));
+            keys.map(|key| key.sign(domain, message)).collect()
+        };
+        let chain = genesis.chain_id();
+        let votes = sign(Domain::Vote, &vote_bytes(chain, round, block));
+        let commits = commit_vote_bytes(chain, round, block, height);
+        Finality {
+            cc: Cc {
+                round,
+                block,
+                height,
+                signers,
+                signatures: sign(Domain::CommitVote, &commits),
+            },
+            qc: Qc {
+                round,
+                block,
+                signers,
+                signatures: votes,
+            },
+        }
+    }
+
+    fn audit(genesis: &Genesis, entries: &[LogEntry]) -> Result<Verdict, Failure> {
+        let mut audit = Audit::new(genesis)?;
+        entries.iter().try_for_each(|entry| audit.push(entry))?;
+        audit.finish()
+    }
+
+    /// Changes a block of the ledger, and its name with it.
+    fn edit(entry: &mut LogEntry, change: impl FnOnce(&mut Block)) {
+        let mut block: Block = codec::decode(&entry.block.0, MAX_ENCODED_BYTES).expect("a block");
+        change(&mut block);
+        entry.id = block.id();
+        entry.block = Base64(codec::encode(&block));
+    }
+
+    #[test]
+    fn an_honest_ledger_is_verified_whole() {
+        let genesis = sample();
+        let verdict = audit(&genesis, &ledger(&genesis, 5)).expect("honest");
+        assert_eq!((verdict.height, verdict.transactions), (Height(5), 5));
+        assert_eq!(verdict.chain, genesis.chain_id());
+    }
+
+    #[test]
+    fn each_forgery_is_named_with_its_height() {
+        let genesis = sample();
+        type Forgery = fn(&mut Vec<LogEntry>);
+        let forgeries: [(Forgery, ExitStatus, &str); 12] = [
+            (
+                |l| drop(l.remove(2)),
+                ExitStatus::Verification,
+                "height 4: expected height 3",
+            ),
+            (
+                |l| l[1].id = l[0].id,
+                ExitStatus::Verification,
+                "height 2: it is called",
+            ),
+            (
+                |l| edit(&mut l[1], |b| b.header.time = BlockTime(1)),
+                ExitStatus::Verification,
+                "time",
+            ),
+            (
+                |l| edit(&mut l[1], |b| b.header.proposer = ValidatorIndex(9)),
+                ExitStatus::Verification,
+                "proposer",
+            ),
+            (
+                |l| edit(&mut l[1], |b| b.header.claim.roots.state = b.header.payload),
+                ExitStatus::Verification,
+                "height 2: its claim of height 0",
+            ),
+            (
+                |l| edit(&mut l[1], |b| b.header.justify.signers = Signers::NONE),
+                ExitStatus::Verification,
+                "height 2: the parent's certificate has no quorum",
+            ),
+            (
+                // Well formed in itself: only the next block's parent betrays it.
+                |l| edit(&mut l[1], |b| b.header.time = BlockTime(4)),
+                ExitStatus::Verification,
+                "height 3: its parent is not block",
+            ),
+            (
+                |l| l[3].batches.clear(),
+                ExitStatus::Verification,
+                "height 4: batches are missing",
+            ),
+            (
+                |l| l[3].batches[0] = l[2].batches[0].clone(),
+                ExitStatus::Verification,
+                "has another content",
+            ),
+            (
+                |l| l[2].roots = Some(Roots::default()),
+                ExitStatus::Verification,
+                "height 3: the recorded roots",
+            ),
+            (
+                |l| l[4].finality = None,
+                ExitStatus::Verification,
+                "heights 1 to 5 have no commit",
+            ),
+            (
+                |l| l[0].block.0.truncate(9),
+                ExitStatus::Damaged,
+                "height 1: the block cannot be",
+            ),
+        ];
+        for (forge, status, message) in forgeries {
+            let mut entries = ledger(&genesis, 5);
+            forge(&mut entries);
+            let failure = audit(&genesis, &entries).expect_err(message);
+            assert_eq!(failure.status, status, "{}", failure.message);
+            assert!(failure.message.contains(message), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_too_few_or_of_another_block_is_none() {
+        let genesis = sample();
+        let mut entries = ledger(&genesis, 3);
+        let bytes = &entries[2].finality.as_ref().expect("the last").0;
+        let good: Finality = codec::decode(bytes, MAX_ENCODED_BYTES).expect("its own");
+        let mut few = good.clone();
+        few.cc.signers = (0..2).map(ValidatorIndex).collect();
+        few.cc.signatures.pop();
+        entries[2].finality = Some(Base64(codec::encode(&few)));
+        let failure = audit(&genesis, &entries).expect_err("two of three");
+        assert!(
+            failure.message.contains("height 3: certificate"),
+            "{}",
+            failure.message
+        );
+
+        let mut entries = ledger(&genesis, 3);
+        entries[1].finality = Some(Base64(codec::encode(&good)));
+        let failure = audit(&genesis, &entries).expect_err("of height 3");
+        assert!(
+            failure.message.contains("of another block"),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_nobody_signed_is_refused() {
+        let genesis = sample();
+        let mut forged = genesis.clone();
+        forged.name.push('x');
+        // Signed for another chain, in blocks that hash-link to this one.
+        let mut entries = ledger(&genesis, 1);
+        let batch = batch(&forged, 1);
+        entries[0].batches = vec![Base64(codec::encode(&batch))];
+        edit(&mut entries[0], |block| {
+            block.batches = vec![batch.id()];
+            block.header.payload = Block::payload_root(&block.batches);
+        });
+        let failure = audit(&genesis, &entries).expect_err("another chain's");
+        assert!(
+            failure.message.contains("another chain"),
+            "{}",
+            failure.message
+        );
+    }
 }

@@ -56,7 +56,7 @@ impl Context {
     /// A client of the profile's chain.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let profile = self.profile()?;
-        Client::new(profile, self.timeout).map_err(|error| Failure::config(error))
+        Client::new(profile, self.timeout).map_err(Failure::config)
     }
 
     /// The signing key; naming none is a mistake of usage.

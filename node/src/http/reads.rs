@@ -33,7 +33,7 @@ pub(super) async fn key(
     let Ok(UrlQuery(query)) = query else {
         return problem("malformed", "parameters are consistency and proof");
     };
-    if let Err(response) = check_consistency(query.consistency.as_deref()) {
+    if let Some(response) = refused_consistency(query.consistency.as_deref()) {
         return response;
     }
     // From the raw path, since a key is any bytes, and a path parameter is text.
@@ -78,7 +78,7 @@ pub(super) async fn range(
     let Ok(UrlQuery(query)) = query else {
         return problem("malformed", "parameters are prefix, limit and consistency");
     };
-    if let Err(response) = check_consistency(query.consistency.as_deref()) {
+    if let Some(response) = refused_consistency(query.consistency.as_deref()) {
         return response;
     }
     let limit = query.limit.unwrap_or(DEFAULT_RANGE);
@@ -207,14 +207,15 @@ pub(crate) fn log_entry(block: &LogBlock) -> LogEntry {
     }
 }
 
-fn check_consistency(consistency: Option<&str>) -> Result<(), Response> {
+/// Why a level of consistency cannot be had here, if so.
+fn refused_consistency(consistency: Option<&str>) -> Option<Response> {
     match consistency {
-        None | Some("local") => Ok(()),
-        Some("linearizable") => Err(problem(
+        None | Some("local") => None,
+        Some("linearizable") => Some(problem(
             "needs_transaction",
             "a linearizable read goes through the log: submit a signed get",
         )),
-        Some(_) => Err(problem("malformed", "consistency is local or linearizable")),
+        Some(_) => Some(problem("malformed", "consistency is local or linearizable")),
     }
 }
 

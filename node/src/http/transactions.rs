@@ -50,7 +50,7 @@ pub(super) async fn submit(
     };
     let transaction = match decode(&api, &headers, body) {
         Ok(transaction) => transaction,
-        Err(response) => return response,
+        Err((code, detail)) => return problem(code, &detail),
     };
     let id = transaction.id();
     let follow = api.backend.submit(Unverified::new(transaction), wait);
@@ -111,7 +111,10 @@ pub(super) async fn show(
     }
 }
 
-fn decode(api: &Api, headers: &HeaderMap, body: Bytes) -> Result<Transaction, Response> {
+/// A problem's code and detail.
+type Refusal = (&'static str, String);
+
+fn decode(api: &Api, headers: &HeaderMap, body: Bytes) -> Result<Transaction, Refusal> {
     let media = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -120,11 +123,11 @@ fn decode(api: &Api, headers: &HeaderMap, body: Bytes) -> Result<Transaction, Re
         Some(CANONICAL) | None => body,
         Some("application/json") => match serde_json::from_slice::<SubmitRequest>(&body) {
             Ok(request) => Bytes::from(request.transaction.0),
-            Err(error) => return Err(problem("malformed", &error.to_string())),
+            Err(error) => return Err(("malformed", error.to_string())),
         },
         Some(_) => {
             let detail = "send application/octet-stream or application/json";
-            return Err(problem("unsupported_media_type", detail));
+            return Err(("unsupported_media_type", detail.to_owned()));
         }
     };
     codec::decode(&bytes, api.max_transaction_bytes).map_err(|error| {
@@ -132,7 +135,7 @@ fn decode(api: &Api, headers: &HeaderMap, body: Bytes) -> Result<Transaction, Re
             codec::DecodeError::TooLong { .. } => "too_large",
             codec::DecodeError::Malformed | codec::DecodeError::Trailing(_) => "malformed",
         };
-        problem(code, &error.to_string())
+        (code, error.to_string())
     })
 }
 

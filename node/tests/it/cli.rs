@@ -199,7 +199,7 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
             3,
             "unknown field",
         ),
-        (plain(&["start", "--home", "/nowhere"]), 3, "config.toml"),
+        (plain(&["start", "--home", "/nowhere"]), 3, "no home"),
         (
             plain(&["start", "--home", &home, "--set", "x"]),
             2,
