@@ -58,7 +58,13 @@ struct Globals {
     profile: Option<PathBuf>,
     /// The client's private key, PKCS#8 PEM, mode 0600
     // Its id is not `key`: the verbs of kv have an argument of that id, and clap keeps one value an id.
-    #[arg(long = "key", id = "key_file", global = true, env = "QUORATE_KEY", value_name = "FILE")]
+    #[arg(
+        long = "key",
+        id = "key_file",
+        global = true,
+        env = "QUORATE_KEY",
+        value_name = "FILE"
+    )]
     key: Option<PathBuf>,
     /// Longest time for an operation, in seconds
     #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS")]
