@@ -352,7 +352,9 @@ impl Engine {
         if let Some(own) = &self.own.commit_vote {
             messages.push(Message::CommitVote(CommitVote::clone(own)));
         }
-        if let Some(own) = &self.own.timeout {
+        // Only of this round: the certificate speaks for those before, and the peer, told of a round that it has left,
+        // would take the sender for one that is behind and tell it the same, for ever.
+        if let Some(own) = self.own.timeout.as_ref().filter(|own| own.round == round) {
             messages.push(Message::Timeout(Box::new(Timeout::clone(own))));
         }
         for message in messages {

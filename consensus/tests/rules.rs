@@ -809,6 +809,33 @@ fn t2_who_is_behind_is_told_what_ended_its_round() {
     assert_eq!(sent(&effects, Target::One(peer)).len(), messages.len());
 }
 
+/// Two that had both given up a round, which then ended by a late certificate, took each other's old Timeout for a sign of
+/// being behind and answered it with their own, several times over with every exchange (found by the simulator).
+#[test]
+fn t2_a_timeout_of_a_round_that_was_left_is_not_sent_again() {
+    let mut scene = Scene::voter();
+    let me = scene.me.unwrap();
+    let peer = index((me.as_usize() + 1) % 4);
+    let anchor = scene.chain.validators.anchor_qc();
+    while timed_out(&scene.expire()).is_none() {}
+    let own = scene.timeout(me.as_usize(), round(1), &anchor, None);
+    scene.step(Event::Timeout(Box::new(own)));
+    let repeats = |effects: &[Effect]| {
+        let messages = sent(effects, Target::One(peer)).into_iter();
+        messages
+            .filter(|message| matches!(message, Message::Timeout(_)))
+            .count()
+    };
+    assert_eq!(repeats(&scene.step(Event::Connected(peer))), 1);
+    let genesis = scene.genesis();
+    let first = scene.extend(&genesis);
+    scene.extend(&first);
+    let stale = scene.timeout(peer.as_usize(), round(1), &anchor, None);
+    let effects = scene.step(Event::Timeout(Box::new(stale)));
+    assert_eq!(repeats(&effects), 0, "{effects:?}");
+    assert!(!sent(&effects, Target::One(peer)).is_empty());
+}
+
 #[test]
 fn p4_after_a_restart_the_recorded_round_is_burnt_but_may_be_given_up() {
     let mut scene = Scene::voter();
