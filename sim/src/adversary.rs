@@ -66,7 +66,10 @@ impl Adversary {
         };
         match twin {
             Some(twin) => self.split(receivers, &message, &twin),
-            None => receivers.into_iter().map(|to| (to, message.clone())).collect(),
+            None => receivers
+                .into_iter()
+                .map(|to| (to, message.clone()))
+                .collect(),
         }
     }
 
@@ -84,7 +87,9 @@ impl Adversary {
         let half = receivers.len().div_ceil(2);
         let version = |place| if place < half { first } else { second };
         let placed = receivers.into_iter().enumerate();
-        placed.map(|(place, to)| (to, version(place).clone())).collect()
+        placed
+            .map(|(place, to)| (to, version(place).clone()))
+            .collect()
     }
 
     /// The same proposal with another time, and so another block.
@@ -113,14 +118,20 @@ impl Adversary {
     fn second_vote(&mut self, vote: &Vote, counters: &mut Counters) -> Message {
         counters.double_votes += 1;
         let block = self.other(vote.round, vote.block);
-        let vote = Vote { block, ..vote.clone() };
+        let vote = Vote {
+            block,
+            ..vote.clone()
+        };
         Message::Vote(vote.sign(self.chain, &self.key).into_inner())
     }
 
     fn second_commit_vote(&mut self, vote: &CommitVote, counters: &mut Counters) -> Message {
         counters.double_votes += 1;
         let block = self.other(vote.round, vote.block);
-        let vote = CommitVote { block, ..vote.clone() };
+        let vote = CommitVote {
+            block,
+            ..vote.clone()
+        };
         Message::CommitVote(vote.sign(self.chain, &self.key).into_inner())
     }
 }

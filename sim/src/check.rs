@@ -180,7 +180,12 @@ impl Checker {
     }
 
     /// I1 and P1–P3.
-    fn on_send(&mut self, node: usize, store: &MemStore, message: &Message) -> Result<(), Violation> {
+    fn on_send(
+        &mut self,
+        node: usize,
+        store: &MemStore,
+        message: &Message,
+    ) -> Result<(), Violation> {
         let (kind, signer, round, block) = match message {
             Message::Proposal(p) => {
                 let header = &p.block.header;
@@ -289,7 +294,12 @@ impl Checker {
         let mut ordered = Vec::new();
         for id in &block.batches {
             let batch = ledger::batch(store, *id)?.ok_or(Violation::BrokenChain(at))?;
-            ordered.extend(batch.transactions.iter().map(quorate_types::Transaction::id));
+            ordered.extend(
+                batch
+                    .transactions
+                    .iter()
+                    .map(quorate_types::Transaction::id),
+            );
         }
         let mut duplicates = 0;
         for (place, receipt) in receipts.iter().enumerate() {
@@ -325,7 +335,10 @@ impl Checker {
         let Some(finality) = ledger::finality(store, at)? else {
             return Ok(());
         };
-        if !self.proofs.insert(hash(Domain::Batch, &[&codec::encode(&finality)])) {
+        if !self
+            .proofs
+            .insert(hash(Domain::Batch, &[&codec::encode(&finality)]))
+        {
             return Ok(());
         }
         let (id, round) = (block.id(), block.header.round);
@@ -336,8 +349,13 @@ impl Checker {
         let deep = at.0.is_multiple_of(VERIFIED_PROOFS);
         let commit = commit_vote_bytes(chain, round, id, at);
         let vote = vote_bytes(chain, round, id);
-        let valid = self.quorum(deep, cc.signers, &cc.signatures, Domain::CommitVote, &commit)
-            && self.quorum(deep, qc.signers, &qc.signatures, Domain::Vote, &vote);
+        let valid = self.quorum(
+            deep,
+            cc.signers,
+            &cc.signatures,
+            Domain::CommitVote,
+            &commit,
+        ) && self.quorum(deep, qc.signers, &qc.signatures, Domain::Vote, &vote);
         match named && valid {
             true => Ok(()),
             false => Err(Violation::BadCertificate(at)),
@@ -381,7 +399,11 @@ impl Checker {
             let roots = ledger::roots(store, at)?.ok_or(Violation::OtherRoots(at))?;
             self.same(at, &block, roots)?;
             let receipts = digest(&ledger::receipts(store, at)?);
-            if self.chain.get(&height).is_none_or(|known| known.receipts != receipts) {
+            if self
+                .chain
+                .get(&height)
+                .is_none_or(|known| known.receipts != receipts)
+            {
                 return Err(Violation::OtherRoots(at));
             }
         }

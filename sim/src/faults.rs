@@ -67,22 +67,38 @@ fn add(
             let mut order: Vec<usize> = (0..n).collect();
             rng.shuffle(&mut order);
             let spread = rng.pick(&[1, 5 * MILLISECOND]);
-            faults.extend(order.iter().map(|i| (at + rng.below(spread), Fault::Crash(*i))));
+            faults.extend(
+                order
+                    .iter()
+                    .map(|i| (at + rng.below(spread), Fault::Crash(*i))),
+            );
             let quorum = n - (n - 1) / 3;
             let back = at + rng.between(10 * MILLISECOND, 600 * MILLISECOND);
             let restart = |i: &usize| (back, Fault::Restart(*i));
             faults.extend(order[..quorum].iter().map(restart));
         }
-        2 => faults.extend([(at, Fault::Cut(partition(rng, n))), (until, Fault::Cut(Vec::new()))]),
+        2 => faults.extend([
+            (at, Fault::Cut(partition(rng, n))),
+            (until, Fault::Cut(Vec::new())),
+        ]),
         3 => {
             let offset = rng.pick(&[HOUR, -HOUR, HOUR / 3_600, -HOUR / 3_600]);
-            faults.extend([(at, Fault::Clock(node, offset)), (until, Fault::Clock(node, 0))]);
+            faults.extend([
+                (at, Fault::Clock(node, offset)),
+                (until, Fault::Clock(node, 0)),
+            ]);
         }
         4 => {
             let fault = rng.pick(&[WriteFault::Lost, WriteFault::NotSynced, WriteFault::Silent]);
-            faults.extend([(at, Fault::Disk(node, fault)), (until, Fault::Restart(node))]);
+            faults.extend([
+                (at, Fault::Disk(node, fault)),
+                (until, Fault::Restart(node)),
+            ]);
         }
-        5 => faults.push((at, Fault::Pause(node, rng.between(50 * MILLISECOND, 4 * SECOND)))),
+        5 => faults.push((
+            at,
+            Fault::Pause(node, rng.between(50 * MILLISECOND, 4 * SECOND)),
+        )),
         // Again and again, one after the other, sooner than the cluster can get over it.
         6 => {
             for step in 0..rng.between(2, 5) {

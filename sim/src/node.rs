@@ -108,6 +108,9 @@ impl Node {
         };
         let status = replica.status();
         let (height, target, queued) = (status.height, status.target, status.queued);
-        format!("height {height} of {target}, {queued} queued, {:?}", status.consensus)
+        format!(
+            "height {height} of {target}, {queued} queued, {:?}",
+            status.consensus
+        )
     }
 }

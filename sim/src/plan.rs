@@ -123,7 +123,12 @@ fn drift(rng: &mut Rng) -> i64 {
 }
 
 fn network(rng: &mut Rng) -> NetworkPlan {
-    let delay = rng.pick(&[200 * MICROSECOND, MILLISECOND, 5 * MILLISECOND, 40 * MILLISECOND]);
+    let delay = rng.pick(&[
+        200 * MICROSECOND,
+        MILLISECOND,
+        5 * MILLISECOND,
+        40 * MILLISECOND,
+    ]);
     NetworkPlan {
         delay,
         jitter: delay * rng.pick(&[0, 1, 1, 5]) + 10 * MICROSECOND,

@@ -196,7 +196,10 @@ fn progress(world: &mut World) -> Result<(), Violation> {
         fresh.iter().filter(answered).count()
     };
     if !until(world, limit, |world| open(world) == 0)? {
-        return Err(Violation::NoProgress("execute a fresh transaction", open(world)));
+        return Err(Violation::NoProgress(
+            "execute a fresh transaction",
+            open(world),
+        ));
     }
     let height = world.checker.height();
     let behind = |world: &World| {
@@ -211,11 +214,7 @@ fn progress(world: &mut World) -> Result<(), Violation> {
 }
 
 /// Lets time pass until something is so, or it is late; whether it became so.
-fn until(
-    world: &mut World,
-    limit: u64,
-    so: impl Fn(&World) -> bool,
-) -> Result<bool, Violation> {
+fn until(world: &mut World, limit: u64, so: impl Fn(&World) -> bool) -> Result<bool, Violation> {
     while world.next_time().is_some_and(|next| next <= limit) {
         world.step()?;
         if so(world) {

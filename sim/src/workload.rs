@@ -138,7 +138,11 @@ impl Workload {
     }
 
     /// An answer; true if it is the first to this transaction.
-    pub(crate) fn answered(&mut self, ticket: Ticket, receipt: &Receipt) -> Result<bool, BadAnswer> {
+    pub(crate) fn answered(
+        &mut self,
+        ticket: Ticket,
+        receipt: &Receipt,
+    ) -> Result<bool, BadAnswer> {
         let number = self.tickets.get(&ticket).copied();
         let number = number.ok_or(BadAnswer::OtherTransaction)?;
         let request = &mut self.requests[number];
@@ -158,6 +162,8 @@ impl Workload {
 
     /// Every receipt that a client was given.
     pub(crate) fn receipts(&self) -> impl Iterator<Item = &Receipt> {
-        self.requests.iter().filter_map(|request| request.receipt.as_ref())
+        self.requests
+            .iter()
+            .filter_map(|request| request.receipt.as_ref())
     }
 }

@@ -35,9 +35,15 @@ const VERDICTS: usize = 4_096;
 #[derive(Debug)]
 enum Event {
     /// A replica's alarm rings.
-    Wake { node: usize, alarm: u32 },
+    Wake {
+        node: usize,
+        alarm: u32,
+    },
     /// A turn is done thinking, and its write is done.
-    Done { node: usize, life: u32 },
+    Done {
+        node: usize,
+        life: u32,
+    },
     Arrive {
         from: usize,
         to: usize,
@@ -45,8 +51,15 @@ enum Event {
         packet: Packet,
     },
     /// An end notices that its connection is gone.
-    Lost { node: usize, peer: usize, over: Connection },
-    Dial { a: usize, b: usize },
+    Lost {
+        node: usize,
+        peer: usize,
+        over: Connection,
+    },
+    Dial {
+        a: usize,
+        b: usize,
+    },
     Fault(Fault),
     Load,
     /// A client that got no answer asks another.
@@ -284,7 +297,11 @@ impl World {
         let mut cost = self.rng.between(10_000, self.plan.work.turn.max(10_001));
         if output.must_sync() {
             cost += self.rng.between(1, self.plan.work.sync);
-            let slow = self.plan.work.slow.filter(|(slow, _)| *slow == node && !self.calm);
+            let slow = self
+                .plan
+                .work
+                .slow
+                .filter(|(slow, _)| *slow == node && !self.calm);
             cost += slow.map_or(0, |(_, extra)| extra);
         }
         at.pending = Some(output);
@@ -352,7 +369,12 @@ impl World {
         }
         let now = self.now;
         match notice {
-            Notice::Committed { height, round, synced, .. } => {
+            Notice::Committed {
+                height,
+                round,
+                synced,
+                ..
+            } => {
                 self.counters.commits += 1;
                 self.counters.synced += u64::from(synced);
                 self.trace.note(now, &[2, height.0, round.number], || {
@@ -422,7 +444,10 @@ impl World {
             return;
         }
         self.counters.delivered += 1;
-        let parties = [u64::try_from(from).unwrap_or(0), u64::try_from(to).unwrap_or(0)];
+        let parties = [
+            u64::try_from(from).unwrap_or(0),
+            u64::try_from(to).unwrap_or(0),
+        ];
         let numbers = [4, parties[0], parties[1], short(&packet.digest)];
         self.trace.note(self.now, &numbers, || {
             format!("v{from} → v{to}  {} {}", packet.kind, packet.digest)
@@ -473,7 +498,9 @@ impl World {
         self.network.forget(node, peer);
         if self.nodes[node].replica.is_some() {
             self.counters.disconnects += 1;
-            self.nodes[node].inbox.push(Input::Disconnected(index(peer)));
+            self.nodes[node]
+                .inbox
+                .push(Input::Disconnected(index(peer)));
             self.rearm(node);
         }
     }
@@ -489,7 +516,8 @@ impl World {
             }
         }
         self.network.join(a, b);
-        self.trace.note(self.now, &[5], || format!("v{a} and v{b} are connected"));
+        self.trace
+            .note(self.now, &[5], || format!("v{a} and v{b} are connected"));
         for (node, peer) in [(a, b), (b, a)] {
             self.nodes[node].inbox.push(Input::Connected(index(peer)));
             self.rearm(node);
@@ -502,7 +530,14 @@ impl World {
             for b in (0..self.plan.n).filter(|b| *b != a) {
                 if let Some(over) = self.network.seen(a, b) {
                     let until = self.now + self.network.notice();
-                    self.at(until, Event::Lost { node: a, peer: b, over });
+                    self.at(
+                        until,
+                        Event::Lost {
+                            node: a,
+                            peer: b,
+                            over,
+                        },
+                    );
                 }
                 if a < b {
                     let until = self.now + self.network.dial();
@@ -587,13 +622,15 @@ impl World {
             return Ok(());
         }
         self.counters.restarts += 1;
-        self.trace.note(self.now, &[7], || format!("v{node} starts"));
+        self.trace
+            .note(self.now, &[7], || format!("v{node} starts"));
         self.start(node)
     }
 
     /// Nothing breaks any more, everything broken is mended, and nobody adds load.
     pub(crate) fn mend(&mut self) -> Result<(), Violation> {
-        self.trace.note(self.now, &[8], || "all is well again".into());
+        self.trace
+            .note(self.now, &[8], || "all is well again".into());
         self.calm = true;
         self.network.calm();
         for node in 0..self.plan.n {
