@@ -50,7 +50,7 @@ demo: build ## Four validators, signed transactions, a verified proof, a killed 
 test: build ## The whole test suite, scenarios with real processes included
 	@$(CARGO_TEST)
 
-scenarios: build ## The long process-level scenarios, about forty minutes (ONLY=name TIMES=n for one)
+scenarios: build ## The long process-level scenarios, about twenty minutes (ONLY=name TIMES=n for one)
 	@scripts/setup.sh scenarios
 	@$(SCENARIOS) run $(or $(ONLY),--all) $(if $(TIMES),--times $(TIMES))
 

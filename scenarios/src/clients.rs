@@ -188,13 +188,15 @@ fn bad(writer: &mut Writer, round: usize) -> Vec<Bad> {
     all
 }
 
-/// No quorum, so that nothing leaves the queue; then the quorum returns.
+/// No quorum, so that nothing is committed; then the quorum returns. A validator first packs what it takes into batches
+/// of which 16 MiB may be in flight; behind them the queue fills, which is made as small as can be.
 pub fn full_queue(rounds: usize) -> Vec<String> {
-    let limit = 40;
-    let setting = (
-        "QUORATE_MEMPOOL__MAX_TRANSACTIONS".into(),
-        limit.to_string(),
-    );
+    const QUEUE_BYTES: usize = 1 << 20;
+    const IN_FLIGHT_BYTES: usize = 16 << 20;
+    const VALUE_BYTES: usize = 60_000;
+    let most = 2 * (QUEUE_BYTES + IN_FLIGHT_BYTES) / VALUE_BYTES;
+    let name = "QUORATE_MEMPOOL__MAX_BYTES".into();
+    let setting = (name, QUEUE_BYTES.to_string());
     let mut cluster = Cluster::started(Options {
         environment: vec![setting],
         ..Options::default()
@@ -208,10 +210,10 @@ pub fn full_queue(rounds: usize) -> Vec<String> {
         (2..4).for_each(|i| cluster.kill(i));
         let mut accepted = Vec::new();
         let mut refused = None;
-        for number in 0..4 * limit {
+        for number in 0..most {
             let writer = number % writers.len();
             let key = format!("full/{round}/{number}");
-            let body = writers[writer].body(vec![put_command(&key, key.as_bytes())]);
+            let body = writers[writer].body(vec![put_command(&key, &[7; VALUE_BYTES])]);
             let bytes = codec::encode(&writers[writer].sign(body));
             let answer = writers[writer]
                 .send_once(&bytes, "none")

@@ -248,7 +248,7 @@ fn try_until(writer: &mut Writer, key: &str, deadline: Instant, stop: &AtomicBoo
     false
 }
 
-/// Checks that every key is there with its own name as value, at every running validator, in its own state.
+/// Checks that every key is there, at every running validator, in its own state.
 ///
 /// # Panics
 /// Names the first keys that are missing.
