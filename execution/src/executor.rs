@@ -17,11 +17,12 @@ use quorate_types::{Batch, BlockTime, Epoch, Genesis, Header, Height, Parameters
 use quorate_types::{Receipt, Role, Roots, Validators, codec, receipt};
 
 use crate::block::{BlockEffects, BlockRun, Places, Rules, encode_place};
+use crate::flush::{FlushPolicy, Flusher};
 use crate::keys::{self, Chain, ClientRecord};
 use crate::kv::KvMachine;
 use crate::machine::StateMachine;
 use crate::overlay::Changed;
-use crate::persist::{self, FlushPolicy, Pages, Tip};
+use crate::persist::{self, Tip};
 use crate::record;
 use crate::space::{Change, Reader, Space};
 use crate::tree::{self, NoPages, Proof, Tree, TreeError, TreeLimits};
@@ -100,10 +101,7 @@ pub struct Executor {
     roots: Roots,
     revision: u64,
     tree: Tree,
-    policy: FlushPolicy,
-    /// Heights of the journals in storage, and the changes in them.
-    journals: Vec<Height>,
-    journalled: usize,
+    flusher: Flusher,
 }
 
 impl Executor {
@@ -129,7 +127,7 @@ impl Executor {
             receipts: tip.accumulator.root(),
         };
         persist::put_block(&mut changes, &tip, &roots, Vec::new());
-        persist::put_flush(&mut changes, tip.height, &mut tree, &mut Vec::new());
+        Flusher::put_first(&mut changes, tip.height, &mut tree);
         let executor = Executor {
             parameters: genesis.parameters.clone(),
             clients: genesis.clients.iter().map(|c| (c.key, c.role)).collect(),
@@ -138,9 +136,7 @@ impl Executor {
             roots,
             revision: 0,
             tree,
-            policy: FlushPolicy::default(),
-            journals: Vec::new(),
-            journalled: 0,
+            flusher: Flusher::default(),
         };
         (executor, changes, roots)
     }
@@ -159,15 +155,19 @@ impl Executor {
             roots: restored.roots,
             revision: restored.revision,
             tree: restored.tree,
-            policy: FlushPolicy::default(),
-            journals: restored.journals,
-            journalled: restored.journalled,
+            flusher: restored.flusher,
         })
     }
 
     /// Changes when the tree's pages are written.
     pub fn set_flush_policy(&mut self, policy: FlushPolicy) {
-        self.policy = policy;
+        self.flusher.set_policy(policy);
+    }
+
+    /// Changes how much memory the tree's pages take, in bytes; 128 MiB at first. Those that changed stay even if they
+    /// are more. Affects no root.
+    pub fn set_tree_cache(&mut self, bytes: usize) {
+        self.tree.set_cache_bytes(bytes);
     }
 
     /// Replaces the state machine by another one, before the first block. For tests of machines: the genesis still
@@ -223,7 +223,7 @@ impl Executor {
         assert_eq!(block.height, self.tip.height.next(), "I4: no gap");
         let effects = self.run(reader, block)?;
         let (mut changes, edits) = split(effects.changed);
-        let state = self.tree.apply(&Pages(reader), &edits)?;
+        let state = self.tree.apply(&self.flusher.pages(reader), &edits)?;
         let leaves: Vec<Digest> = effects.receipts.iter().map(Receipt::leaf).collect();
         let leaf = receipt::block_leaf(block.height, &leaves);
         let nodes = self.tip.accumulator.append(leaf);
@@ -235,7 +235,8 @@ impl Executor {
         };
         put_receipts(&mut changes, &effects.receipts, &effects.places);
         persist::put_block(&mut changes, &self.tip, &self.roots, nodes);
-        self.put_tree(&mut changes, edits);
+        self.flusher
+            .put_block(&mut changes, self.tip.height, &mut self.tree, edits);
         Ok(Executed {
             height: self.tip.height,
             roots: self.roots,
@@ -258,7 +259,7 @@ impl Executor {
         if key.len() > tree::MAX_KEY_BYTES {
             return Ok((None, NO_PROOF));
         }
-        let proof = self.tree.prove(&Pages(reader), key)?;
+        let proof = self.tree.prove(&self.flusher.pages(reader), key)?;
         let stored = reader.get(Space::State, key);
         let record = stored.map_err(ExecuteError::Source)?;
         // What is stored beside the tree is held against it here, before a client does.
@@ -289,20 +290,6 @@ impl Executor {
             effects.changed.insert(keys::HEAD.to_vec(), head);
         }
         Ok(effects)
-    }
-
-    /// Journals a block's changes of the tree, or writes the tree's pages if it is time.
-    fn put_tree(&mut self, changes: &mut Vec<Change>, edits: Vec<tree::Change>) {
-        let waiting = self.journalled + edits.len();
-        if self.tree.dirty_bytes() > self.policy.dirty_bytes || waiting > self.policy.changes {
-            self.journalled = 0;
-            let height = self.tip.height;
-            persist::put_flush(changes, height, &mut self.tree, &mut self.journals);
-        } else if !edits.is_empty() {
-            self.journalled = waiting;
-            self.journals.push(self.tip.height);
-            persist::put_journal(changes, self.tip.height, edits);
-        }
     }
 }
 

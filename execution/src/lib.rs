@@ -14,6 +14,7 @@
 //! | [`keys`], [`record`] | the key space of the state, and how records are encoded |
 //! | [`tree`] | the authenticated tree over the records |
 //! | [`proof`] | what clients can check offline (F1, F2) |
+//! | [`flush`] | when the tree's pages are written, and how many with each block |
 //! | [`persist`], [`space`] | what is stored where |
 //!
 //! A block goes through `block.rs` (checks, commands, receipts) on an overlay (`overlay.rs`); then the executor applies
@@ -24,6 +25,7 @@ extern crate alloc;
 
 mod block;
 pub mod executor;
+pub mod flush;
 pub mod keys;
 pub mod kv;
 pub mod machine;

@@ -1,8 +1,9 @@
 //! What the executor keeps in storage for itself, and how it starts again from that.
 //!
-//! The tree's pages are written now and then ([`FlushPolicy`]), with an anchor. Each block in between leaves a journal of
-//! the tree's changes; a start opens the tree at the anchor, applies the journals in order, and holds the root against
-//! the one stored with the last block. A flush deletes the journals that it replaces, in the same atomic batch.
+//! The tree's pages are written now and then, in pieces, and then an anchor ([`flush`](crate::flush)). Each block leaves
+//! a journal of the tree's changes; a start opens the tree at the anchor, applies the journals behind it in order, and
+//! holds the root against the one stored with the last block. The batch with the anchor deletes the journals that it
+//! replaces.
 //!
 //! | key in [`Space::Meta`] | value, canonical |
 //! |---|---|
@@ -20,29 +21,11 @@ use quorate_types::{Blob, Height, Parameters, PublicKey, Role, Roots, codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::executor::OpenError;
+use crate::flush::Flusher;
 use crate::keys::{self, Chain, ClientRecord};
 use crate::record;
 use crate::space::{Change, Entry, Reader, Space};
 use crate::tree::{self, Anchor, PageSource, Tree, TreeError, TreeLimits};
-
-/// When the tree's changed pages are written. Affects no root; a smaller policy makes starts faster and blocks dearer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlushPolicy {
-    /// Memory of changed pages, in bytes.
-    pub dirty_bytes: usize,
-    /// Journalled changes, which a start has to apply again.
-    pub changes: usize,
-}
-
-impl Default for FlushPolicy {
-    /// 32 MiB, or 200,000 changes: less than two seconds of a start.
-    fn default() -> FlushPolicy {
-        FlushPolicy {
-            dirty_bytes: 32 << 20,
-            changes: 200_000,
-        }
-    }
-}
 
 const TIP: &[u8] = b"execution/tip";
 const ANCHOR: &[u8] = b"execution/anchor";
@@ -118,34 +101,42 @@ pub(crate) fn put_journal(changes: &mut Vec<Change>, height: Height, edits: Vec<
     changes.push(Change::put(Space::Meta, key, codec::encode(&edits)));
 }
 
-/// Appends the tree's changed pages, and deletes the journals of `journals`.
-pub(crate) fn put_flush(
+/// Appends the deletion of journals.
+pub(crate) fn delete_journals(
     changes: &mut Vec<Change>,
-    height: Height,
-    tree: &mut Tree,
-    journals: &mut Vec<Height>,
+    heights: impl IntoIterator<Item = Height>,
 ) {
-    let flush = tree.flush();
-    changes.extend(flush.pages.into_iter().map(|(key, value)| Change {
-        space: Space::Tree,
-        key,
-        value,
-    }));
-    let anchor = flush.anchor;
-    let anchor = codec::encode(&AnchorRecord { height, anchor });
-    changes.push(Change::put(Space::Meta, ANCHOR.to_vec(), anchor));
-    let old = journals.drain(..).map(|height| at_height(JOURNAL, height));
-    changes.extend(old.map(|key| Change::delete(Space::Meta, key)));
+    let keys = heights.into_iter().map(|height| at_height(JOURNAL, height));
+    changes.extend(keys.map(|key| Change::delete(Space::Meta, key)));
 }
 
-/// Pages from [`Space::Tree`].
-pub(crate) struct Pages<'a, R>(pub(crate) &'a R);
+/// Appends the anchor of a flush that is stored to its end with it.
+pub(crate) fn put_anchor(changes: &mut Vec<Change>, record: &AnchorRecord) {
+    let record = codec::encode(record);
+    changes.push(Change::put(Space::Meta, ANCHOR.to_vec(), record));
+}
+
+/// Pages that wait to be written, by id, and behind them those in [`Space::Tree`].
+pub(crate) struct Pages<'a, R> {
+    pub(crate) reader: &'a R,
+    pub(crate) waiting: Option<&'a BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl<'a, R> Pages<'a, R> {
+    fn stored(reader: &'a R) -> Self {
+        let waiting = None;
+        Pages { reader, waiting }
+    }
+}
 
 impl<R: Reader> PageSource for Pages<'_, R> {
     type Error = R::Error;
 
     fn page(&self, id: &[u8]) -> Result<Option<Vec<u8>>, R::Error> {
-        self.0.get(Space::Tree, id)
+        match self.waiting.and_then(|pages| pages.get(id)) {
+            Some(page) => Ok(Some(page.clone())),
+            None => self.reader.get(Space::Tree, id),
+        }
     }
 }
 
@@ -154,8 +145,7 @@ pub(crate) struct Restored {
     pub(crate) tip: Tip,
     pub(crate) roots: Roots,
     pub(crate) tree: Tree,
-    pub(crate) journals: Vec<Height>,
-    pub(crate) journalled: usize,
+    pub(crate) flusher: Flusher,
     pub(crate) chain: Chain,
     pub(crate) parameters: Parameters,
     pub(crate) clients: BTreeMap<PublicKey, Role>,
@@ -168,7 +158,7 @@ pub(crate) fn restore<R: Reader>(reader: &R) -> Result<Restored, OpenError<R::Er
     let roots: Roots = meta(reader, &roots_key(tip.height))?.ok_or(OpenError::Damaged)?;
     let anchor: AnchorRecord = meta(reader, ANCHOR)?.ok_or(OpenError::Damaged)?;
     let mut tree = Tree::open(TreeLimits::default(), &anchor.anchor);
-    let (journals, journalled) = replay(reader, &mut tree, anchor.height, tip.height)?;
+    let flusher = replay(reader, &mut tree, anchor.height, tip.height)?;
     let counted = tip.accumulator.count() == tip.height.0;
     if !counted || tree.root() != roots.state || tip.accumulator.root() != roots.receipts {
         return Err(OpenError::RootMismatch { height: tip.height });
@@ -181,8 +171,7 @@ pub(crate) fn restore<R: Reader>(reader: &R) -> Result<Restored, OpenError<R::Er
         tip,
         roots,
         tree,
-        journals,
-        journalled,
+        flusher,
     })
 }
 
@@ -192,7 +181,7 @@ fn replay<R: Reader>(
     tree: &mut Tree,
     anchor: Height,
     tip: Height,
-) -> Result<(Vec<Height>, usize), OpenError<R::Error>> {
+) -> Result<Flusher, OpenError<R::Error>> {
     let from = at_height(JOURNAL, anchor.next());
     let to = at_height(JOURNAL, tip.next());
     let (mut journals, mut journalled) = (Vec::new(), 0);
@@ -202,13 +191,13 @@ fn replay<R: Reader>(
         let edits: Vec<tree::Change> = edits.into_iter().map(|(key, d)| (key.0, d)).collect();
         journals.push(Height(u64::from_be_bytes(*height)));
         journalled += edits.len();
-        match tree.apply(&Pages(reader), &edits) {
+        match tree.apply(&Pages::stored(reader), &edits) {
             Ok(_) => Ok(()),
             Err(TreeError::Source(error)) => Err(OpenError::Source(error)),
             Err(_) => Err(OpenError::Damaged),
         }
     })?;
-    Ok((journals, journalled))
+    Ok(Flusher::restored(journals, journalled))
 }
 
 fn clients<R: Reader>(
@@ -273,7 +262,7 @@ fn check<R: Reader>(
     record: Option<&[u8]>,
 ) -> Result<(), OpenError<R::Error>> {
     let proof = tree
-        .prove(&Pages(reader), key)
+        .prove(&Pages::stored(reader), key)
         .map_err(|error| match error {
             TreeError::Source(error) => OpenError::Source(error),
             _ => OpenError::Damaged,

@@ -6,10 +6,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use common::*;
+use quorate_execution::flush::FlushPolicy;
 use quorate_execution::keys::Namespace;
 use quorate_execution::kv::Command;
 use quorate_execution::machine::{CommandError, Context, StateMachine, StateView};
-use quorate_execution::persist::{FlushPolicy, roots_key};
+use quorate_execution::persist::roots_key;
 use quorate_execution::{Entry, ExecuteError, Executor, OpenError, OrderedBlock, Reader, Space};
 use quorate_execution::{genesis_validators, meter};
 use quorate_types::{Batch, Blob, Height, Outcome, Receipt, Rejection, Role, Roots};
@@ -275,10 +276,12 @@ fn roots_depend_on_the_blocks_alone() {
             FlushPolicy {
                 dirty_bytes: 0,
                 changes: 0,
+                piece_bytes: 0,
             },
             FlushPolicy {
                 dirty_bytes: usize::MAX,
                 changes: 150,
+                piece_bytes: 1,
             },
         ];
         let mut chains: Vec<Chain> = policies.iter().map(|_| Chain::new()).collect();

@@ -136,8 +136,12 @@ impl Anchor {
 }
 
 /// What to write to make a tree durable: in one atomic batch, or, to spread the work, pages to store in any number of
-/// batches ahead and then pages to delete in one batch with the anchor. A page once stored is never overwritten, so all
-/// that the anchor before needs is there until then.
+/// batches ahead and then pages to delete in one batch with the anchor. No page that an anchor needs is overwritten, so
+/// all that the one before needs is there until then.
+///
+/// A flush that is cut short by a restart leaves pages that no anchor refers to. The tree opened again at the anchor
+/// before gives their ids out once more, perhaps to pages with other contents, and never reads them until it has handed
+/// over pages of its own under these ids; those overwrite them before an anchor refers to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Flush {
@@ -203,6 +207,12 @@ impl Tree {
             unusable: false,
             path: Vec::new(),
         }
+    }
+
+    /// Changes [`TreeLimits::cache_bytes`].
+    pub fn set_cache_bytes(&mut self, bytes: usize) {
+        self.limits.cache_bytes = bytes;
+        self.evict();
     }
 
     /// The digest that commits to all keys and values.

@@ -142,6 +142,19 @@ impl Chain {
         }
     }
 
+    /// The same chain on another replica, or on this one after a crash, that has stored `memory` up to `height`.
+    pub fn restarted(&self, memory: Memory, height: Height) -> Chain {
+        let executor = Executor::open(&memory).expect("what was stored opens");
+        assert_eq!(executor.height(), height);
+        Chain {
+            genesis: self.genesis.clone(),
+            executor,
+            memory,
+            time: START.plus_nanos(height.0 * SECOND),
+            next: self.next.clone(),
+        }
+    }
+
     pub fn reopen(&mut self) {
         let (height, roots) = (self.executor.height(), self.executor.roots());
         let revision = self.executor.revision();

@@ -1,0 +1,197 @@
+//! Decides when the tree's changed pages are written, and spreads the writing over the blocks that follow.
+//!
+//! All validators flush at the same height or near it, so one that wrote all pages with one block would stall the chain.
+//! Here they are taken from the tree at once ([`Tree::flush`]), and a piece goes with each block:
+//!
+//! ```text
+//! block         h         h+1       h+2       …   h+n                      h+n+1
+//! pages         piece     piece     piece         last piece, deletions
+//! journal       of h      of h+1    of h+2        of h+n                   of h+n+1
+//! anchor                                          of the tree at h
+//! deleted                                         journals up to h
+//! ```
+//!
+//! Until the last piece is stored, a start opens the anchor before and applies all journals since. The pages of the
+//! pieces lie in storage then and nothing refers to them (see [`tree::Flush`]). Pages that wait are read from here,
+//! never from storage, which may hold others under their ids. It must never let a second flush begin while one waits.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use quorate_types::Height;
+
+use crate::persist::{self, AnchorRecord, Pages};
+use crate::space::{Change, Reader, Space};
+use crate::tree::{self, Tree};
+
+/// When the tree's changed pages are written, and how many with each block. Affects no root; a smaller policy makes
+/// starts faster and blocks dearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushPolicy {
+    /// Memory of changed pages above which a flush begins, in bytes. The pages of a flush that wait to be written take
+    /// about as much again.
+    pub dirty_bytes: usize,
+    /// Changes since the last flush began above which the next one does. A start applies at most about twice as many.
+    pub changes: usize,
+    /// Pages of a flush written with each block, in bytes, and at least one. More are if the next flush nears: half of
+    /// them are written when half of `dirty_bytes` or of `changes` is used up again, and all when all is.
+    pub piece_bytes: usize,
+}
+
+impl Default for FlushPolicy {
+    /// 128 MiB, or 256,000 changes, in pieces of 512 KiB: two to four seconds of a start.
+    fn default() -> FlushPolicy {
+        FlushPolicy {
+            dirty_bytes: 128 << 20,
+            changes: 256_000,
+            piece_bytes: 512 << 10,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Flusher {
+    policy: FlushPolicy,
+    /// Heights of the journals in storage, ascending.
+    journals: Vec<Height>,
+    /// Changes since the last flush began, or those that a start has applied.
+    changes: usize,
+    waiting: Option<Waiting>,
+}
+
+/// A flush that is not written to its end.
+#[derive(Debug)]
+struct Waiting {
+    record: AnchorRecord,
+    pages: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Pages to delete at the end: the anchor before still needs them.
+    unused: Vec<Vec<u8>>,
+    /// Bytes of all pages, and of those handed to blocks.
+    total: usize,
+    written: usize,
+}
+
+impl Flusher {
+    /// With the journals that a start has found, and the number of changes in them.
+    pub(crate) fn restored(journals: Vec<Height>, changes: usize) -> Flusher {
+        Flusher {
+            journals,
+            changes,
+            ..Flusher::default()
+        }
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: FlushPolicy) {
+        self.policy = policy;
+    }
+
+    /// The tree's pages: those that wait, and behind them those in storage.
+    pub(crate) fn pages<'a, R: Reader>(&'a self, reader: &'a R) -> Pages<'a, R> {
+        let waiting = self.waiting.as_ref().map(|waiting| &waiting.pages);
+        Pages { reader, waiting }
+    }
+
+    /// Appends all pages of a tree that was never stored, and its anchor.
+    pub(crate) fn put_first(changes: &mut Vec<Change>, height: Height, tree: &mut Tree) {
+        let mut flush = Waiting::begin(height, tree);
+        flush.put_pages(changes, usize::MAX);
+        flush.put_end(changes);
+    }
+
+    /// Appends what a block whose changes the tree has got makes durable of it: a piece of a flush, a journal.
+    pub(crate) fn put_block(
+        &mut self,
+        changes: &mut Vec<Change>,
+        height: Height,
+        tree: &mut Tree,
+        edits: Vec<tree::Change>,
+    ) {
+        self.changes += edits.len();
+        if self.waiting.is_none() && self.is_due(tree) {
+            self.changes = 0;
+            self.waiting = Some(Waiting::begin(height, tree));
+        }
+        let flushed = self.put_piece(changes, tree);
+        if flushed != Some(height) && !edits.is_empty() {
+            self.journals.push(height);
+            persist::put_journal(changes, height, edits);
+        }
+    }
+
+    fn is_due(&self, tree: &Tree) -> bool {
+        tree.dirty_bytes() > self.policy.dirty_bytes || self.changes > self.policy.changes
+    }
+
+    /// Appends the next piece. Returns the height of the flush if it was the last one.
+    fn put_piece(&mut self, changes: &mut Vec<Change>, tree: &Tree) -> Option<Height> {
+        let goal = self.goal(self.waiting.as_ref()?, tree);
+        let done = self.waiting.take_if(|waiting| {
+            waiting.put_pages(changes, goal);
+            waiting.pages.is_empty()
+        })?;
+        let flushed = done.record.height;
+        let later = self.journals.partition_point(|height| *height <= flushed);
+        persist::delete_journals(changes, self.journals.drain(..later));
+        done.put_end(changes);
+        Some(flushed)
+    }
+
+    /// How many bytes of a flush are to be written when the block at hand is. All are before the next flush is due, so
+    /// what waits and what is dirty stay within the policy however large the blocks are.
+    fn goal(&self, waiting: &Waiting, tree: &Tree) -> usize {
+        let policy = &self.policy;
+        let piece = waiting.written.saturating_add(policy.piece_bytes.max(1));
+        let dirty = share(waiting.total, tree.dirty_bytes(), policy.dirty_bytes);
+        let changes = share(waiting.total, self.changes, policy.changes);
+        piece.max(dirty).max(changes)
+    }
+}
+
+/// The part of `total` that `used` is of `limit`; all of it if `limit` is 0.
+fn share(total: usize, used: usize, limit: usize) -> usize {
+    let product = total.checked_mul(used);
+    let part = product.and_then(|product| product.checked_div(limit));
+    part.unwrap_or(total)
+}
+
+impl Waiting {
+    fn begin(height: Height, tree: &mut Tree) -> Waiting {
+        let flush = tree.flush();
+        let (mut pages, mut unused) = (BTreeMap::new(), Vec::new());
+        let mut total = 0;
+        for (id, page) in flush.pages {
+            let Some(page) = page else {
+                unused.push(id);
+                continue;
+            };
+            total += page.len();
+            pages.insert(id, page);
+        }
+        let anchor = flush.anchor;
+        Waiting {
+            record: AnchorRecord { height, anchor },
+            pages,
+            unused,
+            total,
+            written: 0,
+        }
+    }
+
+    /// Appends pages until `goal` bytes of the flush are written.
+    fn put_pages(&mut self, changes: &mut Vec<Change>, goal: usize) {
+        while self.written < goal
+            && let Some((id, page)) = self.pages.pop_first()
+        {
+            self.written += page.len();
+            changes.push(Change::put(Space::Tree, id, page));
+        }
+    }
+
+    /// Appends what makes the flush count: its anchor, and the deletion of what only the anchor before needs.
+    fn put_end(self, changes: &mut Vec<Change>) {
+        persist::put_anchor(changes, &self.record);
+        let delete = |id| Change::delete(Space::Tree, id);
+        changes.extend(self.unused.into_iter().map(delete));
+    }
+}
