@@ -17,6 +17,7 @@ use crate::Output;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::proofs::ProofDesk;
 use crate::replica::{Replica, ReplicaError};
+use crate::serve::Allowance;
 use crate::turn::Turn;
 use crate::view::{StateReader, table};
 
@@ -24,6 +25,8 @@ use crate::view::{StateReader, table};
 const BATCH_PATIENCE_NANOS: u64 = 10_000_000;
 /// Heights whose roots the engine is told at start, beyond what claims may lag behind.
 const ROOTS_MARGIN: u64 = 64;
+/// How far the numbers of own batches, which start at the wall clock, may have run ahead of it.
+const NUMBERS_AHEAD: u64 = 1 << 32;
 
 /// Everything about a chain and a validator's place in it that follows from the genesis.
 #[derive(Clone, Debug)]
@@ -145,6 +148,7 @@ impl Replica {
             wanted_blocks: Wanted::new(0),
             ledger_sync: LedgerSync::default(),
             connected: Signers::NONE,
+            allowance: Allowance::default(),
             waiters: BTreeMap::new(),
             waiting: 0,
             proofs: ProofDesk::default(),
@@ -274,7 +278,9 @@ fn restore_pool(
         }
     }
     let from = ledger::keys::expiry(time);
-    let end = ledger::keys::expiry(BlockTime(u64::MAX));
+    // What lives longer than any correct origin says was only ever wanted for somebody's block: it is left to the store.
+    let lifetime = setup.parameters.batch_lifetime_ns.saturating_mul(2);
+    let end = ledger::keys::expiry(BlockTime(first).plus_nanos(lifetime));
     let mut batches: Vec<(BatchId, Batch)> = Vec::new();
     for (key, _) in view.scan(
         Table::Ledger,
@@ -290,7 +296,11 @@ fn restore_pool(
         if ledger::ordered_at(view, id)?.is_some() {
             continue;
         }
-        if let Some(batch) = ledger::batch(view, id)? {
+        // Nobody signs a batch: one in our name with a number that we have not come to is not ours, and would end the
+        // numbering.
+        let latest = first.saturating_add(NUMBERS_AHEAD);
+        let forged = |batch: &Batch| seat.me == Some(batch.origin) && batch.sequence > latest;
+        if let Some(batch) = ledger::batch(view, id)?.filter(|batch| !forged(batch)) {
             batches.push((id, batch));
         }
     }

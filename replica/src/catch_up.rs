@@ -84,9 +84,11 @@ impl Replica {
         let Some(newest) = blocks.first() else {
             return Ok(());
         };
-        self.wanted_blocks.done(&newest.id());
+        // What was asked for is certified, height included. What was not is anybody's invention.
+        let asked = self.wanted_blocks.done(&newest.id());
         let oldest = blocks.last().map(|block| block.header.height);
-        if blocks.len() == MAX_BLOCKS && oldest.is_some_and(|h| h > self.tip.height.next()) {
+        if asked && blocks.len() == MAX_BLOCKS && oldest.is_some_and(|h| h > self.tip.height.next())
+        {
             // They do not reach down to what is here: the ledger is the better way.
             let height = newest.header.height;
             self.ledger_sync
@@ -125,7 +127,7 @@ impl Replica {
                 );
             }
             None => {
-                self.ledger_sync.failed(from);
+                self.ledger_sync.failed(from, turn.now.monotonic);
                 Ok(())
             }
         }

@@ -9,6 +9,9 @@ use quorate_types::{Height, Instant, Signers, ValidatorIndex};
 
 /// How long a peer may take before another is asked.
 pub(crate) const RETRY_NANOS: u64 = 400_000_000;
+/// After a useless answer to a question about the ledger, nobody is asked for this long: where nobody has the answer,
+/// we do not go round in circles at the speed of the network.
+const PAUSE_NANOS: u64 = 50_000_000;
 /// Most things wanted at once; further ones are asked for when a later message names them again.
 const MAX_WANTED: usize = 8_192;
 
@@ -54,9 +57,9 @@ impl<K: Ord + Copy> Wanted<K> {
         }
     }
 
-    /// It is here, or no longer matters.
-    pub(crate) fn done(&mut self, key: &K) {
-        self.items.remove(key);
+    /// It is here, or no longer matters. Whether it was wanted.
+    pub(crate) fn done(&mut self, key: &K) -> bool {
+        self.items.remove(key).is_some()
     }
 
     /// The peer asked has not got it: ask the next one at once.
@@ -121,6 +124,8 @@ pub(crate) struct LedgerSync {
     target: Height,
     asked: Option<(ValidatorIndex, Instant)>,
     next: ValidatorIndex,
+    /// Nobody is asked before.
+    due: Instant,
 }
 
 impl LedgerSync {
@@ -150,16 +155,24 @@ impl LedgerSync {
     }
 
     /// The answer was useless, or the peer is gone: go on with another.
-    pub(crate) fn failed(&mut self, peer: ValidatorIndex) {
+    pub(crate) fn failed(&mut self, peer: ValidatorIndex, now: Instant) {
         if self.expects(peer) {
             self.asked = None;
             self.next = ValidatorIndex(peer.0.saturating_add(1));
+            self.due = now.plus_nanos(PAUSE_NANOS);
         }
     }
 
+    /// A peer is there again: it may be asked at once.
+    pub(crate) fn retry_now(&mut self, now: Instant) {
+        self.due = self.due.min(now);
+    }
+
     pub(crate) fn deadline(&self, committed: Height) -> Option<Instant> {
-        let (_, since) = self.asked.filter(|_| self.active(committed))?;
-        Some(since.plus_nanos(5 * RETRY_NANOS))
+        let asked = self
+            .asked
+            .map(|(_, since)| since.plus_nanos(5 * RETRY_NANOS));
+        self.active(committed).then(|| asked.unwrap_or(self.due))
     }
 
     /// Whom to ask now, if anybody.
@@ -178,14 +191,60 @@ impl LedgerSync {
                 return None;
             }
             self.next = ValidatorIndex(peer.0.saturating_add(1));
+        } else if now < self.due {
+            return None;
         }
         let mut peers = reachable.iter();
-        let first = peers.next()?;
+        let Some(first) = peers.next() else {
+            self.asked = None;
+            self.due = now.plus_nanos(5 * RETRY_NANOS);
+            return None;
+        };
         let peer = std::iter::once(first)
             .chain(peers)
             .find(|peer| *peer >= self.next)
             .unwrap_or(first);
         self.asked = Some((peer, now));
         Some(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Peers that have not got the stretch were asked again the moment that they said so: with a target that nobody
+    /// reaches, a replica and its peers exchanged questions and empty answers as fast as they could, for ever.
+    #[test]
+    fn useless_answers_are_followed_by_a_pause() {
+        let mut sync = LedgerSync::default();
+        let peers: Signers = [1, 2].map(ValidatorIndex).into_iter().collect();
+        let (tip, start) = (Height(5), Instant(1_000));
+        sync.aim(Height(50));
+        assert_eq!(sync.due(start, tip, peers), Some(ValidatorIndex(1)));
+        sync.failed(ValidatorIndex(1), start);
+        assert_eq!(sync.due(start, tip, peers), None);
+        let later = start.plus_nanos(PAUSE_NANOS);
+        assert_eq!(sync.deadline(tip), Some(later));
+        assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(2)));
+        // A useful answer is followed by the next question at once.
+        sync.answered();
+        assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(2)));
+    }
+
+    /// Without anybody to ask the deadline must not lie in the past, or the driver would spin.
+    #[test]
+    fn with_nobody_to_ask_it_waits() {
+        let mut sync = LedgerSync::default();
+        sync.aim(Height(50));
+        let now = Instant(1_000);
+        assert_eq!(sync.due(now, Height(5), Signers::NONE), None);
+        assert!(sync.deadline(Height(5)).is_some_and(|due| due > now));
+        sync.retry_now(now);
+        let peers: Signers = [ValidatorIndex(3)].into_iter().collect();
+        assert_eq!(sync.due(now, Height(5), peers), Some(ValidatorIndex(3)));
+        // The one that was asked is gone, and nobody else is there.
+        assert_eq!(sync.due(now, Height(5), Signers::NONE), None);
+        assert!(sync.deadline(Height(5)).is_some_and(|due| due > now));
     }
 }

@@ -60,7 +60,7 @@ impl Replica {
         }
     }
 
-    /// A batch arrived: from its origin, inside a proposal, or as an answer.
+    /// A batch arrived, from its origin or as an answer.
     pub(crate) fn on_batch(
         &mut self,
         turn: &mut Turn<'_>,
@@ -68,10 +68,21 @@ impl Replica {
         id: BatchId,
         batch: Verified<Batch>,
     ) -> Result<(), ReplicaError> {
-        let time = self.pool_time(turn.now);
         if batch.origin != from {
             self.note_late(turn, id, batch.origin);
         }
+        self.take_batch(turn, from, id, batch)
+    }
+
+    /// Takes a batch that arrived, also inside a proposal: that it did is no sign of a late origin.
+    pub(crate) fn take_batch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: ValidatorIndex,
+        id: BatchId,
+        batch: Verified<Batch>,
+    ) -> Result<(), ReplicaError> {
+        let time = self.pool_time(turn.now);
         let origin_sent = batch.clone();
         // A refusal is the pool's bound at work; what a block needs is fetched again.
         let Ok(new) = self.pool.insert(turn.now.monotonic, time, from, id, batch) else {

@@ -19,6 +19,7 @@ use crate::fetch::{LedgerSync, Wanted};
 use crate::input::OwnMessage;
 use crate::output::{Notice, Output};
 use crate::proofs::ProofDesk;
+use crate::serve::Allowance;
 use crate::turn::Turn;
 use crate::{Input, Target, Ticket};
 
@@ -58,6 +59,7 @@ pub struct Replica {
     pub(crate) wanted_blocks: Wanted<BlockId>,
     pub(crate) ledger_sync: LedgerSync,
     pub(crate) connected: Signers,
+    pub(crate) allowance: Allowance,
     pub(crate) waiters: BTreeMap<TransactionId, Vec<Ticket>>,
     pub(crate) waiting: usize,
     pub(crate) proofs: ProofDesk,
@@ -163,11 +165,12 @@ impl Replica {
                 }
                 self.wanted_batches.retry_now(turn.now.monotonic);
                 self.wanted_blocks.retry_now(turn.now.monotonic);
+                self.ledger_sync.retry_now(turn.now.monotonic);
                 self.drive(turn, Event::Connected(peer))
             }
             Input::Disconnected(peer) => {
                 self.connected = self.connected.iter().filter(|p| *p != peer).collect();
-                self.ledger_sync.failed(peer);
+                self.ledger_sync.failed(peer, turn.now.monotonic);
                 Ok(())
             }
         }
@@ -198,10 +201,13 @@ impl Replica {
     ) -> Result<(), ReplicaError> {
         match message {
             VerifiedMessage::Proposal(proposal) => {
-                for (id, batch) in proposal.inline() {
-                    self.on_batch(turn, from, id, batch)?;
+                // The block first: what it needs is taken from anybody, and its leader need not be the batch's origin.
+                let inline = proposal.inline();
+                self.drive(turn, Event::Proposal(proposal))?;
+                for (id, batch) in inline {
+                    self.take_batch(turn, from, id, batch)?;
                 }
-                self.drive(turn, Event::Proposal(proposal))
+                Ok(())
             }
             VerifiedMessage::Vote(vote) => {
                 if !vote.held.is_empty() && vote.voter == from {

@@ -7,10 +7,11 @@ use quorate_execution::kv::{Command, KvResult};
 use quorate_replica::replica::Status;
 use quorate_replica::{Input, Output, Replica, Reply, Setup, Target, Ticket, Wait};
 use quorate_storage::MemStore;
-use quorate_types::message::VerifiedMessage;
+use quorate_types::message::{BlockResponse, MAX_BLOCKS, VerifiedMessage};
 use quorate_types::{
-    Blob, BlockTime, Client, FORMAT_VERSION, Genesis, Instant, Message, Now, Outcome, Parameters,
-    Role, Transaction, TransactionBody, Unverified, ValidatorIndex, ValidatorInfo, codec,
+    Blob, Block, BlockTime, Client, Epoch, FORMAT_VERSION, Genesis, Header, Height, Instant,
+    Justify, Message, Now, Outcome, Parameters, Role, Round, Signers, Transaction, TransactionBody,
+    Unverified, ValidatorIndex, ValidatorInfo, codec,
 };
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -59,6 +60,10 @@ struct Cluster {
     nodes: Vec<Node>,
     now: u64,
     replies: VecDeque<(Ticket, Reply)>,
+    /// Streamed batches get lost on this way.
+    lossy: Option<(usize, usize)>,
+    /// Batches that somebody asked for.
+    fetches: usize,
 }
 
 impl Cluster {
@@ -70,6 +75,8 @@ impl Cluster {
             genesis,
             now: 0,
             replies: VecDeque::new(),
+            lossy: None,
+            fetches: 0,
         };
         let mut first = Vec::new();
         for i in 0..n {
@@ -142,13 +149,16 @@ impl Cluster {
         node.inbox.splice(0..0, signed.own);
         self.replies.extend(signed.replies);
         for (to, message) in signed.sends {
+            self.fetches += usize::from(matches!(message, Message::BatchRequest(_)));
             for other in 0..self.nodes.len() {
                 let index = ValidatorIndex(u16::try_from(other).unwrap());
                 let addressed = match to {
                     Target::All => other != from,
                     Target::One(one) => one == index,
                 };
-                if addressed && self.nodes[other].up {
+                let lost =
+                    self.lossy == Some((from, other)) && matches!(message, Message::Batch(_));
+                if addressed && !lost && self.nodes[other].up {
                     let message = self.verify(message.clone());
                     let from = ValidatorIndex(u16::try_from(from).unwrap());
                     self.nodes[other]
@@ -352,4 +362,65 @@ fn idle_time_costs_few_rounds_and_work_ends_it_at_once() {
     let (passed, reply) = cluster.answer(2, 1_000);
     assert!(executed(&reply), "{reply:?}");
     assert!(passed < 50, "{passed} ms");
+}
+
+/// A leader inlines small batches of others as well as its own. They were refused as not asked for, since the batches
+/// were taken before the block that needs them: whoever had not got the origin's stream had to fetch what it held in
+/// its hands.
+#[test]
+fn an_inlined_batch_is_taken_whoever_packed_it() {
+    let mut cluster = Cluster::new(4);
+    cluster.lossy = Some((0, 3));
+    for sequence in 1..=4 {
+        // An idle leader that is neither the origin nor misses the stream: it proposes before anybody's hints come.
+        cluster.run(1_000);
+        let inlines = [1, 2].map(|index| Some(ValidatorIndex(index)));
+        while !inlines.contains(&cluster.status(0).consensus.leader) {
+            cluster.run(100);
+        }
+        let put = cluster.put(sequence);
+        cluster.submit(0, sequence, put);
+        let (_, reply) = cluster.answer(sequence, 2_000);
+        assert!(executed(&reply), "{reply:?}");
+    }
+    cluster.run(100);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.fetches, 0);
+}
+
+/// Blocks linked by hash, that nobody has ever voted for, high above everything. Whoever was sent a full answer of them
+/// took their height for one to catch up to, and never ceased asking everybody for a ledger that nobody has.
+#[test]
+fn blocks_that_were_not_asked_for_set_no_target() {
+    let mut cluster = Cluster::new(4);
+    cluster.run(100);
+    let setup = Setup::new(&cluster.genesis, None).unwrap();
+    let mut parent = setup.genesis_block();
+    let mut blocks = Vec::new();
+    for place in 0..u64::try_from(MAX_BLOCKS).unwrap() {
+        let header = Header {
+            round: Round::new(Epoch(0), place + 1),
+            height: Height(1 << 40 | place),
+            parent: parent.id(),
+            justify: Justify {
+                round: parent.header.round,
+                block: parent.id(),
+                signers: Signers::NONE,
+            },
+            ..parent.header.clone()
+        };
+        parent = Block {
+            header,
+            batches: Vec::new(),
+        };
+        blocks.insert(0, parent.clone());
+    }
+    let message = cluster.verify(Message::BlockResponse(BlockResponse { blocks }));
+    cluster.nodes[0].inbox.push(Input::Message {
+        from: ValidatorIndex(1),
+        message,
+    });
+    cluster.run(1);
+    let status = cluster.status(0);
+    assert_eq!(status.target, status.height);
 }
