@@ -43,6 +43,12 @@ impl BoundedSet {
         assert_eq!(self.members.len(), self.order.len(), "one place a digest");
     }
 
+    /// Forgets what `keep` does not hold.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&BatchId) -> bool) {
+        self.members.retain(|id, _| keep(id));
+        self.order.retain(|_, id| keep(id));
+    }
+
     pub(crate) fn remove(&mut self, id: &BatchId) -> bool {
         let Some(place) = self.members.remove(id) else {
             return false;

@@ -238,6 +238,10 @@ impl Pool {
         let current = batch.epoch == self.seat.epoch;
         if current && self.seat.me == Some(batch.origin) {
             self.own.next_sequence = self.own.next_sequence.max(batch.sequence.saturating_add(1));
+            // Nobody signs a batch: more than we ever have in flight cannot be all ours, and would block the rest.
+            if self.shelf.own_bytes() + batch.encoded_len() > self.limits.max_in_flight_bytes {
+                return false;
+            }
             let transactions = batch.transactions.iter().map(Transaction::id).collect();
             self.hold_own(now, id, Arc::new(batch), transactions);
             return true;

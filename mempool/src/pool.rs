@@ -151,17 +151,21 @@ impl Pool {
             }
             return Ok(false);
         }
-        let account = match self.is_wanted(&id) {
-            true => Account::Wanted,
-            false => {
-                self.check_streamed(&batch, streamed, time)?;
-                Account::Origin
-            }
-        };
         let (origin, sequence) = (batch.origin, batch.sequence);
         let bytes = batch.encoded_len();
-        self.shelf
-            .check_room(account, origin, bytes, &self.limits)?;
+        let room = |account| {
+            self.shelf
+                .check_room(account, origin, bytes, &self.limits)
+                .map(|()| account)
+        };
+        // What comes from its origin counts as its stream, needed or not: then it outlives the block that needs it.
+        let own_right = self
+            .check_streamed(&batch, streamed, time)
+            .and_then(|()| room(Account::Origin));
+        let account = match own_right {
+            Err(_) if self.is_wanted(&id) => room(Account::Wanted)?,
+            other => other?,
+        };
         self.wanted.remove(&id);
         let orderable = batch.epoch == self.seat.epoch && !self.remembered.contains(&id);
         let batch = Arc::new(batch.into_inner());
@@ -283,6 +287,9 @@ impl Pool {
 
     /// Drops what is no longer valid at `time`. `keep` are the batches of blocks above the root, which stay (B5). The
     /// transactions of own batches that expired are admitted again; whatever is lost is named, nothing silently.
+    ///
+    /// What is held or asked for only since a block needed it goes with the last such block. Nobody signs a batch: a
+    /// faulty leader can invent some that expire at the end of time, in anybody's name.
     pub fn expire(&mut self, time: BlockTime, keep: &BTreeSet<BatchId>) -> Vec<Lapsed> {
         let mut lapsed = Vec::new();
         while let Some(transaction) = self.queue.pop_expired(time) {
@@ -291,6 +298,12 @@ impl Pool {
                 reason: Refusal::Expired,
             });
         }
+        for id in self.shelf.wanted() {
+            if !keep.contains(&id) {
+                self.shelf.remove(&id);
+            }
+        }
+        self.wanted.retain(|id| keep.contains(id));
         for id in self.shelf.expired(time) {
             if !keep.contains(&id) {
                 self.release_expired(&id, time, &mut lapsed);

@@ -64,6 +64,8 @@ pub(crate) struct Shelf {
     bytes: usize,
     own_bytes: usize,
     wanted_bytes: usize,
+    /// Those on that account.
+    wanted: BTreeSet<BatchId>,
 }
 
 impl Shelf {
@@ -77,6 +79,7 @@ impl Shelf {
             bytes: 0,
             own_bytes: 0,
             wanted_bytes: 0,
+            wanted: BTreeSet::new(),
         }
     }
 
@@ -144,7 +147,10 @@ impl Shelf {
         self.bytes += bytes;
         match account {
             Account::Own => self.own_bytes += bytes,
-            Account::Wanted => self.wanted_bytes += bytes,
+            Account::Wanted => {
+                self.wanted_bytes += bytes;
+                self.wanted.insert(id);
+            }
             Account::Origin => {}
         }
         if let Some(origin) = self.origins.get_mut(batch.origin.as_usize()) {
@@ -173,7 +179,10 @@ impl Shelf {
         self.bytes -= held.bytes;
         match held.account {
             Account::Own => self.own_bytes -= held.bytes,
-            Account::Wanted => self.wanted_bytes -= held.bytes,
+            Account::Wanted => {
+                self.wanted_bytes -= held.bytes;
+                self.wanted.remove(id);
+            }
             Account::Origin => {}
         }
         if let Some(origin) = self.origins.get_mut(held.batch.origin.as_usize()) {
@@ -202,6 +211,11 @@ impl Shelf {
                 "I9: origin's batches"
             );
         }
+    }
+
+    /// Batches that are held only because a block needs them, or did.
+    pub(crate) fn wanted(&self) -> Vec<BatchId> {
+        self.wanted.iter().copied().collect()
     }
 
     /// Batches whose expiry lies before `time`.

@@ -207,3 +207,31 @@ fn committed_digests_are_remembered_up_to_a_bound() {
     assert_eq!(stream(&mut pool, &batches[2]), Ok(false));
     assert_eq!(stream(&mut pool, &batches[0]), Ok(true), "forgotten");
 }
+
+/// A faulty leader orders batches of its own making, in another's name, that expire at the end of time, and its block
+/// dies. They stayed for ever: a gigabyte of them, and nothing that a block needed could be fetched any more. Their
+/// digests stayed wanted, too, so that they could be sent long after.
+#[test]
+fn what_only_a_dead_block_needed_goes_with_it() {
+    let mut pool = pool_with(Limits {
+        max_wanted_bytes: 736,
+        ..Limits::default()
+    });
+    let end = BlockTime(u64::MAX);
+    let (first, second) = (foreign_until(1, 0, 700, end), foreign_until(1, 1, 700, end));
+    let from = ValidatorIndex(3);
+    pool.want(&[first.0, second.0]);
+    assert_eq!(pool.insert(T0, START, from, first.0, first.1), Ok(true));
+    pool.expire(START, &BTreeSet::from([first.0, second.0]));
+    assert!(pool.holds(&first.0));
+    pool.expire(START, &BTreeSet::new());
+    assert!(!pool.holds(&first.0));
+    let unasked = pool.insert(T0, START, from, second.0, second.1);
+    assert_eq!(unasked, Err(Refusal::Unasked));
+    // What the origin itself streamed is not forgotten, though a block had asked for it before it came.
+    let streamed = foreign(1, 2, 700);
+    pool.want(&[streamed.0]);
+    assert_eq!(stream(&mut pool, &streamed), Ok(true));
+    pool.expire(START, &BTreeSet::new());
+    assert!(pool.holds(&streamed.0));
+}
