@@ -471,3 +471,6 @@ fn risen(before: &Record, after: &Record) -> Result<(), Violation> {
 fn digest(receipts: &[Receipt]) -> Digest {
     hash(Domain::Batch, &[&codec::encode(&receipts)])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! The judges can fail: each sees what it is there to see. The worlds are sound, and then tampered with.
+
+use quorate_storage::{Store, Sync, WriteBatch};
+use quorate_types::Vote;
+
+use super::*;
+use crate::plan::Plan;
+use crate::world::World;
+
+const SEED: u64 = 3;
+
+/// A world without faults and liars that has lived for a while.
+fn world(seed: u64) -> World {
+    let mut plan = Plan::draw(SEED);
+    (plan.seed, plan.n, plan.byzantine, plan.load.clients) = (seed, 4, None, 2);
+    plan.clocks = vec![0; 4];
+    plan.faults.clear();
+    let mut world = World::new(plan, false).unwrap();
+    while world.checker.executed.len() < 12 {
+        world.step().unwrap();
+    }
+    world
+}
+
+/// A new judge that reads this ledger from the start.
+fn read(world: &World, store: &MemStore) -> Result<Found, Violation> {
+    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    checker.after_turn(0, store, &[], |id| world.workload.signed(id))
+}
+
+fn tampered(world: &World, change: impl FnOnce(&mut WriteBatch)) -> MemStore {
+    let mut store = world.nodes[0].store.clone();
+    let mut write = WriteBatch::new();
+    change(&mut write);
+    store.write(write, Sync::Yes).unwrap();
+    store
+}
+
+/// A height of a filled block.
+fn filled(world: &World) -> Height {
+    world.checker.executed.values().next().unwrap().0
+}
+
+fn block(world: &World, height: Height) -> Block {
+    ledger::block_by_height(&world.nodes[0].store, height)
+        .unwrap()
+        .unwrap()
+}
+
+#[test]
+fn what_is_sound_passes() {
+    let world = world(1);
+    let store = &world.nodes[0].store;
+    assert!(read(&world, store).unwrap().blocks > 0);
+    world.checker.audit(store).unwrap();
+    let receipts: Vec<Receipt> = world.workload.receipts().cloned().collect();
+    assert!(!receipts.is_empty());
+}
+
+#[test]
+fn i5_a_fork_is_seen() {
+    let (mut world, other) = (world(1), world(2));
+    world.checker.seen[0].height = 0;
+    let found = world.checker.scan(0, &other.nodes[0].store, |_| true);
+    assert!(matches!(found, Err(Violation::Fork(_))), "{found:?}");
+    let audit = world.checker.audit(&other.nodes[0].store);
+    assert!(matches!(audit, Err(Violation::Fork(_))), "{audit:?}");
+}
+
+#[test]
+fn i4_a_gap_is_seen() {
+    let world = world(1);
+    let store = tampered(&world, |write| {
+        write.delete(Table::Ledger, ledger::keys::height(Height(2)));
+    });
+    assert!(matches!(
+        read(&world, &store),
+        Err(Violation::BrokenChain(Height(2)))
+    ));
+    assert!(matches!(
+        world.checker.audit(&store),
+        Err(Violation::BrokenChain(Height(2)))
+    ));
+}
+
+#[test]
+fn i4_a_block_that_does_not_extend_the_last_is_seen() {
+    let world = world(1);
+    // The block of height 3 as if it were a second one of height 2.
+    let mut moved = block(&world, Height(3));
+    moved.header.height = Height(2);
+    let store = tampered(&world, |write| {
+        let id = moved.id();
+        write.put(Table::Blocks, *id.as_bytes(), codec::encode(&moved));
+        write.put(
+            Table::Ledger,
+            ledger::keys::height(Height(2)),
+            *id.as_bytes(),
+        );
+        write.delete(Table::Certificates, ledger::keys::certificate(Height(2)));
+    });
+    assert!(matches!(
+        read(&world, &store),
+        Err(Violation::BrokenChain(Height(2)))
+    ));
+}
+
+#[test]
+fn i6_another_state_is_seen() {
+    let mut world = world(1);
+    let store = tampered(&world, |write| {
+        let roots = codec::encode(&Roots::default());
+        write.put(Table::Meta, ledger::keys::roots(Height(1)), roots);
+    });
+    world.checker.seen[0].height = 0;
+    let found = world.checker.scan(0, &store, |_| true);
+    assert!(
+        matches!(found, Err(Violation::OtherRoots(Height(1)))),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn i3_a_certificate_without_a_quorum_or_with_a_bad_signature_is_seen() {
+    let mut world = world(1);
+    let deep = |world: &World| {
+        let store = &world.nodes[0].store;
+        let tip = ledger::tip(store).unwrap().height.0;
+        let mut heights = (1..=tip).filter(|height| height.is_multiple_of(VERIFIED_PROOFS));
+        heights.find_map(|height| ledger::finality(store, Height(height)).unwrap())
+    };
+    while deep(&world).is_none() {
+        world.step().unwrap();
+    }
+    let sound = deep(&world).unwrap();
+    let at = sound.cc.height;
+    let mut short = sound.clone();
+    short.cc.signatures.pop();
+    let mut few = sound.clone();
+    few.qc.signers = few.qc.signers.iter().skip(1).collect();
+    few.qc.signatures.pop();
+    let mut forged = sound.clone();
+    forged.cc.signatures[0] = forged.qc.signatures[0];
+    for bad in [short, few, forged] {
+        let store = tampered(&world, |write| {
+            let key = ledger::keys::certificate(at);
+            write.put(Table::Certificates, key, codec::encode(&bad));
+        });
+        let found = read(&world, &store);
+        assert!(
+            matches!(found, Err(Violation::BadCertificate(h)) if h == at),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn i7_a_second_execution_and_what_no_client_signed_are_seen() {
+    let world = world(1);
+    let store = &world.nodes[0].store;
+    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    checker.executed.clone_from(&world.checker.executed);
+    let found = checker.scan(0, store, |_| true);
+    assert!(
+        matches!(found, Err(Violation::ExecutedTwice(_))),
+        "{found:?}"
+    );
+    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    let found = checker.scan(0, store, |_| false);
+    assert!(
+        matches!(found, Err(Violation::StrangeReceipt(..))),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn i7_a_receipt_of_nothing_and_one_that_is_missing_are_seen() {
+    let world = world(1);
+    let at = filled(&world);
+    let store = &world.nodes[0].store;
+    let receipts = ledger::receipts(store, at).unwrap();
+    let last = u32::try_from(receipts.len()).unwrap();
+    let mut extra = receipts[0].clone();
+    extra.index = last;
+    let more = tampered(&world, |write| {
+        let key = ledger::keys::receipt(at, last);
+        write.put(Table::Receipts, key, codec::encode(&extra));
+    });
+    let fewer = tampered(&world, |write| {
+        write.delete(Table::Receipts, ledger::keys::receipt(at, last - 1));
+    });
+    for store in [more, fewer] {
+        let found = read(&world, &store);
+        let seen = matches!(found, Err(Violation::StrangeReceipt(..)));
+        assert!(seen, "{found:?}");
+        let audit = world.checker.audit(&store);
+        assert!(
+            matches!(audit, Err(Violation::OtherRoots(h)) if h == at),
+            "{audit:?}"
+        );
+    }
+}
+
+#[test]
+fn i8_a_lost_receipt_is_seen() {
+    let world = world(1);
+    let at = filled(&world);
+    let store = &world.nodes[0].store;
+    let mut told = ledger::receipts(store, at).unwrap();
+    world.checker.promises(store, told.iter()).unwrap();
+    told[0].height = Height(1_000_000);
+    let promises = world.checker.promises(store, told.iter());
+    assert!(matches!(promises, Err(Violation::LostReceipt(..))));
+}
+
+#[test]
+fn i1_and_p1_a_second_vote_and_one_before_its_record_are_seen() {
+    let mut world = world(1);
+    let store = world.nodes[0].store.clone();
+    let newest = ledger::tip(&store).unwrap();
+    let vote = |block: &Block, round| {
+        Message::Vote(Vote {
+            round,
+            block: block.id(),
+            voter: ValidatorIndex(0),
+            signature: Signature::default(),
+            held: Vec::new(),
+        })
+    };
+    let (one, two) = (block(&world, newest.height), block(&world, Height(1)));
+    let round = newest.round;
+    world.checker.signed.clear();
+    world
+        .checker
+        .on_send(0, &store, &vote(&one, round))
+        .unwrap();
+    let second = world.checker.on_send(0, &store, &vote(&two, round));
+    assert!(
+        matches!(second, Err(Violation::SignedTwice("vote", _))),
+        "{second:?}"
+    );
+    let early = world
+        .checker
+        .on_send(0, &store, &vote(&one, round.plus(1_000)));
+    assert!(
+        matches!(early, Err(Violation::NotDurable("vote", _))),
+        "{early:?}"
+    );
+    // The record is there, but not the block.
+    world.checker.seen[0].durable.round = round.plus(2_000);
+    let early = world
+        .checker
+        .on_send(0, &store, &vote(&moved(&one), round.plus(2_000)));
+    assert!(
+        matches!(early, Err(Violation::NotDurable("vote", _))),
+        "{early:?}"
+    );
+}
+
+/// A block that nobody has.
+fn moved(block: &Block) -> Block {
+    let mut block = block.clone();
+    block.header.time = block.header.time.plus_nanos(1);
+    block
+}
+
+#[test]
+fn i2_a_record_that_falls_is_seen() {
+    let mut world = world(1);
+    let store = tampered(&world, |write| {
+        write.delete(Table::Meta, ledger::keys::RECORD)
+    });
+    let fell = world.checker.after_turn(0, &store, &[], |_| true);
+    assert!(matches!(fell, Err(Violation::RecordFell(_))), "{fell:?}");
+    world.checker.seen[0].durable = world.checker.seen[0].record;
+    let fell = world.checker.after_crash(0, &store);
+    assert!(matches!(fell, Err(Violation::RecordFell(_))), "{fell:?}");
+}
+
+#[test]
+fn damage_is_seen() {
+    let world = world(1);
+    let mut store = world.nodes[0].store.clone();
+    let id = *block(&world, Height(1)).id().as_bytes();
+    assert!(store.rot(Table::Blocks, &id, 40));
+    assert!(matches!(read(&world, &store), Err(Violation::Ledger(_))));
+}

@@ -1,0 +1,76 @@
+//! Whole validators in two hundred worlds, and what makes those worlds worth anything: that they are the same each time,
+//! that they differ from each other, that the rare paths are walked, and that a cluster that does not get on is noticed.
+
+use quorate_sim::check::Violation;
+use quorate_sim::plan::{Plan, SECOND};
+use quorate_sim::run::{check_all, run, run_plan};
+
+#[test]
+fn two_hundred_seeds() {
+    let counters = match check_all(0..200, 2, |_| {}) {
+        Ok(counters) => counters,
+        Err(failure) => panic!("{failure}"),
+    };
+    println!("{counters}");
+    let rare = [
+        ("losses", counters.lost),
+        ("duplicates", counters.duplicated),
+        ("replays", counters.replayed),
+        ("corruptions", counters.corrupted),
+        ("refusals", counters.refused),
+        ("disconnects", counters.disconnects),
+        ("partitions", counters.partitions),
+        ("timeouts", counters.timeouts),
+        ("view changes", counters.view_changes),
+        ("block fetches", counters.block_fetches),
+        ("batch fetches", counters.batch_fetches),
+        ("ledger fetches", counters.ledger_fetches),
+        ("synced commits", counters.synced),
+        ("crashes", counters.crashes),
+        ("lost writes", counters.undone),
+        ("disk faults", counters.disk_faults),
+        ("pauses", counters.pauses),
+        ("clock jumps", counters.clock_jumps),
+        ("equivocations", counters.equivocations),
+        ("double votes", counters.double_votes),
+        ("amnesias", counters.amnesias),
+        ("evidence", counters.evidence),
+        ("repeated submissions", counters.retries),
+        ("duplicates not executed", counters.duplicates),
+    ];
+    for (path, times) in rare {
+        assert!(times > 0, "no world had {path}");
+    }
+    assert!(counters.acknowledged > 5_000, "{counters}");
+}
+
+#[test]
+fn a_seed_is_the_same_world_each_time_and_another_seed_another() {
+    let first = run(4, false).unwrap();
+    assert_eq!(run(4, false).unwrap(), first);
+    assert_ne!(run(2, false).unwrap().trace, first.trace);
+}
+
+#[test]
+fn an_equivocator_is_reported_and_nobody_else() {
+    // Evidence against anybody else is a violation.
+    let mut plan = Plan::draw(0);
+    plan.byzantine = Some(1);
+    plan.faults.clear();
+    let counters = run_plan(plan, false).unwrap().counters;
+    assert!(counters.equivocations > 0 && counters.double_votes > 0);
+    assert!(counters.evidence > 0);
+}
+
+#[test]
+fn a_cluster_that_does_not_get_on_is_noticed() {
+    let mut plan = Plan::draw(0);
+    plan.network.delay = 100 * SECOND;
+    let failure = run_plan(plan, false).unwrap_err();
+    assert!(
+        matches!(failure.violation, Violation::NoProgress(..)),
+        "{failure}"
+    );
+    let text = failure.to_string();
+    assert!(text.contains("quorate-sim --seed 0"), "{text}");
+}
