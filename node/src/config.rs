@@ -154,8 +154,9 @@ impl Default for Storage {
 impl Default for Mempool {
     fn default() -> Mempool {
         Mempool {
-            max_bytes: 64 << 20,
-            max_transactions: 50_000,
+            // About two seconds of work: what waits longer is better told to come back.
+            max_bytes: 32 << 20,
+            max_transactions: 16_384,
         }
     }
 }

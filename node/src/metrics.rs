@@ -73,7 +73,7 @@ impl Metrics {
             consensus_commit_latency_seconds: histogram(
                 r,
                 "quorate_consensus_commit_latency_seconds",
-                "Time from a block's first sight here to its commit.",
+                "Time from a block's timestamp to its commit here, by this validator's clock.",
             ),
             consensus_timeouts_total: counter(
                 r,
@@ -106,7 +106,7 @@ impl Metrics {
             execution_seconds: histogram(
                 r,
                 "quorate_execution_seconds",
-                "Time to execute a block.",
+                "Time of a turn of the replica that executed blocks.",
             ),
             storage_sync_seconds: histogram(
                 r,

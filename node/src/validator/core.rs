@@ -291,7 +291,10 @@ impl Inbox {
                 .unzip();
             self.core.taken(&inputs);
             let inputs = own.into_iter().chain(inputs).collect();
-            let output = parts.replica.turn(&parts.store, parts.clock.now(), inputs)?;
+            let now = parts.clock.now();
+            let output = parts.replica.turn(&parts.store, now, inputs)?;
+            let taken = parts.clock.monotonic().since(now.monotonic);
+            parts.watch.turned(Duration::from_nanos(taken));
             own = release(&mut parts, output, &self.core)?;
             drop(credits);
         }

@@ -6,7 +6,7 @@ use quorate_replica::Notice;
 use quorate_replica::replica::Status;
 use quorate_storage::RocksStore;
 use quorate_types::evidence::EvidenceKind;
-use quorate_types::{Reject, Signers, ValidatorIndex};
+use quorate_types::{Reject, Round, Signers, ValidatorIndex};
 
 use super::clock::wall;
 use crate::metrics::Metrics;
@@ -22,6 +22,10 @@ pub struct Watch {
     me: Option<ValidatorIndex>,
     connected: Signers,
     turns: u32,
+    /// How long the turn took whose notices come next.
+    turn_time: Duration,
+    /// The last round counted as timed out: its Timeout is sent again and again.
+    timed_out: Round,
 }
 
 impl Watch {
@@ -34,6 +38,8 @@ impl Watch {
             me,
             connected: Signers::NONE,
             turns: 0,
+            turn_time: Duration::ZERO,
+            timed_out: Round::default(),
         }
     }
 
@@ -42,6 +48,11 @@ impl Watch {
         self.metrics
             .storage_sync_seconds
             .observe(time.as_secs_f64());
+    }
+
+    /// The replica took so long for a turn.
+    pub fn turned(&mut self, time: Duration) {
+        self.turn_time = time;
     }
 
     /// A turn was released.
@@ -83,6 +94,11 @@ impl Watch {
             }
         }
         self.turns = self.turns.wrapping_add(1);
+        if notices.iter().any(|n| matches!(n, Notice::Committed { .. })) {
+            metrics
+                .execution_seconds
+                .observe(self.turn_time.as_secs_f64());
+        }
         for notice in notices {
             self.notice(notice);
         }
@@ -122,7 +138,9 @@ impl Watch {
                     }
                 }
             }
+            Notice::TimedOut(round) if *round <= self.timed_out => {}
             Notice::TimedOut(round) => {
+                self.timed_out = *round;
                 metrics.consensus_timeouts_total.inc();
                 tracing::info!(%round, "round timed out");
             }
