@@ -20,8 +20,8 @@ use alloc::vec::Vec;
 use quorate_types::batch::{self, BatchHeader};
 use quorate_types::codec::{self, DecodeError};
 use quorate_types::merkle::Path;
-use quorate_types::{BatchId, Blob, BlockId, BlockTime, Cc, Header, Height, Receipt, Reject};
-use quorate_types::{Transaction, TransactionId, Unverified, Validators, receipt};
+use quorate_types::{BatchId, Blob, Block, BlockId, BlockTime, Cc, Header, Height, Receipt};
+use quorate_types::{Reject, Transaction, TransactionId, Unverified, Validators, receipt};
 use serde::{Deserialize, Serialize};
 
 use crate::record;
@@ -315,7 +315,7 @@ impl InclusionProof {
             return Err(ProofError::Path);
         }
         let batch = self.batch.id();
-        if self.payload_path.root(batch.0) != Some(first.payload) {
+        if self.payload_path.root(Block::payload_leaf(&batch)) != Some(first.payload) {
             return Err(ProofError::Path);
         }
         Ok(InclusionFacts {

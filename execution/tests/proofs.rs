@@ -136,7 +136,7 @@ impl World {
             transaction: self.transactions[1].clone(),
             transaction_path: batch.path(1),
             batch: batch.header(),
-            payload_path: merkle::path(&[batch.id().0], 0),
+            payload_path: merkle::path(&[Block::payload_leaf(&batch.id())], 0),
             headers: self.headers[1..=3].to_vec(),
             cc: self.cc(&self.headers[3]),
         }

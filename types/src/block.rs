@@ -57,7 +57,7 @@ pub struct Header {
     pub failed: Option<ValidatorIndex>,
     /// Who proposes.
     pub proposer: ValidatorIndex,
-    /// [`merkle::root`] over the ordered batches' digests.
+    /// [`Block::payload_root`] of the ordered batches.
     pub payload: Digest,
     /// The latest execution that the proposer vouches for.
     pub claim: Claim,
@@ -148,8 +148,15 @@ impl Block {
     /// Root of a list of batches, as headers carry it.
     #[must_use]
     pub fn payload_root(batches: &[BatchId]) -> Digest {
-        let leaves: Vec<Digest> = batches.iter().map(|batch| batch.0).collect();
+        let leaves: Vec<Digest> = batches.iter().map(Block::payload_leaf).collect();
         merkle::root(&leaves)
+    }
+
+    /// Leaf of a batch under that root. Not the digest itself: a list is made of whatever digests its sender likes, an
+    /// inner node's among them, and one header would fit several lists.
+    #[must_use]
+    pub fn payload_leaf(batch: &BatchId) -> Digest {
+        hash(Domain::MerkleLeaf, &[batch.as_bytes()])
     }
 
     /// Whether the list is the one the header names, without repeats.
@@ -166,5 +173,38 @@ impl Block {
             return Err(Reject::BadPayload);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// With the batches' digests as leaves, the list of one batch with an inner node's digest had the root of the list
+    /// below that node, and the list with the empty list's root that of no batch at all. A leader sent one list to some
+    /// and another to the others under the same block id: a block that one of them could never complete; or an "empty"
+    /// one that everybody committed and nobody could execute, after which no replica started again.
+    #[test]
+    fn a_header_fits_one_list_only() {
+        let [a, b] = [1, 2].map(|n| BatchId(hash(Domain::Batch, &[&[n]])));
+        let mut header = Header::genesis(ChainId::default(), BlockTime(0), Roots::default());
+        let inner = merkle::node(&a.0, &b.0);
+        let leaves = merkle::node(&Block::payload_leaf(&a), &Block::payload_leaf(&b));
+        let check = |header: &Header, batches: &[BatchId]| {
+            let batches = batches.to_vec();
+            let header = header.clone();
+            Block { header, batches }.check_payload()
+        };
+        for forged in [vec![BatchId(merkle::empty_root())], vec![a]] {
+            assert_eq!(check(&header, &forged), Err(Reject::BadPayload));
+        }
+        assert_eq!(check(&header, &[]), Ok(()));
+        header.payload = Block::payload_root(&[a, b]);
+        for forged in [inner, leaves, header.payload] {
+            assert_eq!(check(&header, &[BatchId(forged)]), Err(Reject::BadPayload));
+        }
+        assert_eq!(check(&header, &[b, a]), Err(Reject::BadPayload));
+        assert_eq!(check(&header, &[a, b]), Ok(()));
     }
 }

@@ -1,7 +1,8 @@
 //! The Merkle tree over a list, in the shape of RFC 9162 §2.1: the left subtree of n leaves holds the largest power of
 //! two below n. [`crate::accumulator`] grows the same tree leaf by leaf.
 //!
-//! Leaves are digests of another [`Domain`] than inner nodes, so that neither can pass for the other.
+//! Leaves are digests of another [`Domain`] than inner nodes, so that neither can pass for the other. That holds only for
+//! leaves that the verifier hashes itself: a digest that a peer chose is hashed once more before it is one.
 
 use alloc::vec::Vec;
 
