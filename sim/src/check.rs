@@ -52,6 +52,8 @@ pub enum Violation {
     Stopped(String),
     /// A replica takes turn after turn and nothing happens.
     Spins,
+    /// Far more happens than in any sound world: messages that beget messages.
+    Storm,
     /// Nothing breaks any more, and yet this many correct replicas did not do in time what they must.
     NoProgress(&'static str, usize),
     /// Somebody's assertion failed.

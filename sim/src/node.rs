@@ -25,6 +25,8 @@ pub(crate) struct Node {
     /// The wake-up call that counts, and when it comes.
     pub(crate) alarm: Option<(u64, u32)>,
     alarms: u32,
+    /// Its next write may fail.
+    pub(crate) armed: bool,
     /// Stands still until then.
     pub(crate) paused: u64,
     /// Of the wall clock, in nanoseconds: within reason, and beyond.
@@ -46,6 +48,7 @@ impl Node {
             life: 0,
             alarm: None,
             alarms: 0,
+            armed: false,
             paused: 0,
             drift,
             offset: 0,

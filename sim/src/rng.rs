@@ -17,11 +17,11 @@ impl Rng {
     /// A stream of its own, so that what one part of the world draws does not shift what another does.
     #[must_use]
     pub fn fork(&mut self) -> Rng {
-        Rng(self.next())
+        Rng(self.draw())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,7 +35,7 @@ impl Rng {
     /// If `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         assert!(end > 0, "there is no number below 0");
-        self.next() % end
+        self.draw() % end
     }
 
     /// A number from `low` to `high`, both included.
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn the_stream_is_the_published_one() {
         let mut rng = Rng::new(1_234_567);
-        let first: Vec<u64> = (0..3).map(|_| rng.next()).collect();
+        let first: Vec<u64> = (0..3).map(|_| rng.draw()).collect();
         assert_eq!(
             first,
             [

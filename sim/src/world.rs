@@ -28,6 +28,8 @@ use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::workload::Workload;
 
+/// Events in a world, at most: fifty times what a usual one has.
+const MOST_EVENTS: u64 = 1_000_000;
 /// Verdicts remembered about messages.
 const VERDICTS: usize = 4_096;
 
@@ -197,6 +199,9 @@ impl World {
         };
         self.now = time;
         self.counters.events += 1;
+        if self.counters.events > MOST_EVENTS {
+            return Err(Violation::Storm);
+        }
         match event {
             Event::Wake { node, alarm } => self.wake(node, alarm),
             Event::Done { node, life } => self.done(node, life),
@@ -569,6 +574,7 @@ impl World {
             Fault::Disk(node, fault) => {
                 if self.nodes[node].replica.is_some() {
                     self.nodes[node].store.fail_next(fault);
+                    self.nodes[node].armed = true;
                 }
             }
             Fault::Pause(node, nanos) => {
@@ -602,6 +608,7 @@ impl World {
         let keep = self.rng.index(unsynced + 1);
         self.counters.undone += u64::try_from(unsynced - keep).expect("small");
         at.store.crash(keep);
+        at.armed = false;
         at.stop();
         for peer in 0..self.plan.n {
             self.network.forget(node, peer);
@@ -634,8 +641,13 @@ impl World {
         self.calm = true;
         self.network.calm();
         for node in 0..self.plan.n {
-            self.nodes[node].offset = 0;
-            self.nodes[node].paused = 0;
+            let at = &mut self.nodes[node];
+            at.offset = 0;
+            at.paused = 0;
+            if std::mem::take(&mut at.armed) {
+                // Disarms it: a power cut that loses nothing, and that nobody notices.
+                at.store.crash(at.store.unsynced());
+            }
             self.restart(node)?;
             self.rearm(node);
         }

@@ -74,3 +74,11 @@ fn a_cluster_that_does_not_get_on_is_noticed() {
     let text = failure.to_string();
     assert!(text.contains("quorate-sim --seed 0"), "{text}");
 }
+
+#[test]
+fn a_world_in_which_far_too_much_happens_is_noticed() {
+    let mut plan = Plan::draw(0);
+    plan.load.interval = 2;
+    let failure = run_plan(plan, false).unwrap_err();
+    assert!(matches!(failure.violation, Violation::Storm), "{failure}");
+}
