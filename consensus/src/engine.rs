@@ -136,6 +136,8 @@ pub struct Engine {
     work: bool,
     own: Own,
     asked: Asked,
+    /// When each validator's old Timeout was last answered.
+    helped: BTreeMap<ValidatorIndex, Instant>,
     out: Vec<Effect>,
 }
 
@@ -183,6 +185,7 @@ impl Engine {
             work: false,
             own: Own::default(),
             asked: Asked::default(),
+            helped: BTreeMap::new(),
             out: Vec::new(),
             parameters: boot.parameters,
             validators,

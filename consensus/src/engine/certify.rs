@@ -4,15 +4,18 @@
 use alloc::boxed::Box;
 
 use quorate_types::{BlockId, CommitVote, Entry, Finality, Message, Now, Qc, Tc, Timeout};
-use quorate_types::{Verified, Vote};
+use quorate_types::{ValidatorIndex, Verified, Vote};
 
 use super::Engine;
+use crate::pacemaker::MIN_TIMEOUT_NS;
 use crate::safety::Authorised;
 use crate::votes::Tallied;
 use crate::{Effect, Target};
 
 /// Certificates above the committed round that are kept, one a round; beyond it the lowest goes.
 const MAX_QCS: usize = 256;
+/// Half of the shortest timer.
+const HELP_INTERVAL_NS: u64 = MIN_TIMEOUT_NS / 2;
 
 impl Engine {
     pub(super) fn on_vote(&mut self, now: Now, vote: Verified<Vote>) {
@@ -61,7 +64,7 @@ impl Engine {
             // crossed the certificate on the way.
             let crossed = round.next() == self.safety.round();
             if !crossed || self.pacemaker.is_half_over(now.monotonic) {
-                self.catch_up(voter);
+                self.help(now, voter);
             }
             return;
         }
@@ -80,9 +83,23 @@ impl Engine {
         }
     }
 
+    /// Tells a validator that repeats an old Timeout what it has missed; no oftener than it could repeat itself, since
+    /// anybody may send its Timeout again, and the answer is many times as long.
+    fn help(&mut self, now: Now, voter: ValidatorIndex) {
+        let last = self.helped.get(&voter);
+        if last.is_some_and(|last| now.monotonic.since(*last) < HELP_INTERVAL_NS) {
+            return;
+        }
+        self.helped.insert(voter, now.monotonic);
+        self.catch_up(voter);
+    }
+
     /// T1: gives up the current round, or says so again.
     pub(super) fn give_up(&mut self, now: Now) {
         self.pacemaker.repeat_after(now.monotonic);
+        if self.safety.signer().is_none() {
+            return; // V5: one that has diverged says nothing again, either
+        }
         let (round, high_qc) = (self.safety.round(), self.safety.high_qc().round);
         let repeat = self
             .own
@@ -91,8 +108,8 @@ impl Engine {
             .filter(|own| own.round == round && own.high_qc.round == high_qc)
             .map(|own| Message::Timeout(Box::new(Timeout::clone(own))));
         match repeat {
-            Some(message) if self.safety.signer().is_some() => self.send(Target::All, message),
-            _ => {
+            Some(message) => self.send(Target::All, message),
+            None => {
                 if let Some(timeout) = self.safety.timeout() {
                     let timeout = Authorised::Timeout(Box::new(timeout));
                     self.out.push(Effect::Sign(timeout));
