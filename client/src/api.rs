@@ -287,7 +287,7 @@ pub struct StatusReply {
     pub epoch: u64,
     /// Round it is in.
     pub round: u64,
-    /// Leader of the newest block's round.
+    /// Leader of that round, where it can be told.
     pub leader: Option<u16>,
     /// Highest committed height.
     pub height: Height,

@@ -51,6 +51,11 @@ impl Own {
         self.packed.remove(transaction);
     }
 
+    /// Transactions in own batches in flight.
+    pub(crate) fn transactions(&self) -> usize {
+        self.packed.len()
+    }
+
     fn launch(&mut self, id: BatchId, transactions: Vec<TransactionId>) {
         self.packed
             .extend(transactions.iter().map(|transaction| (*transaction, id)));

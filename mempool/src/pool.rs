@@ -312,6 +312,12 @@ impl Pool {
         lapsed
     }
 
+    /// Transactions admitted here that are neither committed nor given up: queued, or in own batches in flight.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.queue.len() + self.own.transactions()
+    }
+
     /// Transactions queued and not packed.
     #[must_use]
     pub fn transactions(&self) -> usize {

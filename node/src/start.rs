@@ -16,11 +16,12 @@ use quorate_storage::{Home, HomeError, Options, RocksStore, StoreError};
 use quorate_types::{Genesis, ValidatorIndex};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::backend::Backend;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
+use crate::metrics::Metrics;
 use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers};
 use crate::net::{Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer};
 use crate::validator::api::{Served, member};
@@ -28,7 +29,6 @@ use crate::validator::clock::Clock;
 use crate::validator::core::{CoreError, Inbox, Item, Parts};
 use crate::validator::watch::{Watch, reason};
 use crate::{genesis, http, keys, logging};
-use crate::metrics::Metrics;
 
 /// Time for open requests after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -157,13 +157,11 @@ impl Prepared {
             metrics: metrics.clone(),
             stopping: Arc::clone(&stopping),
         });
-        let (stop, stopped) = watch::channel(false);
         let servers = Servers::start(
             (self.sockets.api, self.sockets.admin),
             &self.config,
             &self.setup,
             (backend, metrics.clone(), Arc::from(self.genesis_text)),
-            &stopped,
         )?;
         let network = Arc::new(network);
         let (ended, mut end) = oneshot::channel();
@@ -189,7 +187,6 @@ impl Prepared {
         }
         .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?;
         stopping.store(true, Ordering::Relaxed);
-        let _ = stop.send(true);
         if let Some(result) = outcome {
             // The core is gone: there is nothing left to drain.
             return match result {
@@ -218,9 +215,9 @@ impl Prepared {
 impl Sockets {
     fn bind(config: &Config) -> Result<Sockets, Failure> {
         let taken = |what: &str, key: &str, address: SocketAddr, error: std::io::Error| {
-            Failure::failed(format!("cannot listen for {what} on {address}: {error}")).hint(format!(
-                "stop what uses the port, or choose another with {key}"
-            ))
+            Failure::failed(format!("cannot listen for {what} on {address}: {error}")).hint(
+                format!("stop what uses the port, or choose another with {key}"),
+            )
         };
         let (peers, api, admin) = (
             config.network.listen,
@@ -246,7 +243,13 @@ impl Sockets {
 
 /// The two HTTP servers.
 struct Servers {
-    tasks: Vec<tokio::task::JoinHandle<std::io::Result<()>>>,
+    api: Server,
+    admin: Server,
+}
+
+struct Server {
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    stop: oneshot::Sender<()>,
 }
 
 impl Servers {
@@ -255,7 +258,6 @@ impl Servers {
         config: &Config,
         setup: &Setup,
         (backend, metrics, genesis): (Arc<dyn Backend>, Metrics, Arc<str>),
-        stopped: &watch::Receiver<bool>,
     ) -> Result<Servers, Failure> {
         let limits = http::Limits {
             max_connections: config.api.max_connections,
@@ -270,30 +272,39 @@ impl Servers {
             request_timeout: Duration::from_millis(config.api.request_timeout_ms),
         });
         let probes = http::admin_router(backend, metrics.clone());
-        let mut tasks = Vec::new();
-        for (listener, router) in [(api, routes), (admin, probes)] {
-            let listener = TcpListener::from_std(listener)
-                .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
-            let mut stopped = stopped.clone();
-            let stop = async move {
-                // The sender lives as long as the process serves.
-                let _ = stopped.wait_for(|stop| *stop).await;
-            };
-            tasks.push(tokio::spawn(http::serve(
-                listener,
-                router,
-                limits,
-                metrics.clone(),
-                stop,
-            )));
-        }
-        Ok(Servers { tasks })
+        Ok(Servers {
+            api: Server::start(api, routes, limits, metrics.clone())?,
+            admin: Server::start(admin, probes, limits, metrics)?,
+        })
     }
 
-    /// Waits until open requests are answered, or for so long.
+    /// No new connection for clients; waits until open requests are answered. Probes see until then that the validator
+    /// is not ready.
     async fn drain(self) {
-        let all = futures_util::future::join_all(self.tasks);
-        if tokio::time::timeout(DRAIN, all).await.is_err() {
+        self.api.stop().await;
+        self.admin.stop().await;
+    }
+}
+
+impl Server {
+    fn start(
+        listener: std::net::TcpListener,
+        routes: axum::Router,
+        limits: http::Limits,
+        metrics: Metrics,
+    ) -> Result<Server, Failure> {
+        let listener = TcpListener::from_std(listener)
+            .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
+        let (stop, stopped) = oneshot::channel();
+        // Dropped or used, it says the same.
+        let stopped = async move { drop(stopped.await) };
+        let task = tokio::spawn(http::serve(listener, routes, limits, metrics, stopped));
+        Ok(Server { task, stop })
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        if tokio::time::timeout(DRAIN, self.task).await.is_err() {
             tracing::warn!("requests were still open when the time to stop was over");
         }
     }
@@ -321,7 +332,10 @@ fn check_membership(
         return Err(Failure::config(message));
     };
     if info.network_key != network_key.public() {
-        let message = format!("keys/network.pem is not the key that the genesis names for {}", info.name);
+        let message = format!(
+            "keys/network.pem is not the key that the genesis names for {}",
+            info.name
+        );
         return Err(Failure::config(message));
     }
     let name = &config.node.name;

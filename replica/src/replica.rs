@@ -80,7 +80,7 @@ pub struct Status {
     pub roots: Roots,
     /// Highest height that a peer proved to be final.
     pub target: Height,
-    /// Transactions queued.
+    /// Transactions admitted here and not committed.
     pub queued: usize,
     /// Their bytes, and those of the batches held.
     pub pool_bytes: usize,
@@ -134,7 +134,7 @@ impl Replica {
             time: self.time,
             roots: self.executor.roots(),
             target: self.ledger_sync.target().max(self.tip.height),
-            queued: self.pool.transactions(),
+            queued: self.pool.pending(),
             pool_bytes: self
                 .pool
                 .queued_bytes()

@@ -208,7 +208,8 @@ impl Bench {
     fn report(&self, context: &Context, tally: Tally) -> Result<ExitStatus, Failure> {
         let ms = |us: u64| us as f64 / 1_000.0;
         let quantile = |q: f64| ms(tally.latency.value_at_quantile(q));
-        let seconds = tally.elapsed.as_secs_f64().max(f64::EPSILON);
+        // Nothing at all may have come back: then the time that it was tried for counts.
+        let seconds = tally.elapsed.as_secs_f64().max(1e-3);
         let offered = match self.rate {
             0 => tally.sent as f64 / seconds,
             rate => rate as f64,

@@ -332,6 +332,11 @@ fn entry(reader: &RocksReader, height: Height) -> Result<LogBlock, Failure> {
 }
 
 fn of_home(error: HomeError) -> Failure {
+    if let HomeError::Locked { path } = &error {
+        let message = format!("{} is locked: the validator runs", path.display());
+        return Failure::failed(message)
+            .hint("stop it first, or export the log from it: quorate log export");
+    }
     let status = match error.is_unsafe() {
         true => ExitStatus::Safety,
         false => ExitStatus::Failed,

@@ -133,6 +133,10 @@ fn not_serving() -> Response {
 pub(super) fn of_submit(error: SubmitError, id: TransactionId) -> Response {
     match error {
         SubmitError::Invalid(reject) => about(code_of(reject), &reject.to_string(), Some(id)),
+        // The receipt's words speak of a place in the ledger, which this one never got.
+        SubmitError::Refused(Rejection::Expired) => {
+            about("expired", "its valid_until is over", Some(id))
+        }
         SubmitError::Refused(rejection) => about(
             code_of_rejection(rejection),
             &rejection.to_string(),

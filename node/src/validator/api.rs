@@ -88,6 +88,16 @@ impl Backend for Served {
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
         async move {
             match query {
+                // V5: a state that a quorum contradicts is not served.
+                Query::Transaction { .. }
+                | Query::Key { .. }
+                | Query::Range { .. }
+                | Query::Log { .. }
+                | Query::Client { .. }
+                    if self.core.status().consensus.diverged =>
+                {
+                    Err(QueryError::NotServing)
+                }
                 Query::Key { key, proof: true } => self.proved_key(key).await,
                 query => self.answer(query).map_err(|error| error.into()),
             }
@@ -103,7 +113,10 @@ impl Backend for Served {
             loops: vec![("replica", self.core.silence() < STUCK)],
             conditions: vec![
                 ("caught-up", lag <= BEHIND),
-                ("quorum-connected", connected >= self.setup.validators.quorum()),
+                (
+                    "quorum-connected",
+                    connected >= self.setup.validators.quorum(),
+                ),
                 ("head-moves", self.core.stalled() < STALLED),
                 ("state-agrees", !status.consensus.diverged),
                 ("not-stopping", !self.stopping.load(Ordering::Relaxed)),
@@ -151,11 +164,13 @@ impl Served {
         }
         match answer.await {
             Ok(CoreReply::Admitted(id)) => Ok(Progress::Accepted(id)),
-            Ok(CoreReply::Executed(receipt)) if wait == Wait::Committed => Ok(Progress::Committed {
-                id,
-                height: receipt.height,
-                index: receipt.index,
-            }),
+            Ok(CoreReply::Executed(receipt)) if wait == Wait::Committed => {
+                Ok(Progress::Committed {
+                    id,
+                    height: receipt.height,
+                    index: receipt.index,
+                })
+            }
             Ok(CoreReply::Executed(receipt)) => Ok(Progress::Executed(*receipt)),
             Ok(CoreReply::Refused(refusal)) => Err(submit_error(id, refusal)),
             Ok(CoreReply::Proof(_)) | Err(_) => Err(SubmitError::NotServing),
@@ -322,7 +337,11 @@ impl Served {
 
     fn validators(&self) -> ValidatorsReply {
         let connected = self.core.status().connected;
-        let members = self.setup.validators.indices().zip(&self.genesis.validators);
+        let members = self
+            .setup
+            .validators
+            .indices()
+            .zip(&self.genesis.validators);
         ValidatorsReply {
             epoch: self.setup.validators.epoch().0,
             validators: members

@@ -61,8 +61,13 @@ impl Watch {
         metrics
             .consensus_round
             .set(gauge(status.consensus.round.number));
-        metrics.consensus_committed_height.set(gauge(status.height.0));
-        let leader = status.consensus.leader.map_or(-1, |leader| i64::from(leader.0));
+        metrics
+            .consensus_committed_height
+            .set(gauge(status.height.0));
+        let leader = status
+            .consensus
+            .leader
+            .map_or(-1, |leader| i64::from(leader.0));
         metrics.consensus_leader.set(leader);
         metrics
             .mempool_transactions
@@ -77,7 +82,8 @@ impl Watch {
             self.connected = status.connected;
             for (index, name) in self.names.iter().enumerate() {
                 let index = u16::try_from(index).map(ValidatorIndex).ok();
-                let there = index.is_some_and(|i| Some(i) == self.me || status.connected.contains(i));
+                let there =
+                    index.is_some_and(|i| Some(i) == self.me || status.connected.contains(i));
                 metrics
                     .peer_connected
                     .with_label_values(&[name])
@@ -94,7 +100,10 @@ impl Watch {
             }
         }
         self.turns = self.turns.wrapping_add(1);
-        if notices.iter().any(|n| matches!(n, Notice::Committed { .. })) {
+        if notices
+            .iter()
+            .any(|n| matches!(n, Notice::Committed { .. }))
+        {
             metrics
                 .execution_seconds
                 .observe(self.turn_time.as_secs_f64());
@@ -119,7 +128,9 @@ impl Watch {
                 let results = &metrics.transactions_total;
                 results.with_label_values(&["executed"]).inc_by(*executed);
                 results.with_label_values(&["rejected"]).inc_by(*rejected);
-                results.with_label_values(&["duplicate"]).inc_by(*duplicates);
+                results
+                    .with_label_values(&["duplicate"])
+                    .inc_by(*duplicates);
                 if !synced {
                     let latency = Duration::from_nanos(wall().0.saturating_sub(time.0));
                     metrics
