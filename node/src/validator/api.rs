@@ -20,7 +20,7 @@ use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::store::prefix_end;
 use quorate_storage::{Order, RocksReader, StoreError, Table, View};
 use quorate_types::{Genesis, Height, PublicKey, Rejection, Transaction, TransactionId};
-use quorate_types::{Unverified, ValidatorIndex};
+use quorate_types::{Unverified, ValidatorIndex, ValidatorInfo};
 use tokio::sync::oneshot;
 
 use super::clock::wall;
@@ -43,6 +43,9 @@ const RETRY_AFTER: u32 = 1;
 const LOG_BYTES: usize = 4 << 20;
 /// Heights of one answer with a stretch of the log.
 const LOG_HEIGHTS: u64 = 512;
+
+/// Where a transaction stands, with the canonical proof if it was asked for.
+type Found = (Progress, Option<Vec<u8>>);
 
 /// A validator, as its API sees it.
 pub struct Served {
@@ -234,11 +237,7 @@ impl Served {
         })
     }
 
-    fn transaction(
-        &self,
-        id: TransactionId,
-        proof: bool,
-    ) -> Result<Option<(Progress, Option<Vec<u8>>)>, ReadError> {
+    fn transaction(&self, id: TransactionId, proof: bool) -> Result<Option<Found>, ReadError> {
         let Some((height, index)) = ledger::place(&self.reader, id)? else {
             return Ok(None);
         };
@@ -466,9 +465,6 @@ fn submit_error(id: TransactionId, refusal: SubmitRefusal) -> SubmitError {
 
 /// The validator of the genesis with this consensus key.
 #[must_use]
-pub fn member<'g>(
-    genesis: &'g Genesis,
-    index: Option<ValidatorIndex>,
-) -> Option<&'g quorate_types::ValidatorInfo> {
+pub fn member(genesis: &Genesis, index: Option<ValidatorIndex>) -> Option<&ValidatorInfo> {
     genesis.validators.get(index?.as_usize())
 }
