@@ -52,6 +52,8 @@ pub enum Domain {
     Evidence,
     /// Hash: the coefficients of a batch verification; used inside this crate only.
     BatchCoefficients,
+    /// What a signature that was verified is remembered by. Never leaves the process.
+    VerifiedSignature,
     /// Signature: a leader's proposal.
     Proposal,
     /// Signature: a vote for a block.
@@ -72,7 +74,7 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain, in the order of declaration.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Genesis,
         Self::Header,
         Self::Transaction,
@@ -92,6 +94,7 @@ impl Domain {
         Self::Session,
         Self::Evidence,
         Self::BatchCoefficients,
+        Self::VerifiedSignature,
         Self::Proposal,
         Self::Vote,
         Self::CommitVote,
@@ -125,6 +128,7 @@ impl Domain {
             Self::Session => b"quorate/session\0",
             Self::Evidence => b"quorate/evidence",
             Self::BatchCoefficients => b"quorate/coeffs\0\0",
+            Self::VerifiedSignature => b"quorate/verified",
             Self::Proposal => b"quorate/proposal",
             Self::Vote => b"quorate/vote\0\0\0\0",
             Self::CommitVote => b"quorate/commit\0\0",

@@ -22,7 +22,7 @@ use crate::backend::Backend;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
 use crate::metrics::Metrics;
-use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers};
+use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers, remembering};
 use crate::net::{Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer};
 use crate::validator::api::{Served, member};
 use crate::validator::clock::Clock;
@@ -138,7 +138,12 @@ impl Prepared {
         let (height, chain) = (status.height, self.setup.validators.chain());
         let inbox = Inbox::new(status, self.clock);
         let core = inbox.core.clone();
-        let pool = start_verifiers(&self.setup, core.clone(), metrics.clone())?;
+        let validators = remembering(&self.setup.validators);
+        let rules = Rules {
+            validators: Arc::clone(&validators),
+            parameters: self.setup.parameters.clone(),
+        };
+        let pool = start_verifiers(rules, core.clone(), metrics.clone())?;
         let network = start_network(
             &self.setup,
             &self.genesis,
@@ -169,6 +174,7 @@ impl Prepared {
             replica: self.replica,
             store: self.store,
             key: self.consensus_key,
+            validators,
             network: Arc::clone(&network),
             watch: Watch::new(metrics, self.setup.validators.count(), self.setup.me),
             clock: self.clock,
@@ -394,14 +400,10 @@ fn core_failure(error: &CoreError) -> Failure {
 }
 
 fn start_verifiers(
-    setup: &Setup,
+    rules: Rules,
     core: crate::validator::core::Core,
     metrics: Metrics,
 ) -> Result<VerifyPool, Failure> {
-    let rules = Rules {
-        validators: Arc::clone(&setup.validators),
-        parameters: setup.parameters.clone(),
-    };
     let sink = move |verdict| match verdict {
         Verdict::Message {
             from,

@@ -14,6 +14,7 @@
 //! | [`vote`], [`certificate`], [`proposal`] | the messages of consensus |
 //! | [`validators`], [`genesis`] | who may sign, and the parameters of the chain |
 //! | [`receipt`], [`merkle`], [`accumulator`] | what a client gets, and how it is proved |
+//! | [`memory`] | signatures that need not be verified again |
 //! | [`message`], [`evidence`], [`record`] | the wire, misbehaviour, the safety record |
 #![no_std]
 
@@ -27,6 +28,7 @@ pub mod codec;
 pub mod evidence;
 pub mod genesis;
 pub mod ids;
+pub mod memory;
 pub mod merkle;
 pub mod message;
 pub mod proposal;
@@ -48,6 +50,7 @@ pub use genesis::{Client, Genesis, Parameters, Role, ValidatorInfo};
 pub use ids::{
     BatchId, BlockId, BlockTime, ChainId, Epoch, Height, Round, TransactionId, ValidatorIndex,
 };
+pub use memory::Memory;
 pub use message::Message;
 pub use proposal::Proposal;
 pub use quorate_crypto::{Digest, PublicKey, Signature};

@@ -1,5 +1,6 @@
 //! The validator set of one epoch, and every check of a signature or quorum against it (I3).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, verify, verify_batch};
@@ -7,7 +8,8 @@ use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, verify, 
 use crate::certificate::qc_bytes;
 use crate::vote::{commit_vote_bytes, timeout_bytes};
 use crate::{BlockId, Cc, ChainId, Epoch, Finality, Height, MAX_VALIDATORS, Qc, Reject, Round};
-use crate::{Signers, Tc, ValidatorIndex};
+use crate::{CommitVote, Timeout, vote::Signable};
+use crate::{Memory, Message, Signers, Tc, ValidatorIndex, Vote, memory};
 
 /// Who may sign in an epoch, what the epoch starts from, and how many make a quorum. Looked up by (epoch, index).
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub struct Validators {
     epoch: Epoch,
     keys: Vec<PublicKey>,
     anchor: (BlockId, Height),
+    memory: Option<Arc<dyn Memory>>,
 }
 
 /// Why a validator set cannot be.
@@ -66,7 +69,37 @@ impl Validators {
             epoch,
             keys,
             anchor,
+            memory: None,
         })
+    }
+
+    /// The same set, which does not verify again what the memory knows.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<dyn Memory>) -> Validators {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// Notes what this process has just signed itself: it comes back inside certificates.
+    pub fn remember_own(&self, message: &Message) {
+        let (signer, domain, bytes, signature) = match message {
+            Message::Vote(vote) => {
+                let bytes = vote.signed_bytes(self.chain);
+                (vote.voter, Vote::DOMAIN, bytes, &vote.signature)
+            }
+            Message::CommitVote(vote) => {
+                let bytes = vote.signed_bytes(self.chain);
+                (vote.voter, CommitVote::DOMAIN, bytes, &vote.signature)
+            }
+            Message::Timeout(timeout) => {
+                let bytes = timeout.signed_bytes(self.chain);
+                (timeout.voter, Timeout::DOMAIN, bytes, &timeout.signature)
+            }
+            _ => return,
+        };
+        if let (Some(memory), Some(key)) = (&self.memory, self.key(signer)) {
+            memory.learn(memory::name(domain, key, signature, &bytes));
+        }
     }
 
     /// The chain that all signatures name.
@@ -150,7 +183,34 @@ impl Validators {
         signature: &Signature,
     ) -> Result<(), Reject> {
         let key = self.key(signer).ok_or(Reject::UnknownSigner)?;
-        verify(key, domain, message, signature).map_err(|_| Reject::BadSignature)
+        let Some(memory) = &self.memory else {
+            return verify(key, domain, message, signature).map_err(|_| Reject::BadSignature);
+        };
+        let name = memory::name(domain, key, signature, message);
+        if !memory.knows(&name) {
+            verify(key, domain, message, signature).map_err(|_| Reject::BadSignature)?;
+            memory.learn(name);
+        }
+        Ok(())
+    }
+
+    /// Checks signatures together, except those that are known.
+    fn check_all(&self, mut items: Vec<BatchItem<'_>>) -> Result<(), Reject> {
+        let Some(memory) = &self.memory else {
+            return verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature);
+        };
+        let name = |item: &BatchItem<'_>| {
+            memory::name(item.domain, &item.key, &item.signature, item.message)
+        };
+        items.retain(|item| !memory.knows(&name(item)));
+        match items.as_slice() {
+            [] => return Ok(()),
+            [item] => verify(&item.key, item.domain, item.message, &item.signature)
+                .map_err(|_| Reject::BadSignature)?,
+            _ => verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)?,
+        }
+        items.iter().for_each(|item| memory.learn(name(item)));
+        Ok(())
     }
 
     pub(crate) fn check_qc(&self, qc: &Qc) -> Result<(), Reject> {
@@ -209,7 +269,7 @@ impl Validators {
             .zip(&messages)
             .map(|(vote, message)| self.item(vote.voter, Domain::Timeout, message, vote.signature))
             .collect::<Result<Vec<_>, _>>()?;
-        verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)
+        self.check_all(items)
     }
 
     fn check_quorum(
@@ -231,7 +291,7 @@ impl Validators {
             .zip(signatures)
             .map(|(signer, signature)| self.item(signer, domain, message, *signature))
             .collect::<Result<Vec<_>, _>>()?;
-        verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)
+        self.check_all(items)
     }
 
     fn item<'a>(

@@ -738,3 +738,66 @@ fn quorums_intersect() {
         assert!(q + f <= n, "the correct ones are a quorum");
     }
 }
+
+/// Remembers everything, and counts what it was asked for in vain.
+#[derive(Debug, Default)]
+struct Notebook(std::sync::Mutex<(std::collections::BTreeSet<quorate_types::Digest>, usize)>);
+
+impl quorate_types::Memory for Notebook {
+    fn knows(&self, signature: &quorate_types::Digest) -> bool {
+        let mut book = self.0.lock().unwrap();
+        let known = book.0.contains(signature);
+        book.1 += usize::from(!known);
+        known
+    }
+
+    fn learn(&self, signature: quorate_types::Digest) {
+        self.0.lock().unwrap().0.insert(signature);
+    }
+}
+
+#[test]
+fn a_certificate_of_known_votes_is_taken_and_one_bit_more_is_not() {
+    let book = std::sync::Arc::new(Notebook::default());
+    let validators = validators().with_memory(book.clone());
+    let misses = || std::mem::take(&mut book.0.lock().unwrap().1);
+    assert!(unverified(some_qc()).verify(&validators).is_ok());
+    assert_eq!(misses(), validators.quorum());
+    assert!(unverified(some_qc()).verify(&validators).is_ok());
+    assert_eq!(misses(), 0, "nothing is verified twice");
+    // What is known helps no other round, block, signer or signature.
+    let cases: [fn(&mut Qc); 4] = [
+        |qc| qc.round = round(5),
+        |qc| qc.block = some_block(5),
+        |qc| qc.signatures.swap(0, 1),
+        |qc| {
+            let mut bytes = qc.signatures[2].to_bytes();
+            bytes[40] ^= 1;
+            qc.signatures[2] = Signature::from_bytes(bytes);
+        },
+    ];
+    for change in cases {
+        let refused = unverified(with(some_qc(), change)).verify(&validators);
+        assert_eq!(refused.map(drop), Err(Reject::BadSignature));
+        assert!(misses() > 0);
+    }
+    // A refused signature is not learned.
+    let forged = with(some_qc(), |qc| qc.round = round(5));
+    for _ in 0..2 {
+        assert!(unverified(forged.clone()).verify(&validators).is_err());
+        assert_eq!(misses(), validators.quorum());
+    }
+}
+
+#[test]
+fn what_this_process_signed_is_known() {
+    let book = std::sync::Arc::new(Notebook::default());
+    let validators = validators().with_memory(book.clone());
+    for voter in 0..3 {
+        let vote = vote(voter, round(4), some_block(4)).into_inner();
+        validators.remember_own(&quorate_types::Message::Vote(vote));
+    }
+    assert!(unverified(some_qc()).verify(&validators).is_ok());
+    let missed = book.0.lock().unwrap().1;
+    assert_eq!(missed, 0, "the three votes of the certificate");
+}

@@ -6,6 +6,7 @@
 //! It has no queue behind it: the sink gets each verdict with the credit of its message, which bounds what the sink
 //! may hold.
 
+mod known;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,13 @@ pub enum Verdict {
         /// What is wrong.
         reject: Reject,
     },
+}
+
+/// The same set, which remembers the signatures that were verified against it. To be shared by whoever verifies.
+#[must_use]
+pub fn remembering(validators: &Validators) -> Arc<Validators> {
+    let memory = Arc::new(known::Known::default());
+    Arc::new(validators.clone().with_memory(memory))
 }
 
 /// What messages are verified against. Replaced as a whole when the epoch changes.

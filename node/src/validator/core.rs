@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use quorate_crypto::SecretKey;
 use quorate_replica::replica::Status;
-use quorate_replica::{Input, Output, Replica, ReplicaError, Reply, Signed, Ticket};
+use quorate_replica::{Input, Output, Replica, ReplicaError, Reply, Signed, Target, Ticket};
 use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
+use quorate_types::Validators;
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
@@ -212,6 +213,8 @@ pub struct Parts {
     pub store: RocksStore,
     /// The consensus key.
     pub key: SecretKey,
+    /// The set whose verified signatures are remembered, own ones too.
+    pub validators: Arc<Validators>,
     /// To the peers.
     pub network: Arc<Network>,
     /// Metrics and logs.
@@ -330,6 +333,10 @@ fn release(parts: &mut Parts, output: Output, core: &Core) -> Result<Vec<Input>,
         notices,
     } = released.sign(&parts.key);
     for (to, message) in sends {
+        // What goes to all was signed here a moment ago, or is a certificate, which is passed over.
+        if to == Target::All {
+            parts.validators.remember_own(&message);
+        }
         parts.network.send(to, &message);
     }
     core.tickets.answer(replies);
