@@ -31,10 +31,11 @@ SCENARIOS := $(CARGO_TARGET_DIR)/release/quorate-scenarios
 CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
-.PHONY: help setup build demo test scenarios lint fmt clippy doc purity bench clean
+.PHONY: help setup build demo test mutants rule-deletion model chaos soak scenarios lint fmt clippy doc purity bench clean
+.PHONY: api-test metrics-test rules-test explorer-test deploy-check deb
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing (Debian packages, by name; does nothing where nothing is)
 	@scripts/setup.sh
@@ -48,11 +49,58 @@ demo: build ## Four validators, signed transactions, a verified proof, a killed 
 	@KEEP="$(KEEP)" scripts/demo.sh
 
 test: build ## The whole test suite, scenarios with real processes included
+	@scripts/no-mutants.sh "$(QUORATE_BIN)"
 	@$(CARGO_TEST)
+	@$(MAKE) api-test rules-test metrics-test explorer-test
+
+# The checks of what other programs see, on a running testnet, with the ecosystem's own clients. CHECKS is their Python.
+CHECKS = $$(scripts/checks/venv.sh)/bin/python scripts/checks
+
+api-test: build ## schemathesis against a testnet: is every answer one that /openapi.json describes?
+	@scripts/setup.sh checks
+	@$(CHECKS)/api.py
+
+rules-test: ## promtool on the alert and recording rules: each alert fires where it should, and is silent else
+	@scripts/setup.sh prometheus
+	@cd deploy/prometheus && promtool check rules alerts.yml recording.yml && promtool test rules tests.yml
+
+metrics-test: build ## Debian's prometheus scrapes a testnet: every metric, every panel of the dashboard, no false alarm
+	@scripts/setup.sh prometheus
+	@python3 scripts/checks/metrics.py
+
+deploy-check: build ## Everything in deploy/ through the linters of its kind
+	@scripts/setup.sh deploy
+	@scripts/checks/deploy.sh
+
+deb: build ## The Debian package (CHECK=1: also install, run, upgrade and remove it in a copy of this machine, as root)
+	@package=$$(deploy/debian/build.sh); echo "$$package"; $(if $(CHECK),scripts/checks/debian.sh "$$package")
+
+explorer-test: build ## The explorer in a headless Chromium, with axe; screenshots in the target directory
+	@scripts/setup.sh explorer
+	@$(CHECKS)/explorer.py
+
+mutants: ## Tests the tests: who notices each deliberate mistake, and after how many worlds
+	@cargo build --release --package quorate-sim --features mutants --locked --target-dir "$(CARGO_TARGET_DIR)/mutants"
+	@scripts/no-mutants.sh --special "$(CARGO_TARGET_DIR)/mutants/release/quorate-sim"
+	@"$(CARGO_TARGET_DIR)/mutants/release/quorate-sim" mutants
+
+rule-deletion: ## Deletes one rule after the other from a copy, and shows that tests fail each time
+	@scripts/rule-deletion.py
+
+model: ## The protocol's rules, explored exhaustively (a few minutes; the tests explore small instances)
+	@cargo run --release --locked --package quorate-model
 
 scenarios: build ## The long process-level scenarios, about twenty minutes (ONLY=name TIMES=n for one)
 	@scripts/setup.sh scenarios
 	@$(SCENARIOS) run $(or $(ONLY),--all) $(if $(TIMES),--times $(TIMES))
+
+soak: setup ## Simulated worlds without end (TIME=seconds, FROM=seed, STATE=file to go on from)
+	@cargo run --release --locked -p quorate-sim -- --soak $(if $(TIME),--time $(TIME)) \
+	    $(if $(FROM),--seeds $(FROM)..$$(($(FROM)+1))) $(if $(STATE),--state $(STATE))
+
+chaos: build ## Real validators under a seeded schedule of faults, then an audit (SECONDS=60 SEED=n FAULTS=kill,power DENSE=1)
+	@$(SCENARIOS) chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(DENSE),--dense)
 
 bench: build ## Micro-benchmarks (the load generator is `quorate bench`)
 	@cargo bench --workspace --locked

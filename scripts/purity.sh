@@ -7,20 +7,22 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Level by level: the quorate crates that each may depend on, outside its tests.
 declare -A below=(
+    [mutants]=""
     [crypto]=""
-    [types]="crypto"
-    [consensus]="crypto types"
+    [types]="crypto mutants"
+    [consensus]="crypto types mutants"
     [mempool]="crypto types"
-    [execution]="crypto types"
+    [execution]="crypto types mutants"
     [storage]="crypto types"
-    [replica]="crypto types consensus mempool execution storage"
+    [replica]="crypto types consensus mempool execution storage mutants"
     [client]="crypto types execution"
-    [sim]="crypto types consensus mempool execution storage replica client"
+    [sim]="crypto types consensus mempool execution storage replica client mutants"
+    [model]="crypto types consensus"
     [node]="crypto types consensus mempool execution storage replica client"
     [benches]="crypto types consensus mempool execution storage replica client"
     [scenarios]="crypto types execution client"
 )
-pure=(crypto types consensus mempool execution)
+pure=(mutants crypto types consensus mempool execution)
 # Whoever composes the pure crates does no IO either, but may link what does.
 no_runtime=("${pure[@]}" replica storage)
 # Crates that bring clocks, randomness, threads or sockets.

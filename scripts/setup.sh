@@ -4,6 +4,10 @@
 #
 #   scripts/setup.sh             what `make build` needs
 #   scripts/setup.sh scenarios   also libfaketime, for the scenario that turns the clock back
+#   scripts/setup.sh checks      also what makes a Python environment, for the checks with other programs' clients
+#   scripts/setup.sh prometheus  also Debian's prometheus, which scrapes a testnet in a check
+#   scripts/setup.sh deploy      also the linters of deploy/
+#   scripts/setup.sh explorer    also a headless Chromium, for the check of the explorer
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,6 +23,12 @@ have_libclang() {
 
 have_libfaketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
+have_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+have_chromium() {
+    [ -n "${CHROMIUM:-}" ] || have chromium-headless-shell || have chromium || have chromium-browser || have google-chrome
+}
+
 missing=()
 { have cc && have g++ && have make; } || missing+=(build-essential)
 have clang   || missing+=(clang)
@@ -27,9 +37,17 @@ have curl    || missing+=(curl ca-certificates)
 have git     || missing+=(git)
 have jq      || missing+=(jq)
 have python3 || missing+=(python3)
-if [ "${1:-}" = scenarios ]; then
-    have_libfaketime || missing+=(libfaketime)
-fi
+case "${1:-}" in
+    scenarios) have_libfaketime || missing+=(libfaketime) ;;
+    checks)    have_venv || missing+=(python3-venv) ;;
+    prometheus) { have prometheus && have promtool; } || missing+=(prometheus) ;;
+    deploy)    have_venv || missing+=(python3-venv)
+               have shellcheck || missing+=(shellcheck)
+               have systemd-analyze || missing+=(systemd)
+               have promtool || missing+=(prometheus) ;;
+    explorer)  have_venv || missing+=(python3-venv)
+               have_chromium || missing+=(chromium-headless-shell fonts-dejavu-core) ;;
+esac
 
 if [ ${#missing[@]} -gt 0 ]; then
     have apt-get || fail "please install ${missing[*]} (no apt-get here to do it with)"

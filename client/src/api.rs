@@ -9,10 +9,15 @@ use quorate_types::{BlockId, BlockTime, ChainId, Height, PublicKey, Receipt, Roo
 use quorate_types::{Outcome, TransactionId, codec};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+#[cfg(feature = "openapi")]
+use crate::schema::{Hex32, RootsSchema};
+
 /// Media type of canonical bytes.
 pub const CANONICAL: &str = "application/octet-stream";
 /// Media type of JSON Lines.
 pub const JSON_LINES: &str = "application/jsonl";
+/// Media type of server-sent events.
+pub const EVENT_STREAM: &str = "text/event-stream";
 /// Media type of a [`Problem`].
 pub const PROBLEM: &str = "application/problem+json";
 
@@ -36,6 +41,7 @@ impl<'de> Deserialize<'de> for Base64 {
 
 /// An error, as RFC 9457 has it. `code` is stable, `detail` is for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// `urn:quorate:problem:` and the code.
     #[serde(rename = "type")]
@@ -50,11 +56,13 @@ pub struct Problem {
     pub detail: String,
     /// The transaction it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Hex32>))]
     pub transaction: Option<TransactionId>,
 }
 
 /// Body of a submission in JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRequest {
     /// The canonical signed transaction.
@@ -63,6 +71,7 @@ pub struct SubmitRequest {
 
 /// How far a submitted transaction has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// A validator holds it and will have it ordered.
@@ -75,13 +84,16 @@ pub enum State {
 
 /// Answer to a submission, and to a question for a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitReply {
     /// The transaction.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub id: TransactionId,
     /// How far it has come.
     pub state: State,
     /// Its block, once committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>))]
     pub height: Option<Height>,
     /// Its place in the block, once committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,18 +108,23 @@ pub struct SubmitReply {
 
 /// A receipt, readable, with its canonical bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReceiptReply {
     /// The transaction.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub transaction: TransactionId,
     /// Who signed it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub client: PublicKey,
     /// The client's number.
     pub sequence: u64,
     /// Its block.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
     /// Its place in the block.
     pub index: u32,
     /// The block's time.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub time: BlockTime,
     /// `executed`, `rejected` or `duplicate`.
     pub outcome: String,
@@ -169,6 +186,7 @@ impl ReceiptReply {
 
 /// A key's value, as one validator has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyReply {
     /// The key.
     pub key: Base64,
@@ -185,6 +203,7 @@ pub struct KeyReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
     /// The executed height that this is the state of.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
     /// Canonical proof (F2), if asked for; its height may lie below `height`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,36 +212,45 @@ pub struct KeyReply {
 
 /// The keys with a prefix, as one validator has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RangeReply {
     /// In ascending order of key.
     pub entries: Vec<KeyReply>,
     /// Whether there are more than the limit.
     pub more: bool,
     /// The executed height that this is the state of.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
 }
 
 /// A client key, as one validator has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClientReply {
     /// The key.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub key: PublicKey,
     /// Whether it is registered.
     pub registered: bool,
     /// The first number above all executed ones; 1 for a client that has executed nothing.
     pub next_sequence: u64,
     /// The executed height that this is the state of.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
 }
 
 /// A block without its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlockReply {
     /// Position in the ledger.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
     /// Hash of the header.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub id: BlockId,
     /// The block before.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub parent: BlockId,
     /// Epoch of its round.
     pub epoch: u64,
@@ -230,11 +258,20 @@ pub struct BlockReply {
     pub round: u64,
     /// Index of the proposer.
     pub proposer: u16,
+    /// Indices of those whose votes certify the block before.
+    #[serde(default)]
+    pub voters: Vec<u16>,
+    /// Transactions with a receipt, once it is executed.
+    #[serde(default)]
+    pub transactions: u64,
     /// Agreed time.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub time: BlockTime,
     /// Height of the execution that the block vouches for.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub claim_height: Height,
     /// Roots of that execution.
+    #[cfg_attr(feature = "openapi", schema(value_type = RootsSchema))]
     pub claim: Roots,
     /// Digests of its batches.
     pub batches: Vec<String>,
@@ -242,8 +279,29 @@ pub struct BlockReply {
     pub canonical: Base64,
 }
 
+/// Blocks, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BlocksReply {
+    /// In descending order of height.
+    pub blocks: Vec<BlockReply>,
+    /// Whether there are older ones here.
+    pub more: bool,
+}
+
+/// Receipts of a block, in the order of execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReceiptsReply {
+    /// In ascending order of index.
+    pub receipts: Vec<ReceiptReply>,
+    /// Whether there are more in the block.
+    pub more: bool,
+}
+
 /// The members of the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ValidatorsReply {
     /// Whose set it is.
     pub epoch: u64,
@@ -253,14 +311,17 @@ pub struct ValidatorsReply {
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ValidatorReply {
     /// Its index.
     pub index: u16,
     /// For people.
     pub name: String,
     /// Signs consensus messages.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub consensus_key: PublicKey,
     /// Pinned by TLS.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub network_key: PublicKey,
     /// For QUIC between validators.
     pub address: String,
@@ -270,8 +331,10 @@ pub struct ValidatorReply {
 
 /// How one validator is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusReply {
     /// The chain.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub chain: ChainId,
     /// The chain's name.
     pub name: String,
@@ -290,14 +353,19 @@ pub struct StatusReply {
     /// Leader of that round, where it can be told.
     pub leader: Option<u16>,
     /// Highest committed height.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
     /// Highest executed height.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub executed: Height,
     /// Roots at the executed height.
+    #[cfg_attr(feature = "openapi", schema(value_type = RootsSchema))]
     pub roots: Roots,
     /// Time of the newest committed block.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub head_time: BlockTime,
     /// This validator's wall clock.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub now: BlockTime,
     /// Other validators connected.
     pub peers_connected: u16,
@@ -309,14 +377,45 @@ pub struct StatusReply {
     pub mempool_bytes: u64,
     /// Blocks it knows to be behind.
     pub sync_lag: u64,
+    /// Blocks committed since its start, without those it fetched from others.
+    #[serde(default)]
+    pub commits: u64,
+    /// Sum of their commit latencies in nanoseconds, from a block's time to its commit by this validator's clock.
+    #[serde(default)]
+    pub commit_latency_total_ns: u64,
+    /// Transactions executed since its start.
+    #[serde(default)]
+    pub transactions: u64,
+    /// The snapshot that it fetches, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferReply>,
+}
+
+/// How far a validator is with fetching a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TransferReply {
+    /// The snapshot's height.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub height: Height,
+    /// Bytes that are here.
+    pub bytes: u64,
+    /// Bytes in all.
+    pub bytes_total: u64,
+    /// Seconds until it is here, at the rate so far; none while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_seconds: Option<u64>,
 }
 
 /// One height of the ledger: everything that is needed to verify it, given all heights before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogEntry {
     /// Position, for people.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,
     /// Hash of the header, for people.
+    #[cfg_attr(feature = "openapi", schema(value_type = Hex32))]
     pub id: BlockId,
     /// Canonical [`quorate_types::Block`].
     pub block: Base64,
@@ -327,6 +426,7 @@ pub struct LogEntry {
     pub finality: Option<Base64>,
     /// What execution led to at this height; `log verify` compares it with its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<RootsSchema>))]
     pub roots: Option<Roots>,
 }
 

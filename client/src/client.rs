@@ -113,6 +113,18 @@ impl Client {
         &self.profile
     }
 
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn preferred(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed)
+    }
+
     // ---------------------------------------------------------------------------------------------- transactions
 
     /// Executes commands in one transaction: signs, submits, waits for the receipt. Exactly once, whatever fails.
@@ -225,23 +237,27 @@ impl Client {
     /// Waits until a transaction that was submitted before, by anyone, has a receipt.
     ///
     /// # Errors
-    /// [`ClientError::TimedOut`] with the id; what [`Client::transaction`] returns.
+    /// [`ClientError::Unreachable`] if nobody answered to the last; [`ClientError::TimedOut`] with the id if somebody did,
+    /// and knew no receipt; what [`Client::transaction`] returns.
     pub async fn wait(&self, id: TransactionId) -> Result<Submission, ClientError> {
         let deadline = Instant::now() + self.timeout;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.transaction(id, false).await {
+            let open = match self.transaction(id, false).await {
                 Ok(found) if found.reply.receipt.is_some() => return Ok(found),
                 Ok(_)
-                | Err(ClientError::Refused {
-                    status: 404 | 429 | 500..,
-                    ..
-                }) => {}
-                Err(ClientError::Unreachable { .. } | ClientError::TimedOut { .. }) => {}
+                | Err(
+                    ClientError::Refused {
+                        status: 404 | 429 | 500..,
+                        ..
+                    }
+                    | ClientError::TimedOut { .. },
+                ) => ClientError::TimedOut { pending: Some(id) },
+                Err(error @ ClientError::Unreachable { .. }) => error,
                 Err(error) => return Err(error),
-            }
+            };
             if Instant::now() + pause >= deadline {
-                return Err(ClientError::TimedOut { pending: Some(id) });
+                return Err(open);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
@@ -350,8 +366,24 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn status_of(&self, endpoint: &str) -> Result<StatusReply, ClientError> {
+        self.check_chain(self.get_of(endpoint, "/v1/status").await?, endpoint)
+    }
+
+    /// The validator set as one validator sees it, without failing over.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn validators_of(&self, endpoint: &str) -> Result<ValidatorsReply, ClientError> {
+        self.get_of(endpoint, "/v1/validators").await
+    }
+
+    async fn get_of<T: DeserializeOwned>(
+        &self,
+        endpoint: &str,
+        path: &str,
+    ) -> Result<T, ClientError> {
         let within = self.timeout.min(FIRST_ATTEMPT);
-        let call = Call::get("/v1/status".into());
+        let call = Call::get(path.into());
         let answer = self.http.call(endpoint, &call, within).await;
         let answer = answer.map_err(|error| ClientError::Unreachable {
             last: error.to_string(),
@@ -359,7 +391,7 @@ impl Client {
         if !answer.status.is_success() {
             return Err(answer.refusal());
         }
-        self.check_chain(parse(&answer, endpoint)?, endpoint)
+        parse(&answer, endpoint)
     }
 
     fn check_chain(&self, status: StatusReply, endpoint: &str) -> Result<StatusReply, ClientError> {
@@ -480,7 +512,7 @@ impl Client {
 }
 
 /// Whether another validator may do better: full, not ready, or no outcome yet.
-fn goes_elsewhere(status: StatusCode) -> bool {
+pub(crate) fn goes_elsewhere(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 pub use hyper::Method;
+use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -132,8 +133,35 @@ impl Http {
         }
     }
 
+    /// Sends a request to one endpoint whose answer has no end: its body if the status is 200, else the whole answer.
+    /// Only the beginning of the answer has to come `within`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn open(
+        &self,
+        endpoint: &str,
+        call: &Call,
+        within: Duration,
+    ) -> Result<Result<Incoming, Answer>, NoAnswer> {
+        let opening = async {
+            let response = self.send(endpoint, call).await?;
+            match response.status() {
+                StatusCode::OK => Ok(Ok(response.into_body())),
+                _ => whole(endpoint, response).await.map(Err),
+            }
+        };
+        match tokio::time::timeout(within, opening).await {
+            Ok(result) => result,
+            Err(_) => Err(NoAnswer::Timeout(endpoint.to_owned(), within)),
+        }
+    }
+
     async fn exchange(&self, endpoint: &str, call: &Call) -> Result<Answer, NoAnswer> {
-        let broken = |why: String| NoAnswer::Broken(endpoint.to_owned(), why);
+        whole(endpoint, self.send(endpoint, call).await?).await
+    }
+
+    async fn send(&self, endpoint: &str, call: &Call) -> Result<Response<Incoming>, NoAnswer> {
         let uri = format!("{}{}", endpoint.trim_end_matches('/'), call.path);
         let mut request = Request::builder()
             .method(&call.method)
@@ -147,28 +175,31 @@ impl Http {
         let request = request
             .body(Full::new(body))
             .map_err(|error| NoAnswer::Connect(endpoint.to_owned(), error.to_string()))?;
-        let response = self.pool.request(request).await.map_err(|error| {
+        self.pool.request(request).await.map_err(|error| {
             let why = innermost(&error);
             match error.is_connect() {
                 true => NoAnswer::Connect(endpoint.to_owned(), why),
-                false => broken(why),
+                false => NoAnswer::Broken(endpoint.to_owned(), why),
             }
-        })?;
-        let (head, body) = response.into_parts();
-        let header = |name| head.headers.get(name).and_then(|v| v.to_str().ok());
-        let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
-        let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-        let body = Limited::new(body, MAX_ANSWER_BYTES)
-            .collect()
-            .await
-            .map_err(|error| broken(error.to_string()))?;
-        Ok(Answer {
-            status: head.status,
-            retry_after: retry_after.map(Duration::from_secs),
-            content_type,
-            body: body.to_bytes(),
         })
     }
+}
+
+async fn whole(endpoint: &str, response: Response<Incoming>) -> Result<Answer, NoAnswer> {
+    let (head, body) = response.into_parts();
+    let header = |name| head.headers.get(name).and_then(|v| v.to_str().ok());
+    let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+    let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
+    let body = Limited::new(body, MAX_ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(|error| NoAnswer::Broken(endpoint.to_owned(), error.to_string()))?;
+    Ok(Answer {
+        status: head.status,
+        retry_after: retry_after.map(Duration::from_secs),
+        content_type,
+        body: body.to_bytes(),
+    })
 }
 
 /// Checks that `text` is `http://host:port` without a path.

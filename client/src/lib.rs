@@ -11,6 +11,7 @@
 //! | [`client`] | [`Client`]: submit with failover, wait, local reads |
 //! | [`kv`] | the key-value machine through signed transactions |
 //! | [`http`], [`raw`] | pooled connections; one connection, for load generators |
+//! | [`subscription`], [`sse`] | [`Subscription`]: every height of the log, from whichever validator is there |
 //! | [`api`] | the JSON that validators answer with, shared with the node |
 //! | [`sequence`], [`validity`] | which number and which deadline a transaction gets |
 //! | [`proofs`] | what needs no trust: receipts and keys against the genesis |
@@ -24,9 +25,14 @@ pub mod kv;
 pub mod profile;
 pub mod proofs;
 pub mod raw;
+#[cfg(feature = "openapi")]
+pub mod schema;
 pub mod sequence;
+pub mod sse;
+pub mod subscription;
 pub mod validity;
 
 pub use client::{Client, Submission, Wait};
 pub use error::{ClientError, ErrorKind};
 pub use profile::{Profile, ProfileError};
+pub use subscription::Subscription;

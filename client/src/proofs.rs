@@ -2,8 +2,8 @@
 
 use quorate_execution::genesis_validators;
 use quorate_execution::kv::{LeafRecord, state_key};
-use quorate_execution::proof::{ClientProof, Facts, ReceiptFacts};
-use quorate_types::{Genesis, Height, TransactionId};
+use quorate_execution::proof::{ClientProof, Facts, ProofError, ReceiptFacts};
+use quorate_types::{Genesis, Height, Reject, TransactionId};
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -26,9 +26,20 @@ pub fn verify(genesis: &Genesis, proof: &[u8]) -> Result<Facts, ClientError> {
     let (_, validators) =
         genesis_validators(genesis).map_err(|error| refused(error.to_string()))?;
     let proof = ClientProof::decode(proof).map_err(|error| refused(error.to_string()))?;
-    proof
-        .verify(&validators)
-        .map_err(|error| refused(error.to_string()))
+    proof.verify(&validators).map_err(|error| {
+        refused(match error {
+            // A proof names no chain: signatures by others than this genesis' validators are all there is to see.
+            ProofError::Certificate(
+                Reject::BadSignature | Reject::UnknownSigner | Reject::NoQuorum,
+            ) => {
+                let chain = genesis.chain_id();
+                format!(
+                    "it is not signed by a quorum of the validators of chain {chain}: it is another chain's, or was changed"
+                )
+            }
+            error => error.to_string(),
+        })
+    })
 }
 
 /// Asks a validator for a key of the key-value machine with a proof, and verifies it. Returns the canonical proof too.

@@ -224,7 +224,7 @@ impl Engine {
                 round,
                 batches,
                 inline,
-            } => self.on_payload(round, batches, inline),
+            } => self.on_payload(now, round, batches, inline),
             Event::Work(work) => self.on_work(now, work),
             Event::Executed {
                 height,

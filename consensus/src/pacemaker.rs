@@ -17,6 +17,9 @@ pub(crate) const FIRST_TIMEOUT_NS: u64 = 1_000 * MILLISECOND;
 pub(crate) const MEASURED_ROUNDS: usize = 64;
 /// The first wait of an idle leader.
 pub(crate) const FIRST_WAIT_NS: u64 = 250 * MILLISECOND;
+/// How long after the start of its round a leader holds back a block that would be empty. Long enough for the parent's
+/// commit votes to arrive and for the client who was answered by them to ask again; nothing beside a timer.
+pub(crate) const LINGER_NS: u64 = 4 * MILLISECOND;
 
 #[derive(Debug)]
 pub(crate) struct Pacemaker {
@@ -31,6 +34,8 @@ pub(crate) struct Pacemaker {
     wait_until: Option<Instant>,
     /// The round has a wait, or had one.
     idle: bool,
+    /// Until when this validator, as the leader, holds back an empty block.
+    linger_until: Option<Instant>,
 }
 
 impl Pacemaker {
@@ -44,6 +49,7 @@ impl Pacemaker {
             expires: Instant::default(),
             wait_until: None,
             idle: false,
+            linger_until: None,
         }
     }
 
@@ -54,6 +60,7 @@ impl Pacemaker {
         self.expires = now.plus_nanos(self.timeout);
         self.wait_until = None;
         self.idle = false;
+        self.linger_until = None;
     }
 
     /// The round ends with its own QC: learns how long it took.
@@ -105,6 +112,14 @@ impl Pacemaker {
         self.wait_until.is_some_and(|until| now < until)
     }
 
+    /// L3: whether the leader holds back an empty block for the moment. The first call of a round makes the moment at which
+    /// it stops a deadline.
+    pub(crate) fn lingers(&mut self, now: Instant) -> bool {
+        let until = self.entered.plus_nanos(LINGER_NS);
+        self.linger_until = (now < until).then_some(until);
+        self.linger_until.is_some()
+    }
+
     /// Whether the timer ran out; if so it runs again, for half the period (T1).
     pub(crate) fn expired(&mut self, now: Instant) -> bool {
         if now < self.expires {
@@ -122,12 +137,15 @@ impl Pacemaker {
 
     /// When something happens next.
     pub(crate) fn deadline(&self) -> Instant {
-        self.wait_until.unwrap_or(self.expires).min(self.expires)
+        let wait = self.wait_until.unwrap_or(self.expires);
+        let linger = self.linger_until.unwrap_or(self.expires);
+        wait.min(linger).min(self.expires)
     }
 
     /// Drops a wait that is over, so that it is no deadline any more.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.wait_until = self.wait_until.filter(|until| now < *until);
+        self.linger_until = self.linger_until.filter(|until| now < *until);
     }
 
     fn timeout_after(&self, failures: u64) -> u64 {

@@ -9,6 +9,7 @@ mod approved;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Batch, Block, CommitVote, Entry, Finality, Proposal, Qc, Round, SafetyRecord};
 use quorate_types::{Signature, Tc, Timeout, ValidatorIndex, Validators, Verified, Vote};
 
@@ -57,6 +58,11 @@ impl Safety {
         let unsaved = record.is_none();
         // P4: whatever was signed in the recorded round before the restart is not known any more.
         let burnt = record.as_ref().map_or(anchor.round, |record| record.round);
+        let burnt = if mutant(Mutant::RoundNotBurnt) {
+            anchor.round
+        } else {
+            burnt
+        };
         let record = record.unwrap_or_else(|| SafetyRecord {
             round: anchor.round.next(),
             entry: Entry::Qc(anchor.clone()),
@@ -152,9 +158,10 @@ impl Safety {
     }
 
     fn raise(&mut self, qc: &Verified<Qc>) {
-        if qc.round > self.record.high_qc.round && qc.round.epoch == self.record.round.epoch {
+        let higher = qc.round > self.record.high_qc.round || mutant(Mutant::HighQcFalls);
+        if higher && qc.round.epoch == self.record.round.epoch {
             self.record.high_qc = Qc::clone(qc);
-            self.unsaved = true;
+            self.unsaved |= !mutant(Mutant::CertificateNotRecorded);
         }
     }
 
@@ -166,14 +173,16 @@ impl Safety {
             "I2: the round is above every certificate"
         );
         self.record.round = round;
+        let lost = mutant(Mutant::EntryTcNotRecorded) && matches!(entry, Entry::Tc(_));
         self.record.entry = entry;
-        self.unsaved = true;
+        self.unsaved |= !lost && !mutant(Mutant::CertificateNotRecorded);
     }
 
     /// Whether V3 allows a vote in the current round.
     pub(crate) fn may_vote(&self) -> bool {
         let round = self.record.round;
-        self.signer().is_some() && round > self.last_voted && round > self.record.highest_timeout
+        let given_up = round <= self.record.highest_timeout && !mutant(Mutant::VoteAfterTimeout);
+        self.signer().is_some() && round > self.last_voted && !given_up
     }
 
     /// V3. P1: the record of this round was given out when the round was entered.
@@ -184,7 +193,11 @@ impl Safety {
             return None;
         }
         assert!(round > self.last_voted, "I1: one vote a round");
-        self.last_voted = round;
+        self.last_voted = if mutant(Mutant::VoteTwice) {
+            self.last_voted
+        } else {
+            round
+        };
         Some(Approved::grant(Vote {
             round,
             block: votable.block(),
@@ -209,7 +222,7 @@ impl Safety {
             return None;
         }
         // C2: a Timeout of this round or a later one has reported a lower certificate.
-        if qc.round <= self.record.highest_timeout {
+        if qc.round <= self.record.highest_timeout && !mutant(Mutant::CommitVoteAfterTimeout) {
             return None;
         }
         self.last_committed = qc.round;
@@ -229,9 +242,12 @@ impl Safety {
         if round != self.record.highest_timeout {
             assert!(round > self.record.highest_timeout, "I2: never falls");
             self.record.highest_timeout = round;
-            self.unsaved = true;
+            self.unsaved |= !mutant(Mutant::TimeoutNotRecorded);
         }
-        let high_qc = self.record.high_qc.clone();
+        let mut high_qc = self.record.high_qc.clone();
+        if let (Entry::Tc(tc), true) = (&self.record.entry, mutant(Mutant::TimeoutForgetsLock)) {
+            high_qc = tc.high_qc.clone();
+        }
         let entry_tc = match &self.record.entry {
             Entry::Tc(tc) if high_qc.round.next() < round => Some(Box::new(tc.clone())),
             _ => None,

@@ -7,6 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Block, BlockId, Header, Height, Reject, Round, Signers};
 
 /// Blocks above the root that are held; beyond it the oldest uncertified leaf goes, and is fetched if it turns out to
@@ -133,7 +134,7 @@ impl Tree {
     pub(crate) fn held(&self, id: BlockId) -> Option<Held> {
         let header = &self.nodes.get(&id)?.block.header;
         self.uncommitted(id)
-            .all(|node| node.payload == Payload::Ready)
+            .all(|node| node.payload == Payload::Ready || mutant(Mutant::VoteWithoutBatches))
             .then_some(Held {
                 block: id,
                 round: header.round,
@@ -156,7 +157,8 @@ impl Tree {
         if header.height != parent.height.next() {
             return Err(Reject::Malformed);
         }
-        if header.justify.round != parent.round || header.round <= parent.round {
+        let certified = header.justify.round == parent.round || mutant(Mutant::ParentNotCertified);
+        if !certified || header.round <= parent.round {
             return Err(Reject::UnsafeExtension);
         }
         let payload = match header.is_empty() {
@@ -246,6 +248,9 @@ impl Tree {
             blocks.push(node.block);
         }
         self.prune();
+        if mutant(Mutant::AncestorsNewestFirst) {
+            blocks.reverse();
+        }
         blocks
     }
 

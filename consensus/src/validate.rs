@@ -3,6 +3,7 @@
 //! *Never* ([`Reject`]) and *not yet* ([`Wait`]) are different answers: a block of a correct leader is never refused
 //! for what time, fetching or execution will still bring.
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Block, BlockId, BlockTime, Header, Parameters, Reject, Round};
 
 use crate::execution::{Execution, Judgement};
@@ -64,7 +65,7 @@ impl Judge<'_> {
         let parent = self.tree.header(header.parent);
         let parent = parent.ok_or(Reject::UnsafeExtension)?;
         // V2: the certificate is of the parent, round included.
-        if header.justify.round != parent.round {
+        if header.justify.round != parent.round && !mutant(Mutant::ParentNotCertified) {
             return Err(Reject::UnsafeExtension);
         }
         if header.height != parent.height.next() {
@@ -104,7 +105,7 @@ impl Judge<'_> {
             Some(_) => self.election.rotating(header.round), // L2
             None => elected,                                 // L1
         };
-        match leader == header.proposer {
+        match leader == header.proposer || mutant(Mutant::ProposerNotChecked) {
             true => Ok(()),
             false => Err(Reject::WrongLeader),
         }
@@ -126,6 +127,7 @@ impl Judge<'_> {
         if header.claim != parent.claim {
             match self.execution.judge(&header.claim) {
                 Judgement::Same => {}
+                Judgement::Different if mutant(Mutant::ClaimNotChecked) => {}
                 Judgement::Different => return Err(Refusal::Never(Reject::WrongClaim)),
                 Judgement::NotYet => return Err(Refusal::NotYet(Wait::Execution)),
             }
@@ -137,6 +139,9 @@ impl Judge<'_> {
         let latest = wall.plus_nanos(self.parameters.max_clock_drift_ns);
         if header.time > latest && header.time != parent.time.plus_nanos(1) {
             let drift = self.parameters.max_clock_drift_ns;
+            if mutant(Mutant::ClockRefusesForEver) {
+                return Err(Refusal::Never(Reject::WrongTime));
+            }
             let at = BlockTime(header.time.0.saturating_sub(drift));
             return Err(Refusal::NotYet(Wait::Clock(at)));
         }

@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::evidence::{EvidenceKind, Statement};
 use quorate_types::{BlockId, Cc, CommitVote, Evidence, Height, Proposal, Qc, Round, Signature};
 use quorate_types::{Tc, Timeout, Unverified, ValidatorIndex, Validators, Verified, Vote};
@@ -88,7 +89,8 @@ impl Tally {
     ) -> Tallied<Cc> {
         let (round, voter) = (vote.round, vote.voter);
         let target = (vote.block, vote.height);
-        if round <= committed || round > current.plus(WINDOW) {
+        let over = mutant(Mutant::LateCommitVotesDropped) && round < current;
+        if round <= committed || round > current.plus(WINDOW) || over {
             return Tallied::Ignored;
         }
         let votes = self.commit_votes.entry(round).or_default();
@@ -152,11 +154,16 @@ impl Tally {
         }
         let proposals = self.proposals.entry(round).or_default();
         let second = statement(id, Height(0), proposal.signature);
-        match proposals.get(&proposer).cloned() {
+        let mut first = proposals.get(&proposer).cloned();
+        if mutant(Mutant::TwoLeadersAreEvidence) {
+            first = proposals.values().next().cloned();
+        }
+        match first {
             None => {
                 proposals.insert(proposer, second);
                 Tallied::Counted
             }
+            Some(_) if mutant(Mutant::SecondProposalStops) => panic!("a second proposal"),
             Some(first) => {
                 self.contradiction(EvidenceKind::Proposal, proposer, round, first, second)
             }

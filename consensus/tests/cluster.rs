@@ -19,7 +19,6 @@ fn load(world: &mut World, duration: u64) {
 #[test]
 fn four_validators_commit_everything_three_delays_after_the_proposal() {
     let mut world = World::new(4, 1);
-    world.run_for(5 * MS);
     world.submit(batch(1));
     world.run_for(20 * MS);
     assert!(world.is_final(batch(1)));
@@ -180,6 +179,27 @@ fn l3_a_quiet_chain_takes_few_rounds_and_commits_work_at_once() {
     world.submit(batch(2));
     world.run_for(10 * MS);
     assert!(world.is_final(batch(2)), "{} ns", world.time - start);
+}
+
+/// Without the moment's wait each transaction brings two empty blocks with it, and the next one waits for them.
+#[test]
+fn l3_a_client_that_asks_again_at_once_gets_a_block_a_transaction() {
+    let mut world = World::new(4, 1);
+    world.run_for(20 * SECOND);
+    let before = world.max_round();
+    for i in 0..50 {
+        world.submit(batch(i));
+        while !world.is_final(batch(i)) {
+            world.run_for(MS);
+        }
+    }
+    let rounds = world.max_round() - before;
+    assert!((50..=52).contains(&rounds), "{rounds} rounds for 50 blocks");
+    // Afterwards one empty block, a moment later, claims what the last one did.
+    world.run_for(20 * MS);
+    assert_eq!(world.max_round() - before, rounds + 1);
+    let claimed = world.claim(0).height.0;
+    assert_eq!(claimed + 1, world.heights()[0]);
 }
 
 #[test]

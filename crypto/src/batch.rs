@@ -122,7 +122,9 @@ impl BatchVerifier {
             bad: Vec::new(),
         };
         let all = 0..search.items.len();
-        if !search.batch(all.clone()) {
+        if all.len() == 1 {
+            search.one_by_one(all);
+        } else if !search.batch(all.clone()) {
             search.halve(all);
         }
         if search.bad.is_empty() {

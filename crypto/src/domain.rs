@@ -54,6 +54,8 @@ pub enum Domain {
     BatchCoefficients,
     /// What a signature that was verified is remembered by. Never leaves the process.
     VerifiedSignature,
+    /// Hash: a snapshot of the state and its chunks.
+    Snapshot,
     /// Signature: a leader's proposal.
     Proposal,
     /// Signature: a vote for a block.
@@ -66,6 +68,10 @@ pub enum Domain {
     ClientTransaction,
     /// Signature: a validator's proof that it holds the key it registers.
     ProofOfPossession,
+    /// Signature: what a validator tells the others of itself before there is a genesis.
+    Descriptor,
+    /// Signature: a validator's consent to a genesis.
+    GenesisConsent,
     /// Signature: the first message of a connection.
     Hello,
     /// Signature: an answer to a request for missing data.
@@ -74,7 +80,7 @@ pub enum Domain {
 
 impl Domain {
     /// Every domain, in the order of declaration.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::Genesis,
         Self::Header,
         Self::Transaction,
@@ -95,12 +101,15 @@ impl Domain {
         Self::Evidence,
         Self::BatchCoefficients,
         Self::VerifiedSignature,
+        Self::Snapshot,
         Self::Proposal,
         Self::Vote,
         Self::CommitVote,
         Self::Timeout,
         Self::ClientTransaction,
         Self::ProofOfPossession,
+        Self::Descriptor,
+        Self::GenesisConsent,
         Self::Hello,
         Self::SyncReply,
     ];
@@ -129,12 +138,15 @@ impl Domain {
             Self::Evidence => b"quorate/evidence",
             Self::BatchCoefficients => b"quorate/coeffs\0\0",
             Self::VerifiedSignature => b"quorate/verified",
+            Self::Snapshot => b"quorate/snapshot",
             Self::Proposal => b"quorate/proposal",
             Self::Vote => b"quorate/vote\0\0\0\0",
             Self::CommitVote => b"quorate/commit\0\0",
             Self::Timeout => b"quorate/timeout\0",
             Self::ClientTransaction => b"quorate/clienttx",
             Self::ProofOfPossession => b"quorate/posses\0\0",
+            Self::Descriptor => b"quorate/descr\0\0\0",
+            Self::GenesisConsent => b"quorate/consent\0",
             Self::Hello => b"quorate/hello\0\0\0",
             Self::SyncReply => b"quorate/syncrep\0",
         }

@@ -34,5 +34,5 @@ pub use bytes::ParseHexError;
 pub use digest::{DIGEST_BYTES, Digest, Hasher, hash};
 pub use domain::{Domain, TAG_BYTES};
 pub use public::{BadSignature, KeyError, PUBLIC_KEY_BYTES, PublicKey, VerifyingKey, verify};
-pub use secret::{SEED_BYTES, SecretKey};
+pub use secret::{SEAL_BYTES, SEED_BYTES, SecretKey};
 pub use signature::{SIGNATURE_BYTES, Signature};

@@ -33,6 +33,9 @@ pub enum KeyError {
     /// The text is no PKCS#8 Ed25519 private key, or its two halves do not match.
     #[error("not an Ed25519 private key in PKCS#8")]
     Pkcs8,
+    /// An encrypted key does not open with this passphrase.
+    #[error("the passphrase is wrong, or the file is damaged")]
+    Passphrase,
 }
 
 /// A signature that the key does not accept for this domain and message.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quorate_crypto::{Digest, Domain, Hasher, ParseHexError, PublicKey, Signature, hash};
 
 /// The tags are consensus: a changed tag is a fork. Changing this list needs a new chain.
-const GOLDEN: [&str; 28] = [
+const GOLDEN: [&str; 31] = [
     "quorate/genesis",
     "quorate/header",
     "quorate/tx",
@@ -27,12 +27,15 @@ const GOLDEN: [&str; 28] = [
     "quorate/evidence",
     "quorate/coeffs",
     "quorate/verified",
+    "quorate/snapshot",
     "quorate/proposal",
     "quorate/vote",
     "quorate/commit",
     "quorate/timeout",
     "quorate/clienttx",
     "quorate/posses",
+    "quorate/descr",
+    "quorate/consent",
     "quorate/hello",
     "quorate/syncrep",
 ];

@@ -153,3 +153,38 @@ fn a_secret_key_does_not_print_itself() {
     assert!(text.starts_with("SecretKey { public: PublicKey("), "{text}");
     assert!(!text.contains("a7a7") && !text.contains("167"), "{text}");
 }
+
+#[test]
+fn an_encrypted_key_opens_with_its_passphrase_only() {
+    let key = SecretKey::from_seed(&[7; 32]);
+    let pem = key.to_encrypted_pem("correct horse", &[9; 32]);
+    assert!(SecretKey::is_encrypted_pem(&pem));
+    assert!(!SecretKey::is_encrypted_pem(&key.to_pkcs8_pem()));
+    let open = |passphrase| SecretKey::from_encrypted_pem(&pem, passphrase);
+    assert_eq!(
+        open("correct horse").expect("its own").public(),
+        key.public()
+    );
+    assert_eq!(open("wrong horse").err(), Some(KeyError::Passphrase));
+    assert_eq!(open("").err(), Some(KeyError::Passphrase));
+    // A plain reader does not take it for a key, nor this one a plain key.
+    assert_eq!(SecretKey::from_pkcs8_pem(&pem).err(), Some(KeyError::Pkcs8));
+    let plain = key.to_pkcs8_pem();
+    let taken = SecretKey::from_encrypted_pem(&plain, "x");
+    assert_eq!(taken.err(), Some(KeyError::Pkcs8));
+    // Other entropy, other bytes.
+    assert_ne!(pem, key.to_encrypted_pem("correct horse", &[10; 32]));
+}
+
+#[test]
+fn an_encrypted_key_of_openssl_is_read() {
+    // openssl pkcs8 -topk8 -scrypt -in key.pem -passout pass:secret
+    let pem = include_str!("vectors/openssl-scrypt.pem");
+    let key = SecretKey::from_encrypted_pem(pem, "secret").expect("OpenSSL's own");
+    let plain = SecretKey::from_seed(&[7; 32]);
+    assert_eq!(key.public(), plain.public());
+    // openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256
+    let pem = include_str!("vectors/openssl-pbkdf2.pem");
+    let key = SecretKey::from_encrypted_pem(pem, "secret").expect("OpenSSL's own");
+    assert_eq!(key.public(), plain.public());
+}

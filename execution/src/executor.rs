@@ -11,6 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_crypto::Digest;
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::accumulator::Accumulator;
 use quorate_types::validators::ValidatorsError;
 use quorate_types::{Batch, BlockTime, Epoch, Genesis, Header, Height, Parameters, PublicKey};
@@ -153,7 +154,7 @@ impl Executor {
             clients: restored.clients,
             tip: restored.tip,
             roots: restored.roots,
-            revision: restored.revision,
+            revision: restored.revision * u64::from(!mutant(Mutant::StateDependsOnStart)),
             tree: restored.tree,
             flusher: restored.flusher,
         })

@@ -15,6 +15,7 @@
 //! | [`tree`] | the authenticated tree over the records |
 //! | [`proof`] | what clients can check offline (F1, F2) |
 //! | [`flush`] | when the tree's pages are written, and how many with each block |
+//! | [`snapshot`] | a state in chunks, each with its proof, and back |
 //! | [`persist`], [`space`] | what is stored where |
 //!
 //! A block goes through `block.rs` (checks, commands, receipts) on an overlay (`overlay.rs`); then the executor applies
@@ -35,6 +36,7 @@ pub mod persist;
 pub mod proof;
 pub mod record;
 pub mod session;
+pub mod snapshot;
 pub mod space;
 pub mod tree;
 

@@ -75,6 +75,25 @@ fn at_height(prefix: &[u8], height: Height) -> Vec<u8> {
     [prefix, &height.0.to_be_bytes()].concat()
 }
 
+/// Everything that has to go before another state takes the place of this one: all that a start reads.
+pub(crate) fn ranges() -> Vec<(Space, Vec<u8>, Vec<u8>)> {
+    let single = |key: &[u8]| (Space::Meta, key.to_vec(), crate::overlay::successor(key));
+    // No key of the state begins with it, and page ids are far from using it up.
+    let all = |space| (space, Vec::new(), alloc::vec![u8::MAX]);
+    alloc::vec![
+        all(Space::State),
+        all(Space::Tree),
+        single(TIP),
+        single(ANCHOR),
+        (Space::Meta, JOURNAL.to_vec(), keys::behind(JOURNAL)),
+    ]
+}
+
+/// The last flush, if there is any.
+pub(crate) fn anchor<R: Reader>(reader: &R) -> Result<Option<AnchorRecord>, OpenError<R::Error>> {
+    meta(reader, ANCHOR)
+}
+
 /// Appends what a block changes besides state, receipts and places.
 pub(crate) fn put_block(
     changes: &mut Vec<Change>,
@@ -123,7 +142,7 @@ pub(crate) struct Pages<'a, R> {
 }
 
 impl<'a, R> Pages<'a, R> {
-    fn stored(reader: &'a R) -> Self {
+    pub(crate) fn stored(reader: &'a R) -> Self {
         let waiting = None;
         Pages { reader, waiting }
     }

@@ -12,6 +12,7 @@
 
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::codec::DecodeError;
 use quorate_types::{BlockTime, Height, PublicKey, TransactionId};
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,7 @@ impl Session {
                 height: used.height,
                 index: used.index,
             },
+            Some(_) if mutant(Mutant::NumberTakenTwice) => Standing::Fresh,
             Some(_) => Standing::Reused,
             None => Standing::Fresh,
         }
@@ -119,7 +121,8 @@ impl Session {
         let offset = self.offset();
         let at = self.chunk.partition_point(|used| used.offset < offset);
         assert!(
-            self.chunk.get(at).is_none_or(|used| used.offset > offset),
+            self.chunk.get(at).is_none_or(|used| used.offset > offset)
+                || mutant(Mutant::NumberTakenTwice),
             "I7: a number is used once"
         );
         let used = Used {
@@ -130,7 +133,9 @@ impl Session {
         };
         self.chunk.insert(at, used);
         let key = keys::session_chunk(&self.client, self.sequence / CHUNK);
-        state.set(key, Some(record::seal(&self.chunk)));
+        if !mutant(Mutant::SessionNotKept) {
+            state.set(key, Some(record::seal(&self.chunk)));
+        }
         self.move_head(state, valid_until, window)
     }
 

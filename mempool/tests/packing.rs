@@ -296,9 +296,10 @@ fn numbers_used_again_stop_nobody() {
     let (id, batch) = before.seal(T0, START).remove(0);
     let mut after = pool();
     after.want(&[id]);
-    let returned = quorate_types::Unverified::new(Batch::clone(&batch))
-        .verify(chain(), &Parameters::default())
+    let (same, returned) = quorate_types::Unverified::new(Batch::clone(&batch))
+        .verify(&validators(), &Parameters::default())
         .expect("ours");
+    assert_eq!(same, id);
     assert_eq!(
         after.insert(T0, START, ValidatorIndex(2), id, returned),
         Ok(true)

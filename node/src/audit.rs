@@ -5,66 +5,20 @@
 //! I3, I4, I6.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use quorate_client::api::{Base64, LogEntry};
-use quorate_execution::{Change, Executor, OrderedBlock, Reader, Space, genesis_validators};
+use quorate_execution::{Executor, OrderedBlock, genesis_validators};
 use quorate_types::codec::{self, MAX_ENCODED_BYTES};
 use quorate_types::{Batch, Block, ChainId, Finality, Genesis, Header, Height, Parameters, Reject};
 use quorate_types::{Roots, Unverified, Validators};
 use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
+use crate::memory::Memory;
 
 /// Heights whose roots are kept for claims, besides those since the newest claim.
 const KEPT_ROOTS: u64 = 8_192;
-
-/// The state of the chain as this process has executed it.
-#[derive(Debug, Default)]
-struct Memory(BTreeMap<(Space, Vec<u8>), Vec<u8>>);
-
-impl Reader for Memory {
-    type Error = Infallible;
-
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Infallible> {
-        Ok(self.0.get(&(space, key.to_vec())).cloned())
-    }
-
-    fn scan(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Infallible> {
-        let entries = self.0.range((space, from.to_vec())..);
-        let entries = entries.take_while(|((found, key), _)| {
-            *found == space && to.is_none_or(|to| key.as_slice() < to)
-        });
-        let entries = entries.map(|((_, key), value)| (key.clone(), value.clone()));
-        Ok(entries.take(limit).collect())
-    }
-}
-
-impl Memory {
-    fn apply(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            // What this audit never reads need not fill its memory.
-            if matches!(
-                change.space,
-                Space::Receipts | Space::Places | Space::Accumulator
-            ) {
-                continue;
-            }
-            let key = (change.space, change.key);
-            match change.value {
-                Some(value) => drop(self.0.insert(key, value)),
-                None => drop(self.0.remove(&key)),
-            }
-        }
-    }
-}
 
 /// Follows a ledger from height 1 on.
 #[derive(Debug)]
@@ -248,16 +202,16 @@ impl Audit {
         }
         let mut checked = Vec::with_capacity(batches.len());
         for (id, batch) in block.batches.iter().zip(batches) {
-            if batch.id() != *id {
-                return Err(mismatch(height, format!("batch {id} has another content")));
-            }
             // V4
             if batch.expiry < block.header.time {
                 return Err(mismatch(height, format!("batch {id} had expired")));
             }
-            let batch = Unverified::new(batch)
-                .verify(self.chain, &self.parameters)
+            let (found, batch) = Unverified::new(batch)
+                .verify(&self.validators, &self.parameters)
                 .map_err(|reject| mismatch(height, format!("batch {id}: {reject}")))?;
+            if found != *id {
+                return Err(mismatch(height, format!("batch {id} has another content")));
+            }
             checked.push(Arc::new(batch.into_inner()));
         }
         Ok(checked)

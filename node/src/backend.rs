@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use quorate_client::api::{StatusReply, ValidatorsReply};
 use quorate_client::{Wait, api::ClientReply};
 use quorate_types::{Batch, Block, Finality, Height, PublicKey, Receipt, Reject, Roots};
-use quorate_types::{Rejection, Transaction, TransactionId, Unverified};
+use quorate_types::{Transaction, TransactionId, Unverified};
+use tokio::sync::watch;
 
 /// A running validator, as its API sees it.
 pub trait Backend: Send + Sync + 'static {
@@ -23,6 +24,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Answers from the local state, which may be behind.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>>;
+
+    /// The committed height, as it grows; none, or closed, once there will be no more of it here.
+    fn heads(&self) -> watch::Receiver<Option<Height>>;
+
+    /// Makes a snapshot now. The height, or why there is none.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Height, String>>;
 
     /// How it is, without waiting for the core: also when that is stuck.
     fn health(&self) -> Health;
@@ -51,8 +58,12 @@ pub enum Progress {
 pub enum SubmitError {
     /// Statelessly invalid: for ever.
     Invalid(Reject),
-    /// The state, as far as it is known here, will reject it: unknown client, role, number, validity.
-    Refused(Rejection),
+    /// The key belongs to no registered client.
+    UnknownClient,
+    /// Its validity was over when it arrived.
+    TooLate,
+    /// It is valid for longer than the chain allows.
+    TooFarAhead,
     /// A queue is full.
     Full {
         /// When it may be better.
@@ -93,6 +104,22 @@ pub enum Query {
         /// Which.
         height: Height,
     },
+    /// Blocks from a height downwards. Answered with [`Reply::Blocks`].
+    Blocks {
+        /// The highest; none for the newest.
+        from: Option<Height>,
+        /// Most blocks.
+        limit: u32,
+    },
+    /// Receipts of a block. Answered with [`Reply::Receipts`].
+    Receipts {
+        /// Of which block.
+        height: Height,
+        /// The first index.
+        from: u32,
+        /// Most receipts.
+        limit: u32,
+    },
     /// A stretch of the ledger. Answered with [`Reply::Log`], with as much as fits an answer.
     Log {
         /// First height.
@@ -128,7 +155,11 @@ pub enum Reply {
         height: Height,
     },
     /// To [`Query::Block`].
-    Block(Option<Box<Block>>),
+    Block(Option<Box<BlockState>>),
+    /// To [`Query::Blocks`], in descending order, and whether there are older ones.
+    Blocks(Vec<BlockState>, bool),
+    /// To [`Query::Receipts`], ascending, and whether there are more; none if the block is not executed here.
+    Receipts(Option<(Vec<Receipt>, bool)>),
     /// To [`Query::Log`], ascending from the first asked for; empty above the head.
     Log(Vec<LogBlock>),
     /// To [`Query::Status`].
@@ -161,6 +192,15 @@ pub struct KeyValue {
     pub modify_revision: u64,
     /// Changes since, from 1.
     pub version: u64,
+}
+
+/// A block, and what is known of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockState {
+    /// The block.
+    pub block: Block,
+    /// Receipts at its height.
+    pub transactions: u64,
 }
 
 /// One height of the ledger with everything that verifies it.

@@ -17,6 +17,73 @@ use crate::exit::Failure;
 /// What environment variables with settings begin with.
 const PREFIX: &str = "QUORATE_";
 
+/// What each setting means, for `docs/reference/configuration.md`; a test there misses none.
+pub const DESCRIPTIONS: &[(&str, &str)] = &[
+    (
+        "admin.listen",
+        "TCP address of metrics and probes; no authentication, so loopback",
+    ),
+    (
+        "api.idle_timeout_ms",
+        "a connection without a byte for so long is closed; above the request timeout",
+    ),
+    ("api.listen", "TCP address of the HTTP API for clients"),
+    (
+        "api.max_connections",
+        "connections at a time; further ones wait in the kernel's queue",
+    ),
+    (
+        "api.request_timeout_ms",
+        "longest time for one request; then 504",
+    ),
+    (
+        "log.format",
+        "`auto`: text on a terminal, JSON lines otherwise; `text`; `json`",
+    ),
+    (
+        "log.level",
+        "a tracing filter such as `info` or `warn,quorate_node=debug`",
+    ),
+    (
+        "mempool.max_bytes",
+        "bytes of waiting transactions; beyond, submissions get 429",
+    ),
+    ("mempool.max_transactions", "waiting transactions; likewise"),
+    (
+        "network.listen",
+        "UDP address of QUIC between validators; the others dial the one in the genesis",
+    ),
+    (
+        "node.name",
+        "name in the genesis, a guard against mixed-up homes; empty: whatever the key says",
+    ),
+    (
+        "snapshots.fetch_gap_blocks",
+        "behind by more heights than this, a snapshot is fetched instead of blocks, if a peer has one",
+    ),
+    (
+        "snapshots.interval_blocks",
+        "a snapshot is made at every multiple of so many heights; 0: only on demand",
+    ),
+    ("snapshots.keep", "snapshots kept; one at least"),
+    (
+        "storage.cache_bytes",
+        "memory for cached blocks of the database",
+    ),
+    (
+        "storage.keep_blocks",
+        "newest blocks kept, with batches and receipts; older ones go once they are in a snapshot; 0: all are kept",
+    ),
+    (
+        "storage.max_bytes",
+        "size of the database above which only as many blocks are kept as are needed; 0: no bound",
+    ),
+    (
+        "storage.min_free_bytes",
+        "free space on the disk below which transactions are refused; below half of it the validator halts; 0: not looked at",
+    ),
+];
+
 /// All settings. Each section has defaults, so an empty file is valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +98,8 @@ pub struct Config {
     pub admin: Admin,
     /// The database.
     pub storage: Storage,
+    /// Snapshots of the state, for peers that join and for the past to go.
+    pub snapshots: Snapshots,
     /// Transactions that wait.
     pub mempool: Mempool,
     /// What is written to standard error.
@@ -81,6 +150,25 @@ pub struct Admin {
 pub struct Storage {
     /// Memory for cached blocks of the database, in bytes.
     pub cache_bytes: u64,
+    /// Newest blocks that are kept, with batches and receipts; older ones go once they are in a snapshot. 0: all are kept.
+    pub keep_blocks: u64,
+    /// Bytes of the database above which only as many blocks are kept as the protocol needs. 0: no bound.
+    pub max_bytes: u64,
+    /// Free space on the disk, in bytes, below which clients' transactions are refused; below half of it the validator
+    /// halts until there is room again. 0: not looked at.
+    pub min_free_bytes: u64,
+}
+
+/// Snapshots of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// A snapshot is made at every multiple of so many heights; 0: only on demand.
+    pub interval_blocks: u64,
+    /// Snapshots kept, at least 1.
+    pub keep: u64,
+    /// Behind by more heights than this, a snapshot is fetched instead of blocks, if a peer has one.
+    pub fetch_gap_blocks: u64,
 }
 
 /// Transactions that wait.
@@ -147,6 +235,19 @@ impl Default for Storage {
     fn default() -> Storage {
         Storage {
             cache_bytes: 256 << 20,
+            keep_blocks: 0,
+            max_bytes: 0,
+            min_free_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Default for Snapshots {
+    fn default() -> Snapshots {
+        Snapshots {
+            interval_blocks: 10_000,
+            keep: 2,
+            fetch_gap_blocks: 10_000,
         }
     }
 }

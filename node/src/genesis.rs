@@ -17,14 +17,29 @@ const MAX_GENESIS_FILE: u64 = 32 * 1024 * 1024;
 /// # Errors
 /// Status 3, with the line where the text is at fault.
 pub fn read(path: &Path) -> Result<Genesis, Failure> {
+    let text = text(path)?;
+    parse(&text).map_err(|why| Failure::config(format!("genesis {}: {why}", path.display())))
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let unreadable = |why: String| Failure::config(format!("cannot read genesis {shown}: {why}"));
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
     if metadata.len() > MAX_GENESIS_FILE {
         return Err(unreadable(format!("larger than {MAX_GENESIS_FILE} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    parse(&text).map_err(|why| Failure::config(format!("genesis {shown}: {why}")))
+    std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))
+}
+
+/// Reads a genesis that is being assembled: only its form is checked.
+///
+/// # Errors
+/// Status 3, with the line.
+pub fn read_draft(path: &Path) -> Result<Genesis, Failure> {
+    let shown = path.display();
+    let text = text(path)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::config(format!("genesis {shown}: {error}")))
 }
 
 /// Parses and checks a genesis.

@@ -1,4 +1,4 @@
-//! Key files: PKCS#8 PEM, readable by their owner only.
+//! Key files: PKCS#8 PEM, encrypted or not, readable by their owner only.
 //!
 //! Owns the rule that a key file with a mode wider than 0600 is refused, and the drawing of seeds. It must never print a
 //! key or overwrite one.
@@ -8,10 +8,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use quorate_crypto::{SEED_BYTES, SecretKey};
+use quorate_crypto::{SEAL_BYTES, SEED_BYTES, SecretKey};
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
+use crate::passphrase::Passphrase;
 
 /// Longest key file that is read, in bytes.
 const MAX_KEY_FILE: u64 = 16 * 1024;
@@ -27,11 +28,19 @@ pub fn generate() -> Result<SecretKey, Failure> {
     Ok(SecretKey::from_seed(&seed))
 }
 
-/// Reads a key.
+/// Reads a key. If it is encrypted, its passphrase comes from the process's surroundings.
 ///
 /// # Errors
-/// Status 3: no such file, a mode wider than 0600, or no Ed25519 key in PKCS#8.
+/// As [`read_with`].
 pub fn read(path: &Path) -> Result<SecretKey, Failure> {
+    read_with(path, &Passphrase::ambient())
+}
+
+/// Reads a key, encrypted or not.
+///
+/// # Errors
+/// Status 3: no such file, a mode wider than 0600, no Ed25519 key in PKCS#8, or a wrong passphrase.
+pub fn read_with(path: &Path, passphrase: &Passphrase) -> Result<SecretKey, Failure> {
     let shown = path.display();
     let unreadable =
         |error: io::Error| Failure::config(format!("cannot read key {shown}: {error}"));
@@ -46,8 +55,17 @@ pub fn read(path: &Path) -> Result<SecretKey, Failure> {
     file.take(MAX_KEY_FILE)
         .read_to_string(&mut pem)
         .map_err(unreadable)?;
-    SecretKey::from_pkcs8_pem(&pem)
-        .map_err(|error| Failure::config(format!("key {shown}: {error}")))
+    let key = match SecretKey::is_encrypted_pem(&pem) {
+        true => SecretKey::from_encrypted_pem(&pem, &passphrase.open(path)?),
+        false => SecretKey::from_pkcs8_pem(&pem),
+    };
+    key.map_err(|error| Failure::config(format!("key {shown}: {error}")))
+}
+
+/// Whether a key file needs a passphrase; false if it cannot be read.
+#[must_use]
+pub fn is_encrypted(path: &Path) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|pem| SecretKey::is_encrypted_pem(&Zeroizing::new(pem)))
 }
 
 /// Writes a key to a new file with mode 0600, durably.
@@ -55,6 +73,47 @@ pub fn read(path: &Path) -> Result<SecretKey, Failure> {
 /// # Errors
 /// Status 1; an existing file is left as it is.
 pub fn write(path: &Path, key: &SecretKey) -> Result<(), Failure> {
+    write_pem(path, &key.to_pkcs8_pem())
+}
+
+/// Writes a key to a new file with mode 0600, durably; encrypted, if there is a passphrase.
+///
+/// # Errors
+/// Status 1; an existing file is left as it is.
+pub fn write_with(path: &Path, key: &SecretKey, passphrase: Option<&str>) -> Result<(), Failure> {
+    write_pem(path, &pem(key, passphrase)?)
+}
+
+/// Puts another form of the same key in the place of a file, so that a crash leaves one of both.
+///
+/// # Errors
+/// Status 1; the file is as it was.
+pub fn replace(path: &Path, key: &SecretKey, passphrase: Option<&str>) -> Result<(), Failure> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    write_pem(beside, &pem(key, passphrase)?)?;
+    let failed =
+        |error: io::Error| Failure::failed(format!("cannot write key {}: {error}", path.display()));
+    std::fs::rename(beside, path).map_err(failed)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+    folder.sync_all().map_err(failed)
+}
+
+fn pem(key: &SecretKey, passphrase: Option<&str>) -> Result<Zeroizing<String>, Failure> {
+    let Some(passphrase) = passphrase else {
+        return Ok(key.to_pkcs8_pem());
+    };
+    let mut entropy = [0; SEAL_BYTES];
+    getrandom::fill(&mut entropy)
+        .map_err(|error| Failure::failed(format!("no randomness: {error}")))?;
+    Ok(Zeroizing::new(key.to_encrypted_pem(passphrase, &entropy)))
+}
+
+fn write_pem(path: &Path, pem: &str) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::failed(format!("cannot write key {}: {error}", path.display()));
     let mut file = OpenOptions::new()
@@ -63,8 +122,7 @@ pub fn write(path: &Path, key: &SecretKey) -> Result<(), Failure> {
         .mode(0o600)
         .open(path)
         .map_err(failed)?;
-    file.write_all(key.to_pkcs8_pem().as_bytes())
-        .map_err(failed)?;
+    file.write_all(pem.as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
 
@@ -101,5 +159,31 @@ mod tests {
         std::fs::set_permissions(&path, narrow).expect("own file");
         std::fs::write(&path, "no key").expect("own file");
         assert_eq!(read(&path).expect_err("no key").status, ExitStatus::Config);
+    }
+
+    #[test]
+    fn an_encrypted_key_needs_its_passphrase_and_can_get_another() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let source = |text: &str| {
+            let path = directory.path().join(text);
+            std::fs::write(&path, text).expect("writable");
+            let narrow = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, narrow).expect("own file");
+            Passphrase::new(Some(path))
+        };
+        let path = directory.path().join("a.pem");
+        let key = generate().expect("randomness");
+        write_with(&path, &key, Some("one")).expect("a new file");
+        assert!(is_encrypted(&path));
+        let opened = read_with(&path, &source("one")).expect("the right one");
+        assert_eq!(opened.public(), key.public());
+        let failure = read_with(&path, &source("two")).expect_err("wrong");
+        assert_eq!(failure.status, ExitStatus::Config);
+        assert!(failure.message.contains("passphrase is wrong"));
+        replace(&path, &opened, Some("two")).expect("own file");
+        assert!(read_with(&path, &source("two")).is_ok());
+        replace(&path, &opened, None).expect("own file");
+        assert!(!is_encrypted(&path));
+        assert_eq!(read(&path).expect("plain").public(), key.public());
     }
 }

@@ -6,15 +6,18 @@
 //! | module | holds |
 //! |---|---|
 //! | [`cli`], [`exit`] | verbs, help, exit statuses |
-//! | [`config`], [`genesis`], [`keys`], [`testnet`] | the files of a home |
+//! | [`config`], [`genesis`], [`keys`], [`passphrase`], [`testnet`] | the files of a home |
+//! | [`ceremony`] | how separate operators agree on a genesis |
 //! | [`http`], [`backend`] | the API for clients, the admin port, and the seam to the running validator |
 //! | [`net`] | QUIC between validators |
 //! | [`metrics`], [`logging`] | what can be seen from outside |
 //! | [`audit`] | verifies a ledger from the genesis alone |
+//! | [`service`] | what systemd is told |
 //! | [`start`], [`validator`] | puts a validator together and runs it |
 
 pub mod audit;
 pub mod backend;
+pub mod ceremony;
 pub mod cli;
 pub mod config;
 pub mod exit;
@@ -22,8 +25,12 @@ pub mod genesis;
 pub mod http;
 pub mod keys;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod net;
+pub mod passphrase;
+pub mod service;
+pub mod snapshot;
 pub mod start;
 pub mod testnet;
 pub mod validator;

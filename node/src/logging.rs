@@ -1,11 +1,20 @@
 //! Logs: to standard error, as text on a terminal and as JSON lines otherwise. Results never go there.
+//!
+//! What is logged can be changed while the process runs: SIGHUP, or the admin port's `/debug/log-level`. Each event that an
+//! operator may look for has a stable name in its field `event`; docs/reference/events.md lists them.
 
 use std::io::IsTerminal as _;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::config::LogFormat;
+
+/// The filter of the process, and its text.
+static FILTER: OnceLock<(reload::Handle<EnvFilter, Registry>, Mutex<String>)> = OnceLock::new();
 
 /// Installs the process's subscriber. A second call changes nothing.
 ///
@@ -19,16 +28,48 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), ParseError> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(terminal)
         .with_writer(std::io::stderr);
-    let installed = match json {
-        true => builder.json().flatten_event(true).try_init(),
-        false => builder.try_init(),
+    let lines = match json {
+        true => lines.json().flatten_event(true).boxed(),
+        false => lines.boxed(),
     };
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
     // Only tests, which share a process, come here twice.
-    drop(installed);
+    if subscriber.try_init().is_ok() {
+        let _ = FILTER.set((handle, Mutex::new(level.to_owned())));
+    }
+    Ok(())
+}
+
+/// The filter in force; none before [`init`].
+#[must_use]
+pub fn level() -> Option<String> {
+    let (_, text) = FILTER.get()?;
+    Some(text.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Logs by another filter from now on. Before [`init`], nothing happens.
+///
+/// # Errors
+/// If `level` is no filter; the old one stays.
+pub fn set_level(level: &str) -> Result<(), ParseError> {
+    let filter = EnvFilter::builder().parse(level)?;
+    let Some((handle, text)) = FILTER.get() else {
+        return Ok(());
+    };
+    let mut text = text.lock().unwrap_or_else(PoisonError::into_inner);
+    // It fails only if the subscriber is gone, and the process with it.
+    let _ = handle.reload(filter);
+    level.clone_into(&mut text);
+    drop(text);
+    tracing::warn!(
+        event = "log_level_changed",
+        level,
+        "the log level was changed"
+    );
     Ok(())
 }
 
@@ -46,7 +87,13 @@ pub fn abort_on_panic() {
         let what = what.unwrap_or("panic");
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        tracing::error!(place, thread, what, "broken invariant: the process stops");
+        tracing::error!(
+            event = "broken_invariant",
+            place,
+            thread,
+            what,
+            "broken invariant: the process stops"
+        );
         eprintln!("quorate: broken invariant at {place} in thread {thread}: {what}");
         std::process::abort();
     }));

@@ -3,6 +3,10 @@
 //! Owns names, help texts and labels. Labels are bounded: validator indices of the set, and the enumerated reasons of
 //! this release. Derived in the node from the inputs and outputs of the replica; the pure crates know nothing of it.
 
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -17,10 +21,22 @@ const LATENCY_BUCKETS: [f64; 17] = [
     16.0, 32.0,
 ];
 
-/// All metrics, registered.
+/// All metrics, registered. Cheap to clone: each request of a client carries them along.
 #[derive(Clone, Debug)]
+pub struct Metrics(Arc<Families>);
+
+impl Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0
+    }
+}
+
+/// What [`Metrics`] shares.
+#[derive(Debug)]
 #[allow(missing_docs)] // each field is named as its metric, and the help text documents it
-pub struct Metrics {
+pub struct Families {
     registry: Registry,
     pub consensus_round: IntGauge,
     pub consensus_committed_height: IntGauge,
@@ -34,6 +50,12 @@ pub struct Metrics {
     pub execution_seconds: Histogram,
     pub storage_sync_seconds: Histogram,
     pub storage_bytes: IntGaugeVec,
+    pub storage_free_bytes: IntGauge,
+    pub storage_first_height: IntGauge,
+    pub snapshot_height: IntGauge,
+    pub transfer_bytes: IntGauge,
+    pub transfer_bytes_total: IntGauge,
+    pub transfer_remaining_seconds: IntGauge,
     pub peer_connected: IntGaugeVec,
     pub peer_rejected_total: IntCounterVec,
     pub sync_lag_blocks: IntGauge,
@@ -42,10 +64,15 @@ pub struct Metrics {
     pub api_requests_total: IntCounterVec,
     pub api_request_seconds: HistogramVec,
     pub api_connections: IntGauge,
+    pub api_streams: IntGauge,
 }
 
 /// Results of a transaction, as labels of `quorate_transactions_total`.
 pub const RESULTS: [&str; 5] = ["executed", "rejected", "duplicate", "refused", "full"];
+
+/// Reasons of `quorate_peer_rejected_total` that are there from the start: those that an operator is most likely to ask for.
+/// The others appear when they happen; all of them are values of two enums.
+const REFUSED_FIRST: [&str; 4] = ["bad_signature", "malformed", "stranger", "wrong_chain"];
 
 impl Default for Metrics {
     fn default() -> Metrics {
@@ -59,7 +86,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let registry = Registry::new();
         let r = &registry;
-        let metrics = Metrics {
+        let families = Families {
             consensus_round: gauge(
                 r,
                 "quorate_consensus_round",
@@ -114,6 +141,36 @@ impl Metrics {
                 "Time of a synced write.",
             ),
             storage_bytes: gauges(r, "quorate_storage_bytes", "Bytes on disk by kind.", "kind"),
+            storage_free_bytes: gauge(
+                r,
+                "quorate_storage_free_bytes",
+                "Free space on the disk of the home.",
+            ),
+            storage_first_height: gauge(
+                r,
+                "quorate_storage_first_height",
+                "First height whose block is kept; 0 while all are.",
+            ),
+            snapshot_height: gauge(
+                r,
+                "quorate_snapshot_height",
+                "Height of the newest snapshot made here.",
+            ),
+            transfer_bytes: gauge(
+                r,
+                "quorate_transfer_bytes",
+                "Bytes of the snapshot being fetched that are here.",
+            ),
+            transfer_bytes_total: gauge(
+                r,
+                "quorate_transfer_size_bytes",
+                "Bytes of the snapshot being fetched; 0 if none is.",
+            ),
+            transfer_remaining_seconds: gauge(
+                r,
+                "quorate_transfer_remaining_seconds",
+                "Time until the snapshot is here, at the rate so far; -1 while it is not known.",
+            ),
             peer_connected: gauges(
                 r,
                 "quorate_peer_connected",
@@ -155,12 +212,17 @@ impl Metrics {
                 "method",
             ),
             api_connections: gauge(r, "quorate_api_connections", "Open HTTP connections."),
+            api_streams: gauge(r, "quorate_api_streams", "Readers that follow the log."),
             registry,
         };
+        let metrics = Metrics(Arc::new(families));
         metrics.consensus_leader.set(-1);
         // Series that exist from the start can be watched for their first change.
         for result in RESULTS {
             metrics.transactions_total.with_label_values(&[result]);
+        }
+        for reason in REFUSED_FIRST {
+            metrics.peer_rejected_total.with_label_values(&[reason]);
         }
         for kind in ["proposal", "vote", "commit_vote"] {
             metrics.evidence_total.with_label_values(&[kind]);
@@ -178,6 +240,14 @@ impl Metrics {
             self.consensus_votes_missing_total
                 .with_label_values(&[index.as_str()]);
         }
+    }
+
+    /// Sum of the commit latencies since the start, in nanoseconds.
+    #[must_use]
+    pub fn commit_latency_total_ns(&self) -> u64 {
+        let seconds = self.consensus_commit_latency_seconds.get_sample_sum();
+        let sum = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        u64::try_from(sum.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The text exposition format.

@@ -1,7 +1,7 @@
 //! Puts a validator together, runs it, and takes it apart again.
 //!
-//! In this order, so that what is wrong is said before anything is touched: settings, genesis, keys, ports, home,
-//! ledger, threads. A stop goes the other way: not ready, no new connections, requests answered, peers told, the turn
+//! In this order, so that what is wrong is said before anything is touched: settings, genesis, keys, the home's lock,
+//! ports, ledger, threads. A stop goes the other way: not ready, no new connections, requests answered, peers told, the turn
 //! in progress persisted.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -24,14 +24,21 @@ use crate::exit::{ExitStatus, Failure};
 use crate::metrics::Metrics;
 use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers, remembering};
 use crate::net::{Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer};
+use crate::passphrase::Passphrase;
+use crate::snapshot::files::Directory;
+use crate::snapshot::keeper::{self, Keeper, Policy, Space};
+use crate::snapshot::shelf::{self, Counter, Shelf};
 use crate::validator::api::{Served, member};
 use crate::validator::clock::Clock;
 use crate::validator::core::{CoreError, Inbox, Item, Parts};
 use crate::validator::watch::{Watch, reason};
-use crate::{genesis, http, keys, logging};
+use crate::{ceremony, genesis, http, keys, logging, service};
 
 /// Time for open requests after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// A stream of the log without a block says something at least so often.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What `quorate start` was told.
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ pub struct StartOptions {
     pub settings: Vec<String>,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Opens encrypted keys.
+    pub passphrase: Passphrase,
 }
 
 /// Runs a validator until it is told to stop.
@@ -70,14 +79,16 @@ struct Prepared {
     me: ValidatorIndex,
     consensus_key: quorate_crypto::SecretKey,
     network_key: quorate_crypto::SecretKey,
+    home: PathBuf,
     sockets: Sockets,
     store: RocksStore,
     replica: Replica,
     first: Output,
     clock: Clock,
+    options: StartOptions,
 }
 
-/// Bound before the home is touched: who finds a port taken most often runs already.
+/// Bound after the lock is taken, so that who runs already is told so, and before the ledger is opened.
 struct Sockets {
     peers: UdpSocket,
     api: std::net::TcpListener,
@@ -100,17 +111,20 @@ impl Prepared {
         start_logging(&config, options.verbose)?;
         let genesis_path = home.join("genesis.json");
         let genesis = genesis::read(&genesis_path)?;
-        let consensus_key = keys::read(&home.join("keys/consensus.pem"))?;
-        let network_key = keys::read(&home.join("keys/network.pem"))?;
+        ceremony::check_home(home, &genesis)?;
+        let key = |name| keys::read_with(&home.join(name), &options.passphrase);
+        let (consensus_key, network_key) = (key("keys/consensus.pem")?, key("keys/network.pem")?);
         let mut setup = Setup::new(&genesis, Some(&consensus_key.public()))
             .map_err(|error| Failure::config(format!("the genesis' validators: {error}")))?;
         setup.limits.max_queued_bytes =
             usize::try_from(config.mempool.max_bytes).unwrap_or(usize::MAX);
         setup.limits.max_queued_transactions =
             usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
+        setup.transfer_gap = config.snapshots.fetch_gap_blocks;
         let me = check_membership(&genesis, &setup, &config, &network_key)?;
+        let locked = open_home(home)?;
         let sockets = Sockets::bind(&config)?;
-        let mut store = open_store(home, &config)?;
+        let mut store = open_store(locked, &config)?;
         let clock = Clock::start();
         let (replica, first) =
             Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
@@ -122,11 +136,13 @@ impl Prepared {
             me,
             consensus_key,
             network_key,
+            home: home.clone(),
             sockets,
             store,
             replica,
             first,
             clock,
+            options: options.clone(),
         })
     }
 
@@ -143,7 +159,10 @@ impl Prepared {
             validators: Arc::clone(&validators),
             parameters: self.setup.parameters.clone(),
         };
-        let pool = start_verifiers(rules, core.clone(), metrics.clone())?;
+        let (counter, queue) = shelf::counter();
+        let (hook, orders) = keeper::hook();
+        let space = Arc::new(Space::default());
+        let pool = start_verifiers(rules, core.clone(), counter, metrics.clone())?;
         let network = start_network(
             &self.setup,
             &self.genesis,
@@ -161,14 +180,51 @@ impl Prepared {
             name: name.clone().unwrap_or_default(),
             metrics: metrics.clone(),
             stopping: Arc::clone(&stopping),
+            space: Arc::clone(&space),
+            hook: hook.clone(),
         });
         let servers = Servers::start(
             (self.sockets.api, self.sockets.admin),
             &self.config,
             &self.setup,
-            (backend, metrics.clone(), Arc::from(self.genesis_text)),
+            (
+                Arc::clone(&backend),
+                metrics.clone(),
+                Arc::from(self.genesis_text),
+            ),
         )?;
         let network = Arc::new(network);
+        let reloading = tokio::spawn(reload_on_hangup(self.options));
+        let reader = self.store.reader();
+        let own_set = Arc::clone(&self.setup.validators);
+        let shelf = Directory::open(&self.home)
+            .and_then(|directory| {
+                Shelf::open(directory, |manifest| manifest.check(&own_set).is_ok())
+            })
+            .map(Arc::new)
+            .map_err(|error| Failure::failed(&error))?;
+        let threads = queue
+            .start(
+                Arc::clone(&shelf),
+                reader.clone(),
+                Arc::clone(&network),
+                Arc::clone(&stopping),
+            )
+            .and_then(|serving| {
+                let keeper = Keeper {
+                    home: self.home.clone(),
+                    policy: policy(&self.config),
+                    reader,
+                    core: core.clone(),
+                    shelf,
+                    validators: own_set,
+                    space: Arc::clone(&space),
+                    metrics: metrics.clone(),
+                    stopping: Arc::clone(&stopping),
+                };
+                Ok([serving, keeper.start(orders)?])
+            })
+            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         let (ended, mut end) = oneshot::channel();
         let parts = Parts {
             replica: self.replica,
@@ -178,21 +234,29 @@ impl Prepared {
             network: Arc::clone(&network),
             watch: Watch::new(metrics, self.setup.validators.count(), self.setup.me),
             clock: self.clock,
+            setup: self.setup,
+            hook,
+            space,
         };
         let thread = inbox
             .start(parts, self.first, ended)
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         tracing::info!(
-            validator = name, index = self.me.0, %chain, %height,
+            event = "started", validator = name, index = self.me.0, %chain, %height,
             peers = %self.config.network.listen, api = %self.config.api.listen,
             admin = %self.config.admin.listen, "started"
         );
+        service::feed_watchdog(backend);
+        service::ready(&format!("validating chain {chain}"));
         let outcome = tokio::select! {
             signal = terminated() => signal.map(|()| None),
             result = &mut end => Ok(Some(result)),
         }
         .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?;
         stopping.store(true, Ordering::Relaxed);
+        reloading.abort();
+        core.end_heads();
+        service::stopping();
         if let Some(result) = outcome {
             // The core is gone: there is nothing left to drain.
             return match result {
@@ -200,10 +264,16 @@ impl Prepared {
                 Ok(Ok(())) | Err(_) => Err(Failure::failed("the replica's thread ended")),
             };
         }
-        tracing::info!("stopping");
+        tracing::info!(event = "stopping", "stopping");
         servers.drain().await;
         core.stop();
-        let joined = tokio::task::spawn_blocking(move || thread.join());
+        let joined = tokio::task::spawn_blocking(move || {
+            // They hold the store open.
+            for thread in threads {
+                let _ = thread.join();
+            }
+            thread.join()
+        });
         // The thread hands over what it ended with before it ends.
         let _ = joined.await;
         if let Ok(Err(error)) = end.try_recv() {
@@ -213,7 +283,7 @@ impl Prepared {
             network.shutdown().await;
         }
         drop(pool);
-        tracing::info!("stopped");
+        tracing::info!(event = "stopped", "stopped");
         Ok(ExitStatus::Done)
     }
 }
@@ -276,6 +346,8 @@ impl Servers {
             max_transaction_bytes: usize::try_from(setup.parameters.max_transaction_bytes)
                 .unwrap_or(usize::MAX),
             request_timeout: Duration::from_millis(config.api.request_timeout_ms),
+            keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
+            streams: http::streams(),
         });
         let probes = http::admin_router(backend, metrics.clone());
         Ok(Servers {
@@ -311,17 +383,47 @@ impl Server {
     async fn stop(self) {
         let _ = self.stop.send(());
         if tokio::time::timeout(DRAIN, self.task).await.is_err() {
-            tracing::warn!("requests were still open when the time to stop was over");
+            tracing::warn!(
+                event = "drain_timed_out",
+                "requests were still open when the time to stop was over"
+            );
         }
     }
 }
 
-fn start_logging(config: &Config, verbose: u8) -> Result<(), Failure> {
-    let level = match verbose {
+fn level_of(config: &Config, verbose: u8) -> &str {
+    match verbose {
         0 => config.log.level.as_str(),
         1 => "debug",
         _ => "trace",
-    };
+    }
+}
+
+/// SIGHUP reads the settings anew, and changes what can change in a running process: the log level.
+async fn reload_on_hangup(options: StartOptions) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        let file = options.home.join("config.toml");
+        let loaded = config::load(Some(&file), std::env::vars(), &options.settings);
+        let set = loaded
+            .map_err(|failure| failure.message)
+            .and_then(|loaded| {
+                let level = level_of(&loaded.config, options.verbose);
+                logging::set_level(level).map_err(|error| error.to_string())
+            });
+        if let Err(error) = set {
+            tracing::warn!(
+                event = "reload_failed",
+                error,
+                "the settings cannot be read anew: nothing changes"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn start_logging(config: &Config, verbose: u8) -> Result<(), Failure> {
+    let level = level_of(config, verbose);
     logging::init(level, config.log.format)
         .map_err(|error| Failure::config(format!("log.level {level:?}: {error}")))
 }
@@ -355,12 +457,15 @@ fn check_membership(
     Ok(me)
 }
 
-fn open_store(path: &Path, config: &Config) -> Result<RocksStore, Failure> {
-    let home = Home::open(path).map_err(|error| match &error {
+pub(crate) fn open_home(path: &Path) -> Result<Home, Failure> {
+    Home::open(path).map_err(|error| match &error {
         HomeError::Store(error) => store_failure(error),
         error if error.is_unsafe() => Failure::new(ExitStatus::Safety, error),
         error => Failure::failed(error),
-    })?;
+    })
+}
+
+pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Failure> {
     let options = Options {
         cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
         ..Options::default()
@@ -392,19 +497,42 @@ fn boot_failure(error: BootError) -> Failure {
     }
 }
 
+impl From<BootError> for Failure {
+    fn from(error: BootError) -> Failure {
+        boot_failure(error)
+    }
+}
+
 fn core_failure(error: &CoreError) -> Failure {
     match error {
         CoreError::Store(store) => store_failure(store),
         CoreError::Replica(error) => Failure::damaged(error),
+        CoreError::Boot(error) => Failure::damaged(error),
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        interval: config.snapshots.interval_blocks,
+        snapshots: usize::try_from(config.snapshots.keep).unwrap_or(usize::MAX),
+        blocks: config.storage.keep_blocks,
+        max_bytes: config.storage.max_bytes,
+        min_free: config.storage.min_free_bytes,
     }
 }
 
 fn start_verifiers(
     rules: Rules,
     core: crate::validator::core::Core,
+    counter: Counter,
     metrics: Metrics,
 ) -> Result<VerifyPool, Failure> {
     let sink = move |verdict| match verdict {
+        Verdict::Message {
+            from,
+            message,
+            credit,
+        } if Counter::takes(&message) => counter.push(from, message, credit),
         Verdict::Message {
             from,
             message,
@@ -458,14 +586,14 @@ fn start_network(
             ..
         } => verifier.message(from, message, credit),
         NetEvent::Connected(peer) => {
-            tracing::info!(%peer, "connected");
+            tracing::info!(event = "peer_connected", %peer, "connected");
             core.push(Item {
                 input: Input::Connected(peer),
                 credit: Credit::none(),
             });
         }
         NetEvent::Disconnected { peer, reason, .. } => {
-            tracing::info!(%peer, %reason, "disconnected");
+            tracing::info!(event = "peer_disconnected", %peer, %reason, "disconnected");
             core.push(Item {
                 input: Input::Disconnected(peer),
                 credit: Credit::none(),
@@ -482,7 +610,7 @@ fn start_network(
                 .with_label_values(&[reason.label()])
                 .inc();
             let peer = from.map(|index| index.0);
-            tracing::warn!(peer, %address, %reason, ?by, "a connection was refused");
+            tracing::warn!(event = "connection_refused", peer, %address, %reason, ?by, "a connection was refused");
         }
     };
     Network::start(config, sink).map_err(Failure::failed)

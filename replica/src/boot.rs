@@ -10,14 +10,17 @@ use quorate_storage::ledger::{self, LedgerError, Tip};
 use quorate_storage::{Order, Store, StoreError, Sync, Table, View, WriteBatch};
 use quorate_types::validators::ValidatorsError;
 use quorate_types::{Batch, BatchId, Block, BlockTime, Digest, Epoch, Finality, Genesis, Header};
-use quorate_types::{Height, Now, Parameters, PublicKey, Roots, Signers, ValidatorIndex};
+use quorate_types::{Height, Manifest, Now, Parameters, PublicKey, Roots, Signers, ValidatorIndex};
 use quorate_types::{Validators, Verified};
 
 use crate::Output;
+use crate::commit::Pruned;
 use crate::fetch::{LedgerSync, Wanted};
+use crate::install::install;
 use crate::proofs::ProofDesk;
 use crate::replica::{Replica, ReplicaError};
 use crate::serve::Allowance;
+use crate::transfer::Transfer;
 use crate::turn::Turn;
 use crate::view::{StateReader, table};
 
@@ -25,6 +28,8 @@ use crate::view::{StateReader, table};
 const BATCH_PATIENCE_NANOS: u64 = 10_000_000;
 /// Heights whose roots the engine is told at start, beyond what claims may lag behind.
 const ROOTS_MARGIN: u64 = 64;
+/// Heights behind at which a snapshot is fetched, unless the node says otherwise.
+const TRANSFER_GAP: u64 = 10_000;
 /// How far the numbers of own batches, which start at the wall clock, may have run ahead of it.
 const NUMBERS_AHEAD: u64 = 1 << 32;
 
@@ -41,6 +46,8 @@ pub struct Setup {
     pub clients: BTreeSet<PublicKey>,
     /// Bounds of the pool.
     pub limits: Limits,
+    /// Behind by more heights than this, a snapshot is fetched instead of blocks, if a peer has one.
+    pub transfer_gap: u64,
     genesis: Arc<Genesis>,
     header: Header,
 }
@@ -62,6 +69,7 @@ impl Setup {
             parameters: genesis.parameters.clone(),
             clients: genesis.clients.iter().map(|client| client.key).collect(),
             limits: Limits::default(),
+            transfer_gap: TRANSFER_GAP,
             genesis: Arc::new(genesis.clone()),
             header,
         })
@@ -120,6 +128,10 @@ impl Replica {
             Some(tip) => tip,
             None => create(&setup, store)?,
         };
+        let tip = match install(&setup.validators, store)? {
+            true => ledger::tip(&*store)?,
+            false => tip,
+        };
         let mut turn = Turn::new(&*store, now);
         let executor = Executor::open(&StateReader(turn.view()))?;
         if executor.height() != tip.height {
@@ -134,6 +146,8 @@ impl Replica {
             .iter()
             .map(|block| (block.id(), block.clone()))
             .collect();
+        let check = |manifest: &Manifest| manifest.check(&setup.validators).is_ok();
+        let transfer = Transfer::resume(&mut turn, tip.height, check)?;
         let pool = restore_pool(&setup, turn.view(), now, time, &boot.committed)?;
         let (engine, effects) = Engine::new(boot, now);
         let mut replica = Replica {
@@ -141,12 +155,14 @@ impl Replica {
             pool,
             executor,
             tip,
+            pruned: Pruned::default(),
             time,
             blocks,
             missing: BTreeMap::new(),
             wanted_batches: Wanted::new(BATCH_PATIENCE_NANOS),
             wanted_blocks: Wanted::new(0),
             ledger_sync: LedgerSync::default(),
+            transfer,
             connected: Signers::NONE,
             allowance: Allowance::default(),
             waiters: BTreeMap::new(),

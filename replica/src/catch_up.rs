@@ -66,6 +66,9 @@ impl Replica {
                 turn.send(Target::One(peer), Message::BatchRequest(request));
             }
         }
+        if self.transfer.active() {
+            return;
+        }
         if let Some(peer) = self.ledger_sync.due(now, self.tip.height, reachable) {
             let request = LedgerRequest {
                 from: self.tip.height.next(),

@@ -6,8 +6,8 @@ use quorate_consensus::{Event, committed_headers};
 use quorate_execution::OrderedBlock;
 use quorate_storage::ledger;
 use quorate_types::message::LedgerResponse;
-use quorate_types::{Block, Finality, Header, Height, Outcome, Receipt, TransactionId};
-use quorate_types::{ValidatorIndex, Verified};
+use quorate_types::{Block, BlockTime, Finality, Header, Height, Outcome, Receipt, Round};
+use quorate_types::{TransactionId, ValidatorIndex, Verified};
 
 use crate::output::Notice;
 use crate::replica::{Replica, ReplicaError};
@@ -16,6 +16,13 @@ use crate::view::{StateReader, table};
 
 /// Stale blocks and expired batches looked at with each commit: more than one block brings.
 const PRUNE_STEP: usize = 128;
+
+/// Up to where stale blocks and expired batches are deleted already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pruned {
+    round: Round,
+    time: BlockTime,
+}
 
 impl Replica {
     /// Executes and appends blocks, oldest first, the last with its finality proof; answers who waits.
@@ -157,9 +164,18 @@ impl Replica {
             .retain(|id| missing.values().any(|ids| ids.contains(id)));
         let engine = &self.engine;
         self.wanted_blocks.retain(|id| engine.wants(*id));
+        self.prune(turn)
+    }
+
+    /// Deletes what nobody can commit any more, from where the last commit left off.
+    fn prune(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
         let mut stale = quorate_storage::WriteBatch::new();
-        ledger::remove_stale_blocks(turn.view(), &mut stale, PRUNE_STEP)?;
-        ledger::prune_expired_batches(turn.view(), &mut stale, PRUNE_STEP)?;
+        let Pruned { round, time } = self.pruned;
+        let (view, tip) = (turn.view(), &self.tip);
+        self.pruned = Pruned {
+            round: ledger::remove_stale_blocks(view, &mut stale, tip, round, PRUNE_STEP)?,
+            time: ledger::prune_expired_batches(view, &mut stale, self.time, time, PRUNE_STEP)?,
+        };
         turn.write(|writes| writes.extend(stale));
         Ok(())
     }

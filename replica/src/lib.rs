@@ -23,6 +23,7 @@
 //! | `payload` | whether the batches of a block are here; fetching those that are not |
 //! | `commit` | execution and the ledger |
 //! | `catch_up`, `fetch`, `serve` | blocks and stretches of the ledger: asking, whom to ask, and answering |
+//! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
 //! | `proofs` | keys proved against a claimed state |
 //! | `boot` | from disk in any state |
 
@@ -31,13 +32,16 @@ mod catch_up;
 mod commit;
 mod fetch;
 pub mod input;
+pub mod install;
 pub mod output;
 mod payload;
 pub mod proofs;
 mod propose;
 pub mod replica;
 mod serve;
+pub mod snapshot;
 mod submit;
+mod transfer;
 mod turn;
 mod view;
 
@@ -46,3 +50,4 @@ pub use input::{Input, Ticket, Wait};
 pub use output::{Notice, Output, Released, Reply, Signed, SubmitRefusal};
 pub use quorate_consensus::Target;
 pub use replica::{Replica, ReplicaError, Status};
+pub use transfer::Progress;

@@ -3,6 +3,7 @@
 use quorate_consensus::{Authorised, Target};
 use quorate_execution::proof::KeyProof;
 use quorate_mempool::Refusal;
+use quorate_mutants::{Mutant, mutant};
 use quorate_storage::{Store, StoreError, Sync, WriteBatch};
 use quorate_types::evidence::EvidenceKind;
 use quorate_types::message::VerifiedMessage;
@@ -53,7 +54,7 @@ impl Output {
         {
             store.raise_ceiling(round.plus(CEILING_STEP))?;
         }
-        if self.must_sync() {
+        if self.must_sync() && !mutant(Mutant::SignedBeforeDurable) {
             store.write(self.writes, Sync::Yes)?;
         } else if !self.writes.is_empty() {
             store.write(self.writes, Sync::No)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quorate_consensus::Event;
 use quorate_mempool::PayloadCheck;
+use quorate_mutants::{Mutant, mutant};
 use quorate_storage::{View, ledger};
 use quorate_types::{Batch, BatchId, Block, BlockId, Signers, ValidatorIndex, Verified};
 
@@ -54,7 +55,10 @@ impl Replica {
         let mut holders = Signers::NONE;
         holders.insert(proposer);
         let others: Signers = self.setup.validators.indices().collect();
-        for id in missing {
+        for id in missing
+            .iter()
+            .filter(|_| !mutant(Mutant::BatchesNotFetched))
+        {
             self.wanted_batches
                 .want(*id, holders.union(others), proposer, turn.now.monotonic);
         }
@@ -83,13 +87,12 @@ impl Replica {
         batch: Verified<Batch>,
     ) -> Result<(), ReplicaError> {
         let time = self.pool_time(turn.now);
-        let origin_sent = batch.clone();
         // A refusal is the pool's bound at work; what a block needs is fetched again.
         let Ok(new) = self.pool.insert(turn.now.monotonic, time, from, id, batch) else {
             return Ok(());
         };
-        if new {
-            turn.write(|writes| ledger::put_batch(writes, id, &origin_sent));
+        if let Some(held) = self.pool.get(&id).filter(|_| new) {
+            turn.write(|writes| ledger::put_batch(writes, id, &held));
         }
         if new || self.pool.holds(&id) {
             self.wanted_batches.done(&id);

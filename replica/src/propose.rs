@@ -18,6 +18,8 @@ impl Replica {
             payload = self
                 .pool
                 .candidates(turn.now.monotonic, request.time, &request.exclude);
+            // The engine takes an empty payload for the end of the work, and is to be told when there is some again.
+            self.work &= !payload.batches.is_empty();
         }
         Ok(Event::Payload {
             round: request.round,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use quorate_consensus::{Effect, Engine, Event, Status as EngineStatus};
 use quorate_execution::{ExecuteError, Executor};
 use quorate_mempool::Pool;
+use quorate_mutants::{Mutant, mutant};
 use quorate_storage::ledger::{self, LedgerError, Tip};
 use quorate_storage::{StoreError, View};
 use quorate_types::message::VerifiedMessage;
@@ -15,11 +16,13 @@ use quorate_types::{BatchId, Block, BlockId, BlockTime, Height, Instant, Message
 use quorate_types::{Roots, Signers, TransactionId, ValidatorIndex};
 
 use crate::boot::Setup;
+use crate::commit::Pruned;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::input::OwnMessage;
-use crate::output::{Notice, Output};
+use crate::output::{Notice, Output, Reply, SubmitRefusal};
 use crate::proofs::ProofDesk;
 use crate::serve::Allowance;
+use crate::transfer::{Progress, Transfer};
 use crate::turn::Turn;
 use crate::{Input, Target, Ticket};
 
@@ -51,6 +54,7 @@ pub struct Replica {
     pub(crate) tip: Tip,
     /// Its time.
     pub(crate) time: BlockTime,
+    pub(crate) pruned: Pruned,
     /// Stored, above the tip, on any branch.
     pub(crate) blocks: BTreeMap<BlockId, Block>,
     /// Of blocks whose payload was asked for: the batches that are not here.
@@ -58,6 +62,7 @@ pub struct Replica {
     pub(crate) wanted_batches: Wanted<BatchId>,
     pub(crate) wanted_blocks: Wanted<BlockId>,
     pub(crate) ledger_sync: LedgerSync,
+    pub(crate) transfer: Transfer,
     pub(crate) connected: Signers,
     pub(crate) allowance: Allowance,
     pub(crate) waiters: BTreeMap<TransactionId, Vec<Ticket>>,
@@ -80,6 +85,8 @@ pub struct Status {
     pub roots: Roots,
     /// Highest height that a peer proved to be final.
     pub target: Height,
+    /// How far the transfer of a snapshot has come, if one is under way.
+    pub transfer: Option<Progress>,
     /// Transactions admitted here and not committed.
     pub queued: usize,
     /// Their bytes, and those of the batches held.
@@ -110,6 +117,28 @@ impl Replica {
         Ok(turn.finish(self.setup.validators.chain(), self.pool.held()))
     }
 
+    /// Whether a snapshot is here whole: the replica is to be closed, and opened again on it.
+    #[must_use]
+    pub fn is_ready_to_install(&self) -> bool {
+        self.transfer.is_ready()
+    }
+
+    /// Ends this replica, everything of which is on disk: what to answer those who wait.
+    #[must_use]
+    pub fn close(self) -> Vec<(Ticket, Reply)> {
+        let tickets = self.waiters.into_values().flatten();
+        tickets
+            .map(|ticket| (ticket, Reply::Refused(SubmitRefusal::NotServing)))
+            .collect()
+    }
+
+    /// Which of the batches a block needs that is not committed yet: they must not go with the past.
+    #[must_use]
+    pub fn needs_batch(&self, id: BatchId) -> bool {
+        let mut blocks = self.blocks.values();
+        blocks.any(|block| block.batches.contains(&id))
+    }
+
     /// When to take a turn at the latest, though nothing arrives.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
@@ -118,7 +147,12 @@ impl Replica {
             self.pool.deadline(),
             self.wanted_batches.deadline(),
             self.wanted_blocks.deadline(),
-            self.ledger_sync.deadline(self.tip.height),
+            self.transfer.deadline(),
+            match self.transfer.active() {
+                // Nobody is asked for blocks meanwhile.
+                true => None,
+                false => self.ledger_sync.deadline(self.tip.height),
+            },
         ]
         .into_iter()
         .flatten()
@@ -134,6 +168,7 @@ impl Replica {
             time: self.time,
             roots: self.executor.roots(),
             target: self.ledger_sync.target().max(self.tip.height),
+            transfer: self.transfer.progress(),
             queued: self.pool.pending(),
             pool_bytes: self
                 .pool
@@ -239,6 +274,16 @@ impl Replica {
             }
             VerifiedMessage::LedgerRequest(request) => self.serve_ledger(turn, from, &request),
             VerifiedMessage::LedgerResponse(response) => self.on_ledger(turn, from, *response),
+            VerifiedMessage::SnapshotResponse(first, manifest) => {
+                self.on_snapshot(turn, from, first, manifest);
+                Ok(())
+            }
+            VerifiedMessage::ChunkResponse(response) => {
+                self.on_chunk(turn, from, *response);
+                Ok(())
+            }
+            // Answered outside of the turn (`snapshot::answer`): reading files is not the core's work.
+            VerifiedMessage::SnapshotRequest(_) | VerifiedMessage::ChunkRequest(_) => Ok(()),
         }
     }
 
@@ -264,7 +309,9 @@ impl Replica {
                 // What is committed is stored already; stored again it would count as uncommitted.
                 Effect::Store(block) if block.header.height <= self.tip.height => {}
                 Effect::Store(block) => {
-                    turn.write(|batch| ledger::put_block(batch, &block));
+                    if !mutant(Mutant::VotedBlockNotStored) {
+                        turn.write(|batch| ledger::put_block(batch, &block));
+                    }
                     self.wanted_blocks.done(&block.id());
                     self.blocks.insert(block.id(), block);
                 }
@@ -306,6 +353,7 @@ impl Replica {
         if due.is_some_and(|deadline| deadline <= turn.now.monotonic) {
             self.drive(turn, Event::Deadline)?;
         }
+        self.transfer(turn)?;
         self.request(turn);
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use quorate_storage::ledger;
 use quorate_types::message::{BatchRequest, BatchResponse, BlockRequest, BlockResponse};
-use quorate_types::message::{LedgerRequest, LedgerResponse};
+use quorate_types::message::{LedgerRequest, LedgerResponse, SnapshotResponse};
 use quorate_types::{Batch, Instant, Message, ValidatorIndex};
 
 use crate::Target;
@@ -131,6 +131,18 @@ impl Replica {
         from: ValidatorIndex,
         request: &LedgerRequest,
     ) -> Result<(), ReplicaError> {
+        let first = ledger::first(turn.view())?;
+        if request.from < first {
+            let compacted = SnapshotResponse {
+                first,
+                manifest: None,
+            };
+            turn.send(
+                Target::One(from),
+                Message::SnapshotResponse(Box::new(compacted)),
+            );
+            return Ok(());
+        }
         let most = u64::try_from(ANSWER_BYTES).expect("a small constant");
         let response = match self.allowance.allows(from, turn.now.monotonic) {
             true => ledger::stretch(turn.view(), request.from, request.max_bytes.min(most))?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_storage::{View, ledger};
 use quorate_types::{Outcome, Receipt, Transaction, TransactionId, Verified};
 
@@ -23,7 +24,8 @@ impl Replica {
         wait: Wait,
     ) -> Result<(), ReplicaError> {
         let id = transaction.id();
-        if let Some(receipt) = first_receipt(turn.view(), &id)? {
+        let receipt = first_receipt(turn.view(), &id)?;
+        if let Some(receipt) = receipt.filter(|_| !mutant(Mutant::OtherAnswer)) {
             turn.reply(ticket, Reply::Executed(Box::new(receipt)));
             return Ok(());
         }
@@ -80,11 +82,13 @@ impl Replica {
             };
             self.waiting -= tickets.len();
             let answer = match &receipt.outcome {
-                Outcome::Duplicate { height, index } => {
+                Outcome::Duplicate { height, index } if !mutant(Mutant::OtherAnswer) => {
                     ledger::receipt(turn.view(), *height, *index)?
                         .unwrap_or_else(|| receipt.clone())
                 }
-                Outcome::Executed { .. } | Outcome::Rejected(_) => receipt.clone(),
+                Outcome::Duplicate { .. } | Outcome::Executed { .. } | Outcome::Rejected(_) => {
+                    receipt.clone()
+                }
             };
             for ticket in tickets {
                 turn.reply(ticket, Reply::Executed(Box::new(answer.clone())));

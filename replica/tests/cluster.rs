@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use quorate_crypto::SecretKey;
 use quorate_execution::kv::{Command, KvResult};
 use quorate_replica::replica::Status;
+use quorate_replica::snapshot::{Certified, Shelf, SnapshotError, answer, certified, cut};
 use quorate_replica::{Input, Output, Replica, Reply, Setup, Target, Ticket, Wait};
-use quorate_storage::MemStore;
+use quorate_storage::{MemStore, Store, Sync, ledger};
 use quorate_types::message::{BlockResponse, MAX_BLOCKS, VerifiedMessage};
 use quorate_types::{
-    Blob, Block, BlockTime, Client, Epoch, FORMAT_VERSION, Genesis, Header, Height, Instant,
-    Justify, Message, Now, Outcome, Parameters, Role, Round, Signers, Transaction, TransactionBody,
-    Unverified, ValidatorIndex, ValidatorInfo, codec,
+    Blob, Block, BlockTime, Client, Digest, Epoch, FORMAT_VERSION, Genesis, Header, Height,
+    Instant, Justify, Manifest, Message, Now, Outcome, Parameters, Role, Round, Signers,
+    Transaction, TransactionBody, Unverified, ValidatorIndex, ValidatorInfo, codec,
 };
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -53,6 +54,33 @@ struct Node {
     key: SecretKey,
     inbox: Vec<Input>,
     up: bool,
+    snapshot: Option<(Manifest, Vec<Vec<u8>>)>,
+    mischief: Mischief,
+}
+
+/// What a peer does with chunks that it is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Mischief {
+    None,
+    Lies,
+    Stalls,
+}
+
+impl Shelf for Node {
+    fn newest(&self, above: Height) -> Option<Manifest> {
+        let (manifest, _) = self.snapshot.as_ref()?;
+        (manifest.height > above).then(|| manifest.clone())
+    }
+
+    fn chunk(&self, height: Height, content: Digest, index: u32) -> Option<Vec<u8>> {
+        let (manifest, chunks) = self.snapshot.as_ref()?;
+        let known = (manifest.height, manifest.content()) == (height, content);
+        let mut chunk = chunks[usize::try_from(index).ok()?].clone();
+        if self.mischief == Mischief::Lies {
+            chunk[200] ^= 1;
+        }
+        known.then_some(chunk)
+    }
 }
 
 struct Cluster {
@@ -64,6 +92,11 @@ struct Cluster {
     lossy: Option<(usize, usize)>,
     /// Batches that somebody asked for.
     fetches: usize,
+    /// Chunks handed out, by whom.
+    chunks: [usize; 4],
+    /// Snapshots installed.
+    installed: usize,
+    gap: u64,
 }
 
 impl Cluster {
@@ -77,6 +110,9 @@ impl Cluster {
             replies: VecDeque::new(),
             lossy: None,
             fetches: 0,
+            chunks: [0; 4],
+            installed: 0,
+            gap: 10_000,
         };
         let mut first = Vec::new();
         for i in 0..n {
@@ -90,6 +126,8 @@ impl Cluster {
                 key,
                 inbox: Vec::new(),
                 up: true,
+                snapshot: None,
+                mischief: Mischief::None,
             });
         }
         for (i, output) in first.into_iter().enumerate() {
@@ -100,7 +138,8 @@ impl Cluster {
     }
 
     fn open(&self, key: &SecretKey, store: &mut MemStore) -> (Replica, Output) {
-        let setup = Setup::new(&self.genesis, Some(&key.public())).unwrap();
+        let mut setup = Setup::new(&self.genesis, Some(&key.public())).unwrap();
+        setup.transfer_gap = self.gap;
         Replica::open(setup, store, self.time()).unwrap()
     }
 
@@ -160,6 +199,9 @@ impl Cluster {
                     self.lossy == Some((from, other)) && matches!(message, Message::Batch(_));
                 if addressed && !lost && self.nodes[other].up {
                     let message = self.verify(message.clone());
+                    if self.serve_snapshot(other, from, &message) {
+                        continue;
+                    }
                     let from = ValidatorIndex(u16::try_from(from).unwrap());
                     self.nodes[other]
                         .inbox
@@ -167,6 +209,68 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// The part of a node that is not the core answers those who ask for snapshots.
+    fn serve_snapshot(&mut self, node: usize, asker: usize, message: &VerifiedMessage) -> bool {
+        let server = &self.nodes[node];
+        let first = ledger::first(&server.store).unwrap();
+        let Some(answer) = answer(server, first, message) else {
+            return false;
+        };
+        if matches!(message, VerifiedMessage::ChunkRequest(_)) {
+            self.chunks[node] += 1;
+            if server.mischief == Mischief::Stalls {
+                return true;
+            }
+        }
+        let message = self.verify(answer);
+        let from = ValidatorIndex(u16::try_from(node).unwrap());
+        let inbox = &mut self.nodes[asker].inbox;
+        inbox.push(Input::Message { from, message });
+        true
+    }
+
+    /// Makes a snapshot of what a node's store holds now, once that is certified, and gives it to all of `holders`.
+    fn snapshot(&mut self, node: usize, holders: &[usize]) -> Height {
+        let frozen = self.nodes[node].store.clone();
+        let setup = Setup::new(&self.genesis, None).unwrap();
+        let manifest = loop {
+            let live = &self.nodes[node].store;
+            match certified(&frozen, live, &setup.validators).unwrap() {
+                Certified::Yes(manifest) => break *manifest,
+                Certified::NotYet => self.step(),
+                Certified::Never => panic!("committed one by one, each is claimed"),
+            }
+        };
+        let mut chunks = Vec::new();
+        let manifest = cut::<SnapshotError>(&frozen, manifest, |_, chunk| {
+            chunks.push(chunk);
+            Ok(())
+        });
+        let manifest = manifest.unwrap();
+        for holder in holders {
+            self.nodes[*holder].snapshot = Some((manifest.clone(), chunks.clone()));
+        }
+        manifest.height
+    }
+
+    /// Orders so many transactions with a value of so many bytes each.
+    fn fill(&mut self, from: u64, count: u64, bytes: usize) {
+        for sequence in from..from + count {
+            let put = self.put_value(sequence, vec![7; bytes]);
+            self.submit(0, sequence, put);
+            let (_, reply) = self.answer(sequence, 5_000);
+            assert!(executed(&reply), "{reply:?}");
+        }
+    }
+
+    /// Drops all blocks below a height from a node's store.
+    fn truncate(&mut self, node: usize, to: Height) {
+        let store = &mut self.nodes[node].store;
+        let swept = ledger::truncate(store, to, usize::MAX).unwrap();
+        assert_eq!(swept.below, to);
+        store.write(swept.writes, Sync::No).unwrap();
     }
 
     fn verify(&self, message: Message) -> VerifiedMessage {
@@ -184,6 +288,10 @@ impl Cluster {
         for i in 0..self.nodes.len() {
             if !self.nodes[i].up {
                 continue;
+            }
+            if self.nodes[i].replica.is_ready_to_install() {
+                self.installed += 1;
+                self.restart(i);
             }
             let inputs = std::mem::take(&mut self.nodes[i].inbox);
             let now = self.time();
@@ -204,9 +312,13 @@ impl Cluster {
     }
 
     fn put(&self, sequence: u64) -> Transaction {
+        self.put_value(sequence, b"value".to_vec())
+    }
+
+    fn put_value(&self, sequence: u64, value: Vec<u8>) -> Transaction {
         let command = Command::Put {
             key: Blob(format!("k{sequence}").into_bytes()),
-            value: Blob(b"value".to_vec()),
+            value: Blob(value),
             lease: None,
         };
         TransactionBody {
@@ -423,4 +535,109 @@ fn blocks_that_were_not_asked_for_set_no_target() {
     cluster.run(1);
     let status = cluster.status(0);
     assert_eq!(status.target, status.height);
+}
+
+/// One of four with an empty store, the others without the blocks that it misses: 60 values of 60 KB, four chunks.
+fn newcomer() -> (Cluster, Height) {
+    let mut cluster = Cluster::new(4);
+    cluster.crash(3);
+    cluster.fill(1, 60, 60_000);
+    let height = cluster.snapshot(0, &[0, 1, 2]);
+    cluster.fill(61, 5, 1_000);
+    for node in 0..3 {
+        cluster.truncate(node, height);
+    }
+    (cluster, height)
+}
+
+#[test]
+fn who_misses_what_nobody_keeps_joins_by_snapshot() {
+    let (mut cluster, height) = newcomer();
+    cluster.restart(3);
+    cluster.run(3_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 1);
+    assert!(
+        cluster.chunks[..3].iter().all(|chunks| *chunks > 0),
+        "{:?}",
+        cluster.chunks
+    );
+    // It takes part: with it, and without another, commits go on.
+    cluster.crash(0);
+    let put = cluster.put(100);
+    cluster.submit(3, 100, put);
+    assert!(executed(&cluster.answer(100, 5_000).1));
+    // What was executed before the snapshot is a duplicate still, although its receipt is nowhere.
+    let put = cluster.put_value(3, vec![7; 60_000]);
+    cluster.submit(3, 101, put);
+    let Reply::Executed(receipt) = cluster.answer(101, 5_000).1 else {
+        panic!("it is known");
+    };
+    assert!(matches!(
+        receipt.outcome,
+        Outcome::Duplicate { .. } | Outcome::Rejected(_)
+    ));
+    assert_eq!(
+        ledger::first(&cluster.nodes[3].store).unwrap(),
+        height.next()
+    );
+}
+
+#[test]
+fn a_peer_that_lies_and_one_that_stalls_are_left() {
+    let (mut cluster, _) = newcomer();
+    cluster.nodes[1].mischief = Mischief::Lies;
+    cluster.nodes[2].mischief = Mischief::Stalls;
+    cluster.restart(3);
+    cluster.run(10_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 1);
+}
+
+/// Whatever part of a transfer is on disk when the power goes, it is gone on with.
+#[test]
+fn a_transfer_survives_power_cuts() {
+    let (mut cluster, _) = newcomer();
+    cluster.restart(3);
+    for cut in 0..40 {
+        cluster.run(1);
+        if cut % 3 == 0 {
+            let unsynced = cluster.nodes[3].store.unsynced();
+            cluster.crash(3);
+            cluster.nodes[3].store.crash(unsynced.saturating_sub(1));
+            cluster.restart(3);
+        }
+    }
+    cluster.run(3_000);
+    assert!(cluster.agreed());
+    assert!(cluster.installed >= 1);
+}
+
+/// With peers that keep everything and have no snapshot, blocks it is, however far behind.
+#[test]
+fn without_snapshots_blocks_are_fetched() {
+    let mut cluster = Cluster::new(4);
+    cluster.gap = 3;
+    cluster.crash(3);
+    cluster.fill(1, 30, 100);
+    cluster.restart(3);
+    cluster.run(5_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 0);
+    // With one, it is fetched as soon as the gap is wide enough.
+    cluster.crash(3);
+    cluster.fill(31, 30, 100);
+    cluster.snapshot(0, &[1]);
+    cluster.fill(61, 5, 100);
+    cluster.restart(3);
+    cluster.run(5_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 1);
+}
+
+#[test]
+fn a_manifest_spans_what_consensus_starts_from() {
+    let setup = Setup::new(&genesis(4), None).unwrap();
+    let headers = quorate_consensus::committed_headers(&setup.validators);
+    assert_eq!(Manifest::span(&setup.validators), headers);
 }

@@ -1,4 +1,4 @@
-/* LD_PRELOAD shim with two disk faults for one validator.
+/* LD_PRELOAD shim with disk and clock faults for one validator.
  *
  * 1. QUORATE_SHIM_SYNC_DELAY_MS=N: every fsync, fdatasync and sync_file_range takes N ms longer. Whoever acknowledges
  *    before the disk has answered is found out by its speed.
@@ -12,10 +12,15 @@
  *    QUORATE_SHIM_LIE=1: a disk that says that it has synced and has not. A scenario that still holds tries nothing.
  *    After a kill the harness replaces D by the image in S; see src/shim.rs, which also writes the first image.
  *
- *    S/table           "inode id" a line: the identity of each file at the start
+ *    S/table           "inode id" a line, the last of an inode counts: the identity of each file; id 0: none any more.
+ *                      Kept while the process runs, so that one that is killed and started again goes on from it
  *    S/files/ID        the durable bytes of file ID
  *    S/dirs/PATH       a directory's durable names, '/' in PATH being '|': "f ID MODE name" or "d - MODE name"
  *    S/warnings        what the model cannot follow (shared writable mappings); the harness fails if there is any
+ *
+ * 3. QUORATE_SHIM_CONTROL=F: faults that come and go while the process runs. F holds the numbers of `struct control`
+ *    below, and is mapped; whoever writes to it changes what the process meets from the next call on. Failing calls
+ *    need 2., which says which files are the validator's data.
  *
  * Interposition sees calls into libc, which is how RocksDB (linked statically) and Rust's std reach the kernel. stdio
  * streams are not seen: RocksDB writes only its info log through them. */
@@ -27,6 +32,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +53,18 @@ struct file {
     struct file *next;
 };
 
+/* Written by the harness (src/shim.rs, Control), in this order. All zero is a sound machine. */
+struct control {
+    volatile int64_t sync_delay_ms;  /* before each fsync and fdatasync */
+    volatile int64_t sync_errno;     /* these fail with it */
+    volatile int64_t write_errno;    /* writes to data fail with it, and nothing is written */
+    volatile int64_t write_delay_us; /* before each write to data */
+    volatile int64_t clock_shift_ns; /* added to the wall clock; monotonic time is left alone */
+    volatile int64_t clock_frozen_ns; /* if not 0: what the wall clock shows */
+};
+static const struct control sound;
+static const struct control *control = &sound;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file *table[BUCKETS];
 static unsigned long next_id = 1;
@@ -54,6 +72,7 @@ static char root[PATH_MAX], shadow[PATH_MAX];
 static size_t root_len;
 static long delay_ms;
 static int lying;
+static int table_fd = -1;
 
 #define REAL(type, name, ...)                                              \
     static type (*real)(__VA_ARGS__);                                      \
@@ -76,6 +95,15 @@ static struct file *find(ino_t inode)
     return NULL;
 }
 
+/* Writes down who is who, for the process that follows after a kill. */
+static void note(ino_t inode, unsigned long id)
+{
+    char line[64];
+    if (table_fd < 0) return;
+    int n = snprintf(line, sizeof line, "%lu %lu\n", (unsigned long)inode, id);
+    if (syscall(SYS_write, table_fd, line, n) != n) warn("cannot note", line);
+}
+
 static struct file *add(ino_t inode, unsigned long id)
 {
     struct file *f = calloc(1, sizeof *f);
@@ -86,6 +114,7 @@ static struct file *add(ino_t inode, unsigned long id)
     f->next = table[inode % BUCKETS];
     table[inode % BUCKETS] = f;
     if (id >= next_id) next_id = id + 1;
+    note(inode, id);
     return f;
 }
 
@@ -97,6 +126,7 @@ static void forget(ino_t inode)
             struct file *gone = *at;
             *at = gone->next;
             free(gone);
+            note(inode, 0);
             return;
         }
 }
@@ -125,6 +155,15 @@ __attribute__((constructor)) static void start(void)
     const char *text = getenv("QUORATE_SHIM_SYNC_DELAY_MS");
     delay_ms = text ? atol(text) : 0;
     lying = getenv("QUORATE_SHIM_LIE") != NULL;
+    const char *told = getenv("QUORATE_SHIM_CONTROL");
+    if (told) {
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, told, O_RDONLY);
+        void *at = MAP_FAILED;
+        if (fd >= 0) at = (void *)syscall(SYS_mmap, NULL, sizeof *control, PROT_READ, MAP_SHARED, fd, 0);
+        if (at == MAP_FAILED) abort();
+        control = at;
+        syscall(SYS_close, fd);
+    }
     const char *dir = getenv("QUORATE_SHIM_DIR"), *to = getenv("QUORATE_SHIM_SHADOW");
     if (!dir || !to || !realpath(dir, root) || !realpath(to, shadow)) return;
     char name[PATH_MAX + 16];
@@ -132,8 +171,17 @@ __attribute__((constructor)) static void start(void)
     FILE *in = fopen(name, "r");
     if (!in) abort();
     unsigned long inode, id;
-    while (fscanf(in, "%lu %lu", &inode, &id) == 2) add((ino_t)inode, id);
+    while (fscanf(in, "%lu %lu", &inode, &id) == 2) {
+        if (id >= next_id) next_id = id + 1;
+        forget((ino_t)inode);
+        if (!id) continue;
+        /* What an earlier process had written and not synced is not known any more: the next sync copies it all. */
+        struct file *f = add((ino_t)inode, id);
+        touch(f, 0, LLONG_MAX);
+    }
     fclose(in);
+    table_fd = (int)syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_APPEND);
+    if (table_fd < 0) abort();
     root_len = strlen(root);
 }
 
@@ -250,16 +298,60 @@ static void synced(int fd)
     pthread_mutex_unlock(&lock);
 }
 
+static void wait_ns(long long ns)
+{
+    struct timespec left = { ns / 1000000000, ns % 1000000000 };
+    while (ns > 0 && nanosleep(&left, &left) && errno == EINTR) {}
+}
+
 static void delay(void)
 {
-    struct timespec left = { delay_ms / 1000, (delay_ms % 1000) * 1000000 };
-    while (delay_ms && nanosleep(&left, &left) && errno == EINTR) {}
+    wait_ns((delay_ms + control->sync_delay_ms) * 1000000LL);
+}
+
+/* Whether a sync fails. Of data only: a log on a full disk is another matter. */
+static int sync_fails(int fd)
+{
+    char buffer[PATH_MAX];
+    if (!control->sync_errno || !root_len || !below(fd, buffer)) return 0;
+    errno = (int)control->sync_errno;
+    return 1;
+}
+
+/* Before a write to data: the delay, and whether it fails. */
+static int write_fails(int fd)
+{
+    struct stat st;
+    if (!control->write_errno && !control->write_delay_us) return 0;
+    if (!root_len || fstat(fd, &st) || !S_ISREG(st.st_mode)) return 0;
+    pthread_mutex_lock(&lock);
+    int data = find(st.st_ino) != NULL;
+    pthread_mutex_unlock(&lock);
+    if (!data) return 0;
+    wait_ns(control->write_delay_us * 1000LL);
+    if (!control->write_errno) return 0;
+    errno = (int)control->write_errno;
+    return 1;
+}
+
+int clock_gettime(clockid_t id, struct timespec *out)
+{
+    if (syscall(SYS_clock_gettime, id, out)) return -1;
+    if (id != CLOCK_REALTIME && id != CLOCK_REALTIME_COARSE) return 0;
+    long long shift = control->clock_shift_ns, frozen = control->clock_frozen_ns;
+    if (!shift && !frozen) return 0;
+    long long now = out->tv_sec * 1000000000LL + out->tv_nsec;
+    now = frozen ? frozen : now + shift;
+    out->tv_sec = now / 1000000000LL;
+    out->tv_nsec = now % 1000000000LL;
+    return 0;
 }
 
 int fsync(int fd)
 {
     REAL(int, "fsync", int);
     delay();
+    if (sync_fails(fd)) return -1;
     if (real(fd)) return -1;
     synced(fd);
     return 0;
@@ -269,6 +361,7 @@ int fdatasync(int fd)
 {
     REAL(int, "fdatasync", int);
     delay();
+    if (sync_fails(fd)) return -1;
     if (real(fd)) return -1;
     synced(fd);
     return 0;
@@ -315,6 +408,7 @@ DEFINE_OPENAT(openat64)
 ssize_t write(int fd, const void *bytes, size_t len)
 {
     REAL(ssize_t, "write", int, const void *, size_t);
+    if (write_fails(fd)) return -1;
     ssize_t n = real(fd, bytes, len);
     wrote_here(fd, n);
     return n;
@@ -323,6 +417,7 @@ ssize_t write(int fd, const void *bytes, size_t len)
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
     REAL(ssize_t, "writev", int, const struct iovec *, int);
+    if (write_fails(fd)) return -1;
     ssize_t n = real(fd, parts, count);
     wrote_here(fd, n);
     return n;
@@ -332,6 +427,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     ssize_t name(int fd, const void *bytes, size_t len, off_t at)          \
     {                                                                      \
         REAL(ssize_t, #name, int, const void *, size_t, off_t);            \
+        if (write_fails(fd)) return -1;                                    \
         ssize_t n = real(fd, bytes, len, at);                              \
         if (n > 0) wrote(fd, at, at + n);                                  \
         return n;                                                          \

@@ -1,6 +1,6 @@
 //! Every scenario by name.
 
-use crate::{clients, faults, power, scale};
+use crate::{clients, faults, power, scale, snapshots};
 
 /// A promise, and how it is tried.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +116,27 @@ pub const ALL: &[Scenario] = &[
         unit: "hundreds of blocks",
         full: 100,
         run: scale::catch_up,
+    },
+    Scenario {
+        name: "snapshot-files",
+        promise: "snapshots are made by hand, verified offline and restored; a flipped byte or a cut file is refused",
+        unit: "snapshots",
+        full: 3,
+        run: snapshots::snapshot_files,
+    },
+    Scenario {
+        name: "snapshot-join",
+        promise: "an empty home joins by snapshot a chain whose first blocks nobody keeps, killed on the way",
+        unit: "kills",
+        full: 50,
+        run: snapshots::snapshot_join,
+    },
+    Scenario {
+        name: "truncation-flat",
+        promise: "under constant load the disk that a home takes stops growing",
+        unit: "minutes",
+        full: 5,
+        run: snapshots::truncation_flat,
     },
     Scenario {
         name: "idle",

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::http::{self, Response};
 use crate::ports::Ports;
-use crate::shim::{self, Lost, Shadow};
+use crate::shim::{self, Control, Lost, Machine, Shadow};
 use crate::wait::eventually;
 
 /// How long a start may take, in front of which two busy cores and a cold disk stand.
@@ -34,6 +34,9 @@ pub struct Options {
     pub sync_delay: Option<Duration>,
     /// Follow what is durable, so that [`Cluster::cut_power`] can be called.
     pub power: bool,
+    /// The machines' disks and clocks can be made to fail while they run, and all traffic between validators goes
+    /// through relays.
+    pub chaos: bool,
     /// Further variables of the validators' environment.
     pub environment: Vec<(String, String)>,
 }
@@ -45,6 +48,7 @@ impl Default for Options {
             clients: 9,
             sync_delay: None,
             power: false,
+            chaos: false,
             environment: Vec::new(),
         }
     }
@@ -143,6 +147,7 @@ struct Node {
     log: PathBuf,
     child: Option<Child>,
     shadow: Option<Shadow>,
+    control: Option<Control>,
 }
 
 /// A cluster of processes.
@@ -202,6 +207,10 @@ impl Cluster {
             Node {
                 log: directory.path().join(format!("validator-{i}.log")),
                 shadow: options.power.then(|| Shadow::follow(&home, &image)),
+                control: options.chaos.then(|| {
+                    let file = directory.path().join(format!("machine-{i}"));
+                    Control::at(file)
+                }),
                 child: None,
                 home,
             }
@@ -283,6 +292,11 @@ impl Cluster {
         if let Some(shadow) = &self.nodes[i].shadow {
             all.extend(shadow.environment());
         }
+        if let Some(control) = &self.nodes[i].control {
+            all.extend(control.environment());
+            let listen = self.behind_relay(i).to_string();
+            all.push(("QUORATE_NETWORK__LISTEN".into(), listen));
+        }
         if let Some(delay) = self.options.sync_delay {
             let library = shim::library().display().to_string();
             all.push(("LD_PRELOAD".into(), library));
@@ -329,6 +343,48 @@ impl Cluster {
         shadows
             .map(|shadow| shadow.expect("started with Options::power").cut_power())
             .collect()
+    }
+
+    /// The power of one goes.
+    ///
+    /// # Panics
+    /// Without [`Options::power`].
+    pub fn cut_power_of(&mut self, i: usize) -> Lost {
+        self.kill(i);
+        let shadow = self.nodes[i].shadow.as_ref();
+        shadow.expect("started with Options::power").cut_power()
+    }
+
+    /// Changes the machine of one.
+    ///
+    /// # Panics
+    /// Without [`Options::chaos`].
+    pub fn set_machine(&self, i: usize, machine: Machine) {
+        let control = self.nodes[i].control.as_ref();
+        control.expect("started with Options::chaos").set(machine);
+    }
+
+    /// How a process has ended by itself, if it has; it may be started again then.
+    ///
+    /// # Panics
+    /// If the kernel does not tell.
+    pub fn ended(&mut self, i: usize) -> Option<ExitStatus> {
+        let child = self.nodes[i].child.as_mut()?;
+        let status = child.try_wait().expect("ours to wait for")?;
+        self.nodes[i].child = None;
+        Some(status)
+    }
+
+    /// Where the others believe a validator to be.
+    #[must_use]
+    pub fn peer_address(&self, i: usize) -> SocketAddr {
+        local(self.ports.base() + 10 * u16::try_from(i).expect("few"))
+    }
+
+    /// Where a validator is with [`Options::chaos`], when a relay has taken its address.
+    #[must_use]
+    pub fn behind_relay(&self, i: usize) -> SocketAddr {
+        local(self.ports.base() + 10 * u16::try_from(i).expect("few") + 3)
     }
 
     /// SIGTERM; returns how it ended.

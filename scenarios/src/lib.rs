@@ -6,16 +6,18 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalogue`] | every scenario by name, with its promise |
-//! | [`faults`], [`power`], [`clients`], [`scale`] | the scenarios |
+//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`] | the scenarios |
+//! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
-//! | [`shim`] | a slow disk, and lost power |
+//! | [`shim`] | disks that are slow or fail, lost power, wrong clocks |
 //! | [`http`], [`ports`], [`wait`] | small tools |
 //!
 //! `quorate-scenarios list` names them, `quorate-scenarios run NAME` runs one at full length; `tests/` has the short
 //! versions. A broken promise is a panic whose message says which; the logs are kept.
 
 pub mod catalogue;
+pub mod chaos;
 pub mod clients;
 pub mod cluster;
 pub mod faults;
@@ -25,4 +27,5 @@ pub mod ports;
 pub mod power;
 pub mod scale;
 pub mod shim;
+pub mod snapshots;
 pub mod wait;

@@ -1,10 +1,13 @@
-//! Runs scenarios at full length: `quorate-scenarios list`, `quorate-scenarios run NAME [--times N]`.
+//! Runs scenarios at full length: `quorate-scenarios list`, `quorate-scenarios run NAME [--times N]`; and chaos:
+//! `quorate-scenarios chaos --seed N --seconds N`.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use quorate_scenarios::catalogue::{self, Scenario};
+use quorate_scenarios::chaos;
+use quorate_scenarios::chaos::plan::{Kind, Plan};
 
 /// What Quorate promises, tried on the real binary.
 #[derive(Debug, Parser)]
@@ -29,6 +32,27 @@ enum Verb {
         #[arg(long)]
         times: Option<usize>,
     },
+    /// Real validators under a seeded schedule of faults, then an audit
+    Chaos(Chaos),
+}
+
+#[derive(Debug, clap::Args)]
+struct Chaos {
+    /// Decides the schedule; drawn and printed unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Length of the schedule; healing and the audit come on top
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Kinds of faults, such as kill,power; all unless given
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// Faults as fast as validators come back, of every kind that is allowed
+    #[arg(long)]
+    dense: bool,
+    /// Print the schedule and do nothing
+    #[arg(long)]
+    plan: bool,
 }
 
 fn main() -> ExitCode {
@@ -46,6 +70,7 @@ fn main() -> ExitCode {
             }
             return ExitCode::SUCCESS;
         }
+        Verb::Chaos(arguments) => return chaos(&arguments),
         Verb::Run { names, all, times } => (names, all, times),
     };
     let mut chosen: Vec<&Scenario> = Vec::new();
@@ -68,6 +93,45 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("broken: {}", broken.join(", "));
+    ExitCode::FAILURE
+}
+
+fn chaos(arguments: &Chaos) -> ExitCode {
+    let named = |wanted: &String| {
+        let found = Kind::ALL.iter().find(|(_, name)| name == wanted);
+        found.map(|(kind, _)| *kind)
+    };
+    let kinds: Option<Vec<Kind>> = arguments.faults.iter().map(named).collect();
+    let kinds = match kinds {
+        Some(kinds) if kinds.is_empty() => Kind::ALL.map(|(kind, _)| kind).to_vec(),
+        Some(kinds) => kinds,
+        None => {
+            let names = Kind::ALL.map(|(_, name)| name);
+            eprintln!("--faults is a list of {}", names.join(","));
+            return ExitCode::from(2);
+        }
+    };
+    let now = || std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let fresh = || now().map_or(0, |elapsed| elapsed.as_secs());
+    let seed = arguments.seed.unwrap_or_else(fresh);
+    let Chaos { seconds, dense, .. } = *arguments;
+    let plan = Plan::of(seed, seconds, &kinds, dense);
+    println!("chaos: seed {seed}, {seconds} s, links {:?}", plan.weather);
+    plan.steps.iter().for_each(|step| println!("    {step}"));
+    if arguments.plan {
+        return ExitCode::SUCCESS;
+    }
+    if let Ok(report) = std::panic::catch_unwind(|| chaos::run(&plan)) {
+        println!("{report:#?}");
+        return ExitCode::SUCCESS;
+    }
+    let faults = match arguments.faults.is_empty() {
+        true => String::new(),
+        false => format!(" --faults {}", arguments.faults.join(",")),
+    };
+    let dense = if dense { " --dense" } else { "" };
+    println!("BROKEN; the same schedule again:");
+    println!("    quorate-scenarios chaos --seed {seed} --seconds {seconds}{faults}{dense}");
     ExitCode::FAILURE
 }
 

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +35,71 @@ pub fn library() -> &'static Path {
         (directory, library)
     });
     path
+}
+
+/// Faults that come and go while a process runs: what `struct control` of the shim is read from.
+#[derive(Debug)]
+pub struct Control(PathBuf);
+
+/// What a process meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Before each sync, in milliseconds.
+    pub sync_delay_ms: i64,
+    /// Syncs of data fail with this error number.
+    pub sync_errno: i64,
+    /// Writes of data fail with this error number.
+    pub write_errno: i64,
+    /// Before each write of data, in microseconds.
+    pub write_delay_us: i64,
+    /// The wall clock is ahead by this many nanoseconds.
+    pub clock_shift_ns: i64,
+    /// The wall clock stands at this, in nanoseconds since 1970; 0 goes on.
+    pub clock_frozen_ns: i64,
+}
+
+impl Control {
+    /// A sound machine, controlled through a file at that path.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Control {
+        let control = Control(path);
+        control.set(Machine::default());
+        control
+    }
+
+    /// Changes the machine of a running process, and of those that start later.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn set(&self, machine: Machine) {
+        let numbers = [
+            machine.sync_delay_ms,
+            machine.sync_errno,
+            machine.write_errno,
+            machine.write_delay_us,
+            machine.clock_shift_ns,
+            machine.clock_frozen_ns,
+        ];
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
+        // In place, since the process has this file mapped; one write, so that it seldom sees half.
+        let file = fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.0);
+        let written = file.and_then(|mut file| file.write_all(&bytes));
+        written.expect("a temporary directory is writable");
+    }
+
+    /// The variables under which a process obeys.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let path = self.0.display().to_string();
+        vec![
+            ("LD_PRELOAD".into(), library().display().to_string()),
+            ("QUORATE_SHIM_CONTROL".into(), path),
+        ]
+    }
 }
 
 /// What would be left of a directory if the power went now.
@@ -211,6 +277,37 @@ mod tests {
         found
     }
 
+    /// A process that is killed leaves its page cache to the next one; the model has to go on from there. It once forgot
+    /// who was who, and gave the next process's files the bytes of the first one's.
+    #[test]
+    fn a_second_process_goes_on_where_a_killed_one_was() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let live = directory.path().join("live");
+        fs::create_dir(&live).expect("fresh");
+        let shadow = Shadow::follow(&live, &directory.path().join("shadow"));
+        let run = |program: &str| {
+            let mut command = Command::new("python3");
+            command.args(["-c", program]).current_dir(&live);
+            let status = command.envs(shadow.environment()).status();
+            assert!(status.expect("python3").success());
+        };
+        let make = |name: &str, text: &str| {
+            format!(
+                "import os\nf=os.open('{name}',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'{text}')\nos.fsync(f)\nos.fsync(os.open('.',os.O_RDONLY))\nos.write(f,b' lost')"
+            )
+        };
+        run(&make("a", "first"));
+        run(&make("b", "second"));
+        // What the first process had not synced, the third one does.
+        run("import os\nos.fsync(os.open('a',os.O_WRONLY))");
+        shadow.cut_power();
+        let text = |name| fs::read_to_string(live.join(name)).expect("restored");
+        assert_eq!(
+            (text("a").as_str(), text("b").as_str()),
+            ("first lost", "second")
+        );
+    }
+
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
         let owned = |&(name, text): &(&str, &str)| (name.to_owned(), text.to_owned());
         expected.iter().map(owned).collect()
@@ -250,6 +347,65 @@ mod tests {
         let program = "import os\nf=os.open('a',os.O_RDWR)\nos.pwrite(f,b'XY',1)\nos.ftruncate(f,4)\nos.fsync(f)\nos.pwrite(f,b'ZZ',0)";
         let found = left_by(&[("a", "abcdef")], program);
         assert_eq!(found, pairs(&[("a", "aXYd")]));
+    }
+
+    /// Runs a Python program in `live` on such a machine; what it printed.
+    fn printed_on(machine: Machine, program: &str) -> String {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let live = directory.path().join("live");
+        fs::create_dir(&live).expect("fresh");
+        let shadow = Shadow::follow(&live, &directory.path().join("shadow"));
+        let control = Control::at(directory.path().join("control"));
+        control.set(machine);
+        let output = Command::new("python3")
+            .args(["-c", program])
+            .current_dir(&live)
+            .envs(shadow.environment())
+            .envs(control.environment())
+            .output()
+            .expect("python3");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    #[test]
+    fn a_failing_disk_fails_only_what_it_should() {
+        let program = "import os\nf=os.open('a',os.O_WRONLY|os.O_CREAT)\ntry:\n os.write(f,b'x')\nexcept OSError as e: print('write',e.errno)\ntry:\n os.fsync(f)\nexcept OSError as e: print('sync',e.errno)";
+        let sound = Machine::default();
+        assert_eq!(printed_on(sound, program), "");
+        let sync_errno = 5;
+        let failing = Machine {
+            sync_errno,
+            ..sound
+        };
+        assert_eq!(printed_on(failing, program), "sync 5");
+        let write_errno = 28;
+        let full = Machine {
+            write_errno,
+            ..sound
+        };
+        assert_eq!(printed_on(full, program), "write 28");
+    }
+
+    #[test]
+    fn the_wall_clock_moves_and_stands_and_the_monotonic_one_goes_on() {
+        let program = "import time\na=time.clock_gettime(time.CLOCK_MONOTONIC)\nw=time.time()\nprint(int(w), time.clock_gettime(time.CLOCK_MONOTONIC)>a, time.time()==w)";
+        let clock_frozen_ns = 86_400_000_000_000;
+        let machine = Machine {
+            clock_frozen_ns,
+            ..Machine::default()
+        };
+        assert_eq!(printed_on(machine, program), "86400 True True");
+        let clock_shift_ns = -315_360_000_000_000_000;
+        let machine = Machine {
+            clock_shift_ns,
+            ..Machine::default()
+        };
+        let printed = printed_on(machine, "import time\nprint(int(time.time()))");
+        let now = std::time::SystemTime::now();
+        let now = now.duration_since(std::time::UNIX_EPOCH).expect("later");
+        let seen: u64 = printed.parse().expect("seconds");
+        let ago = now.as_secs() - seen;
+        assert!((315_360_000..315_360_060).contains(&ago), "ten years back");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use quorate_scenarios::catalogue::find;
+use quorate_scenarios::chaos;
+use quorate_scenarios::chaos::plan::{Kind, Plan};
 
 /// Clusters run one at a time: two of them on two cores would measure each other.
 static ONE: Mutex<()> = Mutex::new(());
@@ -56,6 +58,11 @@ fn bad_transactions_have_their_own_errors() {
 }
 
 #[test]
+fn snapshots_are_made_verified_and_restored() {
+    holds("snapshot-files", 1);
+}
+
+#[test]
 fn bad_homes_are_refused() {
     holds("bad-homes", 1);
 }
@@ -73,6 +80,18 @@ fn restarts_in_turn_lose_nothing() {
 #[test]
 fn who_was_away_catches_up() {
     holds("catch-up", 3);
+}
+
+/// Every kind of fault, from a fixed seed; `make chaos` has the others.
+#[test]
+fn nothing_acknowledged_is_lost_in_chaos() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let kinds = Kind::ALL.map(|(kind, _)| kind);
+    let plan = Plan::of(5, 10, &kinds, false);
+    plan.steps.iter().for_each(|step| println!("{step}"));
+    let report = chaos::run(&plan);
+    println!("{report:?}");
+    assert!(report.acknowledged > 0, "clients wrote");
 }
 
 #[test]

@@ -7,12 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use quorate_crypto::{Digest, Domain, hash, verify};
+use quorate_crypto::{Digest, Domain, PublicKey, hash, verify};
 use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Table, View};
+use quorate_types::memory::{self, Memory};
 use quorate_types::vote::{commit_vote_bytes, vote_bytes};
 use quorate_types::{Block, BlockId, Finality, Height, Message, Outcome, Receipt, Roots, Round};
-use quorate_types::{Signature, Signers, TransactionId, ValidatorIndex, Validators, codec};
+use quorate_types::{
+    Proposal, Reject, Signature, Signers, TransactionId, ValidatorIndex, Validators, codec,
+};
+
+use crate::history::Impossible;
+use crate::keys::Notary;
+
+use self::rules::Rules;
+
+mod certificates;
+pub(crate) mod leaders;
+mod rules;
 
 /// Finality proofs whose signatures are verified again: one in so many heights.
 const VERIFIED_PROOFS: u64 = 4;
@@ -42,6 +54,28 @@ pub enum Violation {
     LostReceipt(TransactionId, Height),
     /// A client got an answer that contradicts another, or is about something else.
     BadAnswer,
+    /// I3: a correct validator sent a certificate without a quorum of distinct valid signers.
+    SentBadCertificate(Round),
+    /// C2: a Timeout reports a lower certificate than its signer has commit-voted on.
+    ForgotLock(Round),
+    /// V1: a block became final that another should have proposed.
+    WrongLeader(Height),
+    /// V2: a vote for a block that does not extend what it must.
+    UnsafeVote(Round),
+    /// V3, C2: this was signed in a round that its signer had given up.
+    SignedAfterTimeout(&'static str, Round),
+    /// V1, V4, V5: what a correct leader proposed was refused for ever.
+    HonestRefused(ValidatorIndex, Reject),
+    /// P1, C3: a block that this replica voted for is gone.
+    PromiseLost(Round),
+    /// I8: a client was answered before a quorum held the block.
+    NotAtQuorum(TransactionId, Height),
+    /// No single machine could have given the clients these answers.
+    NotLinearizable(Impossible),
+    /// I9: a queue holds more than its bound, of so many.
+    OverBound(&'static str, usize),
+    /// Nothing breaks any more, and the cluster is in the same state again and again.
+    Lasso(&'static str),
     /// I10: evidence against a validator that did nothing wrong.
     FalseEvidence(ValidatorIndex),
     /// A correct replica says that it diverged.
@@ -52,6 +86,8 @@ pub enum Violation {
     Stopped(String),
     /// A replica takes turn after turn and nothing happens.
     Spins,
+    /// L3: nothing is to be ordered, and yet so many blocks are.
+    Restless(u64),
     /// Far more happens than in any sound world: messages that beget messages.
     Storm,
     /// Nothing breaks any more, and yet this many correct replicas did not do in time what they must.
@@ -104,11 +140,17 @@ struct Seen {
 #[derive(Debug)]
 pub struct Checker {
     validators: Arc<Validators>,
+    notary: Option<Arc<Notary>>,
+    rules: Rules,
     chain: BTreeMap<u64, Final>,
     executed: BTreeMap<TransactionId, (Height, u32)>,
+    /// Numbers of clients that were used.
+    numbers: BTreeSet<(PublicKey, u64)>,
     signed: BTreeMap<(usize, &'static str, Round), BlockId>,
     seen: Vec<Seen>,
     proofs: BTreeSet<Digest>,
+    /// Blocks above the root that each correct replica voted for.
+    promised: Vec<BTreeSet<(Round, BlockId)>>,
 }
 
 /// What a scan found that is new to the chain.
@@ -123,14 +165,35 @@ impl Checker {
     /// Nothing was seen yet.
     #[must_use]
     pub fn new(validators: Arc<Validators>) -> Checker {
+        let promised = vec![BTreeSet::new(); validators.count()];
         Checker {
             seen: vec![Seen::default(); validators.count()],
+            rules: Rules::new(&validators),
             validators,
+            notary: None,
             chain: BTreeMap::new(),
             executed: BTreeMap::new(),
+            numbers: BTreeSet::new(),
             signed: BTreeMap::new(),
             proofs: BTreeSet::new(),
+            promised,
         }
+    }
+
+    /// Accepts the stand-ins of this notary for signatures.
+    pub(crate) fn with_notary(mut self, notary: Option<Arc<Notary>>) -> Checker {
+        self.notary = notary;
+        self
+    }
+
+    /// Where each executed transaction stands.
+    pub(crate) fn executed(&self) -> &BTreeMap<TransactionId, (Height, u32)> {
+        &self.executed
+    }
+
+    /// A proposal is under way, from anybody: what its TC reports binds whoever votes for it (V2).
+    pub(crate) fn overhear(&mut self, proposal: &Proposal) {
+        self.rules.overhear(proposal);
     }
 
     /// The height that some correct replica committed.
@@ -150,8 +213,30 @@ impl Checker {
         self.record(node, store)?;
         for message in sends {
             self.on_send(node, store, message)?;
+            self.rules.note(node, message)?;
+            self.certificates(message)?;
         }
         self.scan(node, store, signed_by_client)
+    }
+
+    /// As [`Checker::after_turn`] for a correct replica on a disk that cannot be read everywhere: what it signs is judged,
+    /// as far as the judges can read; what it holds is not.
+    pub(crate) fn over_rot(
+        &mut self,
+        node: usize,
+        store: &MemStore,
+        sends: &[&Message],
+    ) -> Result<(), Violation> {
+        let mut judge = || {
+            self.record(node, store)?;
+            sends
+                .iter()
+                .try_for_each(|message| self.on_send(node, store, message))
+        };
+        match judge() {
+            Err(Violation::Ledger(_)) => Ok(()),
+            judged => judged,
+        }
     }
 
     /// I2, in memory and on disk.
@@ -178,7 +263,7 @@ impl Checker {
         seen.record = now;
         seen.durable = now;
         seen.height = seen.height.min(height);
-        Ok(())
+        self.kept(node, store)
     }
 
     /// I1 and P1–P3.
@@ -202,6 +287,9 @@ impl Checker {
         if signer.as_usize() != node {
             return Ok(());
         }
+        if !self.signed.contains_key(&(node, kind, round)) {
+            self.on_first(node, store, message, (kind, round))?;
+        }
         let first = *self.signed.entry((node, kind, round)).or_insert(block);
         if first != block {
             return Err(Violation::SignedTwice(kind, round));
@@ -216,10 +304,33 @@ impl Checker {
             Message::Vote(_) | Message::CommitVote(_) => holds(store, round, block)?,
             _ => true,
         };
+        if matches!(message, Message::Vote(_) | Message::CommitVote(_)) {
+            self.promise(node, round, block);
+        }
         match promised >= round && kept {
             true => Ok(()),
             false => Err(Violation::NotDurable(kind, round)),
         }
+    }
+
+    /// V2, V3, C2: a vote that was never sent before.
+    fn on_first(
+        &self,
+        node: usize,
+        store: &MemStore,
+        message: &Message,
+        (kind, round): (&'static str, Round),
+    ) -> Result<(), Violation> {
+        if !matches!(message, Message::Vote(_) | Message::CommitVote(_)) {
+            return Ok(());
+        }
+        self.rules.after_timeout(node, kind, round)?;
+        if let Message::Vote(vote) = message
+            && let Some(block) = ledger::block_by_id(store, vote.block)?
+        {
+            self.rules.extension(&block.header)?;
+        }
+        Ok(())
     }
 
     /// What a correct replica committed since it was looked at last.
@@ -250,6 +361,7 @@ impl Checker {
                 if !follows || block.header.height != at {
                     return Err(Violation::BrokenChain(at));
                 }
+                self.rules.leader(&block.header)?;
                 let receipts = ledger::receipts(store, at)?;
                 found.blocks += 1;
                 found.view_changes += u64::from(block.header.failed.is_some());
@@ -313,7 +425,8 @@ impl Checker {
             match &receipt.outcome {
                 Outcome::Executed { .. } => {
                     let before = self.executed.insert(id, (at, receipt.index));
-                    if before.is_some() {
+                    let number = (receipt.client, receipt.sequence);
+                    if before.is_some() || !self.numbers.insert(number) {
                         return Err(Violation::ExecutedTwice(id));
                     }
                 }
@@ -364,6 +477,19 @@ impl Checker {
         }
     }
 
+    fn signed_by(
+        &self,
+        key: &PublicKey,
+        domain: Domain,
+        message: &[u8],
+        signature: &Signature,
+    ) -> bool {
+        match &self.notary {
+            Some(notary) => notary.knows(&memory::name(domain, key, signature, message)),
+            None => verify(key, domain, message, signature).is_ok(),
+        }
+    }
+
     fn quorum(
         &self,
         deep: bool,
@@ -379,7 +505,7 @@ impl Checker {
             && (!deep
                 || signers.iter().zip(signatures).all(|(signer, signature)| {
                     let key = self.validators.key(signer);
-                    key.is_some_and(|key| verify(key, domain, message, signature).is_ok())
+                    key.is_some_and(|key| self.signed_by(key, domain, message, signature))
                 }))
     }
 
@@ -474,5 +600,6 @@ fn digest(receipts: &[Receipt]) -> Digest {
     hash(Domain::Batch, &[&codec::encode(&receipts)])
 }
 
+mod promises;
 #[cfg(test)]
 mod tests;

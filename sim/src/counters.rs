@@ -1,21 +1,37 @@
 //! What happened, and how often: the proof that the rare paths were walked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
+
+use serde::{Deserialize, Serialize};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident: $text:literal,)*) => {
         /// Counts of one world, or of many added up.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+            /// What adversaries did that nobody honest does.
+            pub acts: BTreeMap<String, u64>,
+        }
 
         impl AddAssign<&Counters> for Counters {
-            fn add_assign(&mut self, other: &Counters) { $(self.$name += other.$name;)* }
+            fn add_assign(&mut self, other: &Counters) {
+                $(self.$name += other.$name;)*
+                for (what, times) in &other.acts {
+                    *self.acts.entry(what.clone()).or_default() += times;
+                }
+            }
         }
 
         impl fmt::Display for Counters {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $(writeln!(f, "{:>12}  {}", self.$name, $text)?;)*
+                for (what, times) in &self.acts {
+                    writeln!(f, "{times:>12}  lies: {what}")?;
+                }
                 Ok(())
             }
         }
@@ -23,8 +39,10 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Deliveries, finished turns, faults, and what clients did.
+    /// Messages delivered, synced writes, and timers that did something.
     events: "events",
+    /// Everything that the world did, alarms set in vain included.
+    steps: "steps of the world",
     /// Turns of replicas.
     turns: "turns",
     /// Messages that arrived.
@@ -71,12 +89,18 @@ counters! {
     pauses: "pauses",
     /// Wall clocks that jumped.
     clock_jumps: "clock jumps",
-    /// Proposals doubled by the adversary.
-    equivocations: "equivocations",
-    /// Votes and commit votes doubled by the adversary.
-    double_votes: "double votes",
-    /// Times the adversary forgot what it had signed.
-    amnesias: "amnesias",
+    /// Messages that had to wait for a link.
+    clogged: "messages held up by a clogged link",
+    /// Disks that became slow.
+    slow_disks: "slow disks",
+    /// Entries that could not be read any more.
+    rots: "rotten entries",
+    /// Validators that refused to go on with a rotten disk.
+    refusals: "replicas that refused a rotten disk",
+    /// Times a liar forgot what it had signed.
+    wipes: "disks wiped",
+    /// Times a liar got an old disk back.
+    backups: "old disks put back",
     /// Reports of evidence at correct replicas.
     evidence: "evidence reported",
     /// Transactions signed by clients.
@@ -85,8 +109,20 @@ counters! {
     retries: "submissions repeated",
     /// Transactions answered with a receipt.
     acknowledged: "transactions acknowledged",
+    /// Values of keys that replicas proved.
+    proved: "keys proved to clients",
+    /// Submissions that a replica did not admit.
+    turned_away: "submissions turned away",
     /// Transactions ordered again, and not executed.
     duplicates: "duplicates not executed",
+    /// Starts with a round in the record that may not be signed again (P4).
+    burnt: "restarts with a burnt round",
+    /// Histories of single keys for which an order was found without the ledger.
+    histories: "histories of keys found linearizable without the ledger",
+    /// Those for which the search gave up.
+    open_histories: "histories of keys too entangled to tell",
+    /// Times a world's whole state was compared with an earlier one.
+    looks: "looks for a repeated state",
     /// Virtual time.
     virtual_millis: "virtual milliseconds",
 }

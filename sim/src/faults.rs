@@ -1,42 +1,127 @@
-//! What breaks, and when. Whatever breaks here is whole again when the chaos ends: that is for [`crate::world`] to see to.
+//! What breaks, when, and for how long.
+//!
+//! The faults of a world are a list, and each entry is whole by itself: it names when it begins and how long it lasts, so
+//! that any part of the list is a schedule too. That is what makes a failing world shrinkable ([`crate::shrink`]).
+//! Whatever is still broken when the chaos ends is mended then: that is for [`crate::world`] to see to.
 
 use quorate_storage::WriteFault;
+use serde::{Deserialize, Serialize};
 
-use crate::plan::{MILLISECOND, SECOND};
+use crate::plan::{Liar, MILLISECOND, SECOND};
 use crate::rng::Rng;
 
 /// An hour, in nanoseconds.
 const HOUR: i64 = 3_600_000_000_000;
 /// Most schedules of faults in one world.
-const MOST: u64 = 6;
+const MOST: u64 = 8;
 
-/// Something that breaks, or is mended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A directed link: from whom to whom.
+pub type Link = (usize, usize);
+
+/// How a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskFault {
+    /// ENOSPC: nothing of the next write is there.
+    Full,
+    /// EIO at the sync: the next write is there, or not, after a restart.
+    SyncFails,
+    /// The next write is durable, but whoever wrote it never learns.
+    Silent,
+}
+
+impl DiskFault {
+    pub(crate) fn write_fault(self) -> WriteFault {
+        match self {
+            DiskFault::Full => WriteFault::Lost,
+            DiskFault::SyncFails => WriteFault::NotSynced,
+            DiskFault::Silent => WriteFault::Silent,
+        }
+    }
+}
+
+/// Something that breaks, and is whole again after `lasts` nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
-    /// Power is cut. What the disk had not synced may be lost.
-    Crash(usize),
-    /// Power is back.
-    Restart(usize),
-    /// Messages from the first to the second do not arrive, for each of these pairs and no other.
-    Cut(Vec<(usize, usize)>),
+    /// Power is cut. Of what the disk had not synced, any first part is there afterwards.
+    Crash {
+        /// Whose.
+        node: usize,
+        /// Until power is back.
+        lasts: u64,
+    },
+    /// No message passes these links.
+    Cut {
+        /// Which.
+        links: Vec<Link>,
+        /// How long.
+        lasts: u64,
+    },
+    /// Messages on these links wait, and come all together.
+    Clog {
+        /// Which.
+        links: Vec<Link>,
+        /// How long.
+        lasts: u64,
+    },
     /// The wall clock is off by so many nanoseconds.
-    Clock(usize, i64),
-    /// The next write fails.
-    Disk(usize, WriteFault),
-    /// The process stands still for so long, as after SIGSTOP.
-    Pause(usize, u64),
-    /// The adversary starts again from an empty disk, and so signs again what it had signed.
-    Amnesia(usize),
+    Clock {
+        /// Whose.
+        node: usize,
+        /// By how much.
+        offset: i64,
+        /// How long.
+        lasts: u64,
+    },
+    /// The next write fails, which aborts the process.
+    Disk {
+        /// Whose.
+        node: usize,
+        /// How.
+        fault: DiskFault,
+        /// Until the process is started again.
+        lasts: u64,
+    },
+    /// Each synced write takes longer.
+    Slow {
+        /// Whose.
+        node: usize,
+        /// By so much.
+        extra: u64,
+        /// How long.
+        lasts: u64,
+    },
+    /// The process stands still, as after SIGSTOP.
+    Pause {
+        /// Which.
+        node: usize,
+        /// How long.
+        lasts: u64,
+    },
+    /// A disk block rots: whoever reads it gets an error (the database's checksum). The validator refuses to go on, and
+    /// stays down. It counts as faulty, so that at most f are broken for good.
+    Rot {
+        /// Whose.
+        node: usize,
+        /// Decides which entry.
+        place: u64,
+    },
+    /// A liar starts again from an empty disk, and so signs again what it had signed.
+    Wipe {
+        /// Which.
+        node: usize,
+    },
+    /// A liar starts again from a backup of its disk, taken `age` before.
+    Backup {
+        /// Which.
+        node: usize,
+        /// How old.
+        age: u64,
+    },
 }
 
 /// A schedule for a world that is broken until `chaos`.
-pub(crate) fn draw(
-    rng: &mut Rng,
-    n: usize,
-    byzantine: Option<usize>,
-    chaos: u64,
-) -> Vec<(u64, Fault)> {
-    let allowed: Vec<bool> = (0..KINDS).map(|_| rng.chance(450)).collect();
+pub(crate) fn draw(rng: &mut Rng, n: usize, byzantine: &[Liar], chaos: u64) -> Vec<(u64, Fault)> {
+    let allowed: Vec<bool> = (0..KINDS).map(|_| rng.chance(400)).collect();
     let mut faults = Vec::new();
     for _ in 0..rng.below(MOST + 1) {
         let at = rng.between(100 * MILLISECOND, chaos - SECOND);
@@ -49,70 +134,114 @@ pub(crate) fn draw(
 }
 
 /// Kinds of schedules that [`add`] knows.
-const KINDS: usize = 8;
+const KINDS: usize = 12;
 
 fn add(
     rng: &mut Rng,
     kind: usize,
-    (n, byzantine, chaos): (usize, Option<usize>, u64),
+    (n, byzantine, chaos): (usize, &[Liar], u64),
     at: u64,
     faults: &mut Vec<(u64, Fault)>,
 ) {
     let node = rng.index(n);
-    let until = at + rng.between(20 * MILLISECOND, chaos - at);
-    match kind {
-        0 => faults.extend([(at, Fault::Crash(node)), (until, Fault::Restart(node))]),
-        // All lose power at once, or nearly; a quorum comes back, the others when the chaos ends.
-        1 => {
-            let mut order: Vec<usize> = (0..n).collect();
-            rng.shuffle(&mut order);
-            let spread = rng.pick(&[1, 5 * MILLISECOND]);
-            faults.extend(
-                order
-                    .iter()
-                    .map(|i| (at + rng.below(spread), Fault::Crash(*i))),
-            );
-            let quorum = n - (n - 1) / 3;
-            let back = at + rng.between(10 * MILLISECOND, 600 * MILLISECOND);
-            let restart = |i: &usize| (back, Fault::Restart(*i));
-            faults.extend(order[..quorum].iter().map(restart));
+    let lasts = rng.between(20 * MILLISECOND, chaos - at);
+    let fault = match kind {
+        0 => Fault::Crash { node, lasts },
+        1 => return blackout(rng, (n, chaos), at, faults),
+        2 => {
+            let links = partition(rng, n);
+            Fault::Cut { links, lasts }
         }
-        2 => faults.extend([
-            (at, Fault::Cut(partition(rng, n))),
-            (until, Fault::Cut(Vec::new())),
-        ]),
         3 => {
-            let offset = rng.pick(&[HOUR, -HOUR, HOUR / 3_600, -HOUR / 3_600]);
-            faults.extend([
-                (at, Fault::Clock(node, offset)),
-                (until, Fault::Clock(node, 0)),
-            ]);
-        }
-        4 => {
-            let fault = rng.pick(&[WriteFault::Lost, WriteFault::NotSynced, WriteFault::Silent]);
-            faults.extend([
-                (at, Fault::Disk(node, fault)),
-                (until, Fault::Restart(node)),
-            ]);
-        }
-        5 => faults.push((
-            at,
-            Fault::Pause(node, rng.between(50 * MILLISECOND, 4 * SECOND)),
-        )),
-        // Again and again, one after the other, sooner than the cluster can get over it.
-        6 => {
-            for step in 0..rng.between(2, 5) {
-                let (at, node) = (at + step * 150 * MILLISECOND, rng.index(n));
-                let back = at + rng.between(1, 120) * MILLISECOND;
-                faults.extend([(at, Fault::Crash(node)), (back, Fault::Restart(node))]);
+            let offset = rng.pick(&[HOUR, -HOUR, 87_600 * HOUR, HOUR / 3_600, -HOUR / 3_600]);
+            Fault::Clock {
+                node,
+                offset,
+                lasts,
             }
         }
-        _ => faults.extend(byzantine.map(|liar| (at, Fault::Amnesia(liar)))),
+        4 => {
+            let fault = rng.pick(&[DiskFault::Full, DiskFault::SyncFails, DiskFault::Silent]);
+            Fault::Disk { node, fault, lasts }
+        }
+        5 => {
+            let lasts = rng.between(50 * MILLISECOND, 4 * SECOND);
+            Fault::Pause { node, lasts }
+        }
+        6 => return repeated(rng, n, at, faults),
+        7 => {
+            let links = partition(rng, n);
+            let lasts = rng.between(20 * MILLISECOND, 2 * SECOND);
+            Fault::Clog { links, lasts }
+        }
+        8 => {
+            let extra = rng.between(20, 500) * MILLISECOND;
+            Fault::Slow { node, extra, lasts }
+        }
+        // A flapping link or side: cut and whole, again and again.
+        9 => {
+            let links = partition(rng, n);
+            for step in 0..rng.between(3, 8) {
+                let (links, lasts) = (links.clone(), rng.between(10, 250) * MILLISECOND);
+                let at = at + step * 300 * MILLISECOND;
+                faults.push((at, Fault::Cut { links, lasts }));
+            }
+            return;
+        }
+        10 => {
+            if byzantine.len() >= (n - 1) / 3 || faults.iter().any(|(_, f)| rots(f)) {
+                return;
+            }
+            let place = rng.draw() >> 16;
+            Fault::Rot { node, place }
+        }
+        _ => {
+            if byzantine.is_empty() {
+                return;
+            }
+            let node = byzantine[rng.index(byzantine.len())].node;
+            match rng.chance(500) {
+                true => Fault::Wipe { node },
+                false => Fault::Backup {
+                    node,
+                    age: rng.between(100 * MILLISECOND, 3 * SECOND),
+                },
+            }
+        }
+    };
+    faults.push((at, fault));
+}
+
+fn rots(fault: &Fault) -> bool {
+    matches!(fault, Fault::Rot { .. })
+}
+
+/// All lose power at once, or nearly; a quorum comes back soon, the others when the chaos ends.
+fn blackout(rng: &mut Rng, (n, chaos): (usize, u64), at: u64, faults: &mut Vec<(u64, Fault)>) {
+    let mut order: Vec<usize> = (0..n).collect();
+    rng.shuffle(&mut order);
+    let spread = rng.pick(&[1, 5 * MILLISECOND]);
+    let back = at + rng.between(10 * MILLISECOND, 600 * MILLISECOND);
+    let quorum = n - (n - 1) / 3;
+    for (place, node) in order.into_iter().enumerate() {
+        let down = at + rng.below(spread);
+        let up = if place < quorum { back } else { chaos };
+        let lasts = up - down;
+        faults.push((down, Fault::Crash { node, lasts }));
+    }
+}
+
+/// Again and again, one after the other, sooner than the cluster can get over it.
+fn repeated(rng: &mut Rng, n: usize, at: u64, faults: &mut Vec<(u64, Fault)>) {
+    for step in 0..rng.between(2, 5) {
+        let (at, node) = (at + step * 150 * MILLISECOND, rng.index(n));
+        let lasts = rng.between(1, 120) * MILLISECOND;
+        faults.push((at, Fault::Crash { node, lasts }));
     }
 }
 
 /// Which directions to cut: one alone, two sides, one direction only, or a bridge between two sides.
-fn partition(rng: &mut Rng, n: usize) -> Vec<(usize, usize)> {
+fn partition(rng: &mut Rng, n: usize) -> Vec<Link> {
     let mut order: Vec<usize> = (0..n).collect();
     rng.shuffle(&mut order);
     let (near, far) = match rng.index(4) {

@@ -1,30 +1,57 @@
-//! `quorate-sim`: many seeds, or one again.
+//! `quorate-sim`: many seeds, one again, a file again, or on and on; or what [`command`] holds.
 
-use std::io::IsTerminal;
+mod batch;
+mod command;
+
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
-use quorate_sim::run::{Failure, check_all, run};
+use quorate_sim::plan::Plan;
+use quorate_sim::run::{Report, run, run_plan};
+use quorate_sim::shrink::Case;
 
 /// Runs whole validators in simulated worlds and checks what must always hold.
 #[derive(Debug, Parser)]
 #[command(version)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<command::Command>,
     /// Seeds to run, the last not included
     #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..1000")]
     seeds: Range<u64>,
     /// One seed, again
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with_all = ["seeds", "replay", "soak"])]
     seed: Option<u64>,
-    /// Print everything that happens
+    /// Print the seed's world as a file for `--replay`, to be changed by hand
     #[arg(long, requires = "seed")]
-    trace: bool,
-    /// Worlds at a time [default: one per processor]
+    plan: bool,
+    /// A world from a file, again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "soak"])]
+    replay: Option<PathBuf>,
+    /// Seeds from the first on, until it is stopped or the time is over
     #[arg(long)]
-    threads: Option<usize>,
+    soak: bool,
+    /// Ends a soak after so many seconds [default: never]
+    #[arg(long, value_name = "SECONDS", requires = "soak")]
+    time: Option<u64>,
+    /// Print everything that happens
+    #[arg(long)]
+    trace: bool,
+    /// Goes on where the run stopped that left this file, and keeps it up to date
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "replay"])]
+    state: Option<PathBuf>,
+    /// Worlds at a time [default: one per processor]
+    #[arg(long, visible_alias = "threads")]
+    jobs: Option<usize>,
+    /// Leave a failing world as it is
+    #[arg(long)]
+    no_shrink: bool,
+    /// Where the files of failing worlds go
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    out: PathBuf,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -39,41 +66,44 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.seed {
-        Some(seed) => one(seed, arguments.trace),
-        None => many(arguments.seeds, arguments.threads),
+    if let Some(command) = arguments.command {
+        return command.run();
+    }
+    let outcome = match (&arguments.replay, arguments.seed) {
+        (Some(file), _) => replay(file, arguments.trace),
+        (None, Some(seed)) if arguments.plan => {
+            let plan = Plan::draw(seed);
+            let (story, fails) = (format!("seed {seed}"), false);
+            print!("{}", Case { story, fails, plan }.to_json());
+            Ok(())
+        }
+        (None, Some(seed)) => one(seed, arguments.trace),
+        (None, None) => batch::many(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
+        Err(problem) => {
+            eprintln!("{problem}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn one(seed: u64, trace: bool) -> Result<(), Box<Failure>> {
-    let report = run(seed, trace)?;
-    print!("{}", report.counters);
-    println!("trace {:016x}", report.trace);
+fn one(seed: u64, trace: bool) -> Result<(), String> {
+    show(&run(seed, trace).map_err(|failure| failure.to_string())?);
     Ok(())
 }
 
-fn many(seeds: Range<u64>, threads: Option<usize>) -> Result<(), Box<Failure>> {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    let count = seeds.end - seeds.start;
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::new(count),
-        false => ProgressBar::hidden(),
-    };
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left");
-    bar.set_style(style.expect("the template is fixed"));
-    let start = Instant::now();
-    let counters = check_all(seeds, threads.unwrap_or_else(available), |_| bar.inc(1))?;
-    bar.finish_and_clear();
-    print!("{counters}");
-    let seconds = start.elapsed().as_secs_f64();
-    let rate = std::time::Duration::from_millis(counters.events).as_secs_f64() * 1e3 / seconds;
-    println!("{count} seeds passed in {seconds:.1} s, {rate:.0} events a second");
+fn replay(file: &PathBuf, trace: bool) -> Result<(), String> {
+    let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| problem(&error))?;
+    let case = Case::from_json(&text).map_err(|error| problem(&error))?;
+    println!("{}", case.story);
+    show(&run_plan(case.plan, trace).map_err(|failure| failure.to_string())?);
     Ok(())
+}
+
+fn show(report: &Report) {
+    print!("{}", report.counters);
+    println!("trace {:016x}", report.trace);
 }

@@ -1,19 +1,23 @@
 //! One validator: a replica, its disk, its clocks, and what waits for its next turn.
 
-use quorate_crypto::SecretKey;
 use quorate_replica::{Input, Output, Replica};
 use quorate_storage::MemStore;
 use quorate_types::{BlockTime, Instant, Now};
 
+use crate::plan::ClockPlan;
+
 /// True time when the world begins, in nanoseconds since the Unix epoch.
 pub(crate) const START: u64 = 1_700_000_000_000_000_000;
+/// Drift is in so many parts.
+const PARTS: u64 = 1_000_000;
+/// Later than any world lasts, in nanoseconds.
+const FAR: u64 = 1 << 60;
 /// Turns in a row that nothing asked for but the replica itself, at most.
 const SPIN: u32 = 1_000;
 
 /// A validator.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) key: SecretKey,
     pub(crate) store: MemStore,
     /// `None` without power.
     pub(crate) replica: Option<Replica>,
@@ -29,18 +33,23 @@ pub(crate) struct Node {
     pub(crate) armed: bool,
     /// Stands still until then.
     pub(crate) paused: u64,
-    /// Of the wall clock, in nanoseconds: within reason, and beyond.
-    pub(crate) drift: i64,
+    /// Its clocks, within reason; and how far beyond the wall clock jumped.
+    clock: ClockPlan,
     pub(crate) offset: i64,
+    /// A disk that takes longer.
+    pub(crate) slow: u64,
+    /// Something on its disk is rotten: it may refuse to go on.
+    pub(crate) rotten: bool,
+    /// It refused, and stays down.
+    pub(crate) dead: bool,
     /// When the process started: monotonic time counts from there.
     pub(crate) born: u64,
     idle_turns: u32,
 }
 
 impl Node {
-    pub(crate) fn new(key: SecretKey, drift: i64) -> Node {
+    pub(crate) fn new(clock: ClockPlan) -> Node {
         Node {
-            key,
             store: MemStore::new(),
             replica: None,
             inbox: Vec::new(),
@@ -50,8 +59,11 @@ impl Node {
             alarms: 0,
             armed: false,
             paused: 0,
-            drift,
+            clock,
             offset: 0,
+            slow: 0,
+            rotten: false,
+            dead: false,
             born: 0,
             idle_turns: 0,
         }
@@ -59,11 +71,33 @@ impl Node {
 
     /// What its clocks show.
     pub(crate) fn clocks(&self, now: u64) -> Now {
-        let wall = (START + now).saturating_add_signed(self.drift);
+        let true_time = START + self.drifted(now);
+        let wall = true_time.saturating_add_signed(self.clock.offset);
         Now {
-            monotonic: Instant(now - self.born),
+            monotonic: Instant(self.drifted(now) - self.drifted(self.born)),
             wall: BlockTime(wall.saturating_add_signed(self.offset)),
         }
+    }
+
+    /// What a clock that runs too fast or too slow shows when so much time has passed.
+    fn drifted(&self, passed: u64) -> u64 {
+        passed
+            .saturating_add_signed(i64::try_from(passed / PARTS).expect("short") * self.clock.drift)
+    }
+
+    /// When its monotonic clock will show this.
+    fn true_time(&self, local: Instant) -> u64 {
+        if local.0 >= FAR {
+            return u64::MAX;
+        }
+        let shown = self.drifted(self.born) + local.0;
+        let inverse = i64::try_from(shown / PARTS).expect("short") * self.clock.drift;
+        let mut time = shown.saturating_add_signed(-inverse);
+        // The inverse is off by a millionth of a millionth; a timer never rings too early.
+        while self.drifted(time) < shown {
+            time += PARTS;
+        }
+        time
     }
 
     /// When the next turn is due, if it is idle now.
@@ -74,7 +108,7 @@ impl Node {
         }
         let due = match self.inbox.is_empty() {
             false => now,
-            true => (self.born.saturating_add(replica.deadline()?.0)).max(now),
+            true => self.true_time(replica.deadline()?).max(now),
         };
         Some(due.max(self.paused))
     }

@@ -3,6 +3,9 @@
 //! Each feature is first drawn to be there at all, so that seeds differ in kind and not only in detail ("Swarm Testing",
 //! Groce et al., 2012).
 
+use serde::{Deserialize, Serialize};
+
+use crate::adversary::KINDS;
 use crate::faults::{self, Fault};
 use crate::rng::{CERTAIN, Rng};
 
@@ -14,39 +17,67 @@ pub const MILLISECOND: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MILLISECOND;
 
 /// Everything that is decided before the world begins. Times in nanoseconds, chances in [`CERTAIN`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Where it comes from.
     pub seed: u64,
     /// Validators.
     pub n: usize,
-    /// The one that lies, if any.
-    pub byzantine: Option<usize>,
+    /// Those that lie, and how; at most f, all below `n`.
+    pub byzantine: Vec<Liar>,
+    /// Validators that run twice with one key: each adds a node, and both of its nodes count as faulty.
+    pub twins: Vec<usize>,
+    /// Whether consensus signatures are stand-ins ([`crate::keys`]).
+    pub stand_ins: bool,
     /// Of messages.
     pub network: NetworkPlan,
     /// Of turns and disks.
     pub work: WorkPlan,
-    /// Each validator's wall clock against true time, within what honest clocks may differ.
-    pub clocks: Vec<i64>,
+    /// Each validator's clocks against true time, within what honest clocks may differ.
+    pub clocks: Vec<ClockPlan>,
     /// Of clients.
     pub load: LoadPlan,
+    /// Whether the bounds of the pools are so small that they are reached.
+    pub tight: bool,
     /// When what breaks.
     pub faults: Vec<(u64, Fault)>,
     /// When faults end, and the load with them.
     pub chaos: u64,
 }
 
+/// A validator that lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Liar {
+    /// Which.
+    pub node: usize,
+    /// How: the name of a [`crate::adversary::Kind`].
+    pub kind: String,
+}
+
+/// A validator's clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockPlan {
+    /// How far the wall clock is off, in nanoseconds.
+    pub offset: i64,
+    /// How much too fast both clocks run, in parts per million.
+    pub drift: i64,
+}
+
 /// How messages fare until faults end. Afterwards they only take their time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
     /// Of every message, at least.
     pub delay: u64,
+    /// Further delay of single links.
+    pub far: Vec<(usize, usize, u64)>,
     /// On top, at most: what comes later may so arrive earlier.
     pub jitter: u64,
     /// Chance of a message that takes up to fifty times as long.
     pub straggle: u64,
     /// Chance of loss.
     pub loss: u64,
+    /// Chance of loss on single links.
+    pub lossy: Vec<(usize, usize, u64)>,
     /// Chance of arriving twice.
     pub duplicate: u64,
     /// Chance that an old message comes again with a new one.
@@ -58,18 +89,16 @@ pub struct NetworkPlan {
 }
 
 /// How long replicas take.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkPlan {
     /// For a turn, at most.
     pub turn: u64,
     /// For a synced write, at most.
     pub sync: u64,
-    /// Whose disk is slower, and by how much.
-    pub slow: Option<(usize, u64)>,
 }
 
 /// What clients do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadPlan {
     /// Clients, each with its own key.
     pub clients: usize,
@@ -79,50 +108,127 @@ pub struct LoadPlan {
     pub burst: u64,
     /// Longest value, in bytes.
     pub value: u64,
+    /// Keys that clients write and read.
+    pub keys: u64,
+    /// Chance that an operation reads, swaps or deletes instead of setting a key.
+    pub mixed: u64,
+    /// Chance that a client also asks a replica for a proved value.
+    pub reads: u64,
     /// Chance of submitting the same transaction to a second replica at once.
     pub twice: u64,
     /// How long a client waits before it asks another replica.
     pub patience: u64,
 }
 
+/// Chance that a seed has real signatures.
+const REAL: u64 = 60;
+
 impl Plan {
+    /// Which validator each node is: first all validators, then the twins.
+    #[must_use]
+    pub fn identities(&self) -> Vec<usize> {
+        (0..self.n).chain(self.twins.iter().copied()).collect()
+    }
+
+    /// Validators that count as faulty, twins included.
+    #[must_use]
+    pub fn faulty(&self) -> usize {
+        self.liars()
+            .into_iter()
+            .filter(|node| *node < self.n)
+            .count()
+    }
+
+    /// The nodes that owe nothing: liars, and both nodes of each twin.
+    #[must_use]
+    pub fn liars(&self) -> Vec<usize> {
+        let identities = self.identities();
+        let lies = |node: &usize| {
+            let twin = self.twins.contains(&identities[*node]);
+            twin || self.byzantine.iter().any(|liar| liar.node == *node)
+        };
+        (0..identities.len()).filter(lies).collect()
+    }
+
+    /// The same world with these liars instead of its own, at nodes that its seed decides.
+    #[must_use]
+    pub fn with_liars(mut self, kinds: &[&str]) -> Plan {
+        let mut order: Vec<usize> = (0..self.n).collect();
+        Rng::new(self.seed).shuffle(&mut order);
+        let liar = |(node, kind): (usize, &&str)| Liar {
+            node,
+            kind: (*kind).into(),
+        };
+        self.byzantine = order.into_iter().zip(kinds).map(liar).collect();
+        // Only liars may forget, and at most f may be broken for good.
+        let gone = |fault: &Fault| {
+            matches!(
+                fault,
+                Fault::Wipe { .. } | Fault::Backup { .. } | Fault::Rot { .. }
+            )
+        };
+        self.faults.retain(|(_, fault)| !gone(fault));
+        self
+    }
+
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed);
         let n = rng.pick(&[4, 4, 4, 4, 4, 5, 6, 7]);
-        let byzantine = rng.chance(450).then(|| rng.index(n));
+        let byzantine = liars(&mut rng, n);
         let chaos = rng.between(3, 9) * SECOND;
         let work = WorkPlan {
             turn: rng.between(20, 500) * MICROSECOND,
             sync: rng.pick(&[100 * MICROSECOND, MILLISECOND, 8 * MILLISECOND]),
-            slow: rng
-                .chance(150)
-                .then(|| (rng.index(n), rng.between(20, 300) * MILLISECOND)),
         };
-        let clocks = (0..n).map(|_| drift(&mut rng)).collect();
+        let clocks = (0..n).map(|_| clock(&mut rng)).collect();
         Plan {
             seed,
             n,
-            byzantine,
-            network: network(&mut rng),
+            twins: Vec::new(),
+            stand_ins: !rng.chance(REAL),
+            network: network(&mut rng, n),
             work,
             clocks,
             load: load(&mut rng),
-            faults: faults::draw(&mut rng, n, byzantine, chaos),
+            tight: rng.chance(250),
+            faults: faults::draw(&mut rng, n, &byzantine, chaos),
+            byzantine,
             chaos,
         }
     }
 }
 
-/// Up to 100 ms to either side, half of the drift that the default parameters allow between two.
-fn drift(rng: &mut Rng) -> i64 {
-    let span = i64::try_from(100 * MILLISECOND).expect("small");
-    let drawn = i64::try_from(rng.below(200 * MILLISECOND)).expect("small");
-    drawn - span
+/// Nobody, or up to f.
+fn liars(rng: &mut Rng, n: usize) -> Vec<Liar> {
+    if !rng.chance(450) {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..n).collect();
+    rng.shuffle(&mut order);
+    let count = rng.index((n - 1) / 3) + 1;
+    order.truncate(count);
+    let liar = |node| Liar {
+        node,
+        kind: KINDS[rng.index(KINDS.len())].name.into(),
+    };
+    order.into_iter().map(liar).collect()
 }
 
-fn network(rng: &mut Rng) -> NetworkPlan {
+/// Up to 100 ms to either side, half of the difference that the default parameters allow between two; and, now and
+/// then, up to a thousandth too fast or too slow: twenty times what bad quartz does.
+fn clock(rng: &mut Rng) -> ClockPlan {
+    let span = i64::try_from(100 * MILLISECOND).expect("small");
+    let drawn = i64::try_from(rng.below(200 * MILLISECOND)).expect("small");
+    let drift = i64::try_from(rng.below(2_000)).expect("small") - 1_000;
+    ClockPlan {
+        offset: drawn - span,
+        drift: if rng.chance(300) { drift } else { 0 },
+    }
+}
+
+fn network(rng: &mut Rng, n: usize) -> NetworkPlan {
     let delay = rng.pick(&[
         200 * MICROSECOND,
         MILLISECOND,
@@ -132,6 +238,8 @@ fn network(rng: &mut Rng) -> NetworkPlan {
     NetworkPlan {
         delay,
         jitter: delay * rng.pick(&[0, 1, 1, 5]) + 10 * MICROSECOND,
+        far: some_links(rng, n, 250, 60 * MILLISECOND),
+        lossy: some_links(rng, n, 150, 700),
         straggle: sometimes(rng, 300, 30),
         loss: sometimes(rng, 500, 120),
         duplicate: sometimes(rng, 400, 100),
@@ -141,12 +249,30 @@ fn network(rng: &mut Rng) -> NetworkPlan {
     }
 }
 
+/// Nothing, or with a chance of `present` a number up to `most` for some links.
+fn some_links(rng: &mut Rng, n: usize, present: u64, most: u64) -> Vec<(usize, usize, u64)> {
+    if !rng.chance(present) {
+        return Vec::new();
+    }
+    let links = (0..n).flat_map(|from| (0..n).map(move |to| (from, to)));
+    let mut some = Vec::new();
+    for (from, to) in links.filter(|(from, to)| from != to) {
+        if rng.chance(300) {
+            some.push((from, to, rng.between(1, most)));
+        }
+    }
+    some
+}
+
 fn load(rng: &mut Rng) -> LoadPlan {
     LoadPlan {
         clients: rng.index(3) + 1,
         interval: rng.pick(&[30 * MILLISECOND, 100 * MILLISECOND, 400 * MILLISECOND]),
         burst: sometimes(rng, 300, 100),
         value: rng.pick(&[16, 500, 500, 20_000]),
+        keys: rng.pick(&[2, 10, 50]),
+        mixed: sometimes(rng, 600, 700),
+        reads: sometimes(rng, 500, 300),
         twice: sometimes(rng, 400, 500),
         patience: rng.between(300, 2_500) * MILLISECOND,
     }

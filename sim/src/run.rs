@@ -14,6 +14,11 @@ use crate::world::World;
 pub const PROGRESS: u64 = 30 * SECOND;
 /// Peace before the fresh transactions: connections are made again.
 const SETTLE: u64 = 300 * MILLISECOND;
+/// Time between two looks at the whole state, in nanoseconds.
+const LOOK: u64 = SECOND;
+/// Looks in a row that show the same, at which a cluster is held to be caught in a loop: more than two of the longest
+/// timers.
+const SAME: u32 = 12;
 /// One seed in so many is run twice.
 const TWICE: u64 = 16;
 
@@ -39,6 +44,20 @@ pub struct Failure {
     pub violation: Violation,
     /// Where each validator stood.
     pub state: String,
+    /// The world that it happened in.
+    pub plan: Plan,
+}
+
+impl Failure {
+    fn at_once(plan: Plan, violation: Violation) -> Box<Failure> {
+        Box::new(Failure {
+            seed: plan.seed,
+            at: 0,
+            violation,
+            state: String::new(),
+            plan,
+        })
+    }
 }
 
 impl fmt::Display for Failure {
@@ -68,14 +87,11 @@ pub fn run(seed: u64, trace: bool) -> Result<Report, Box<Failure>> {
 /// [`Failure`].
 pub fn run_plan(plan: Plan, trace: bool) -> Result<Report, Box<Failure>> {
     let seed = plan.seed;
-    let mut world = World::new(plan, trace).map_err(|violation| {
-        Box::new(Failure {
-            seed,
-            at: 0,
-            violation,
-            state: String::new(),
-        })
-    })?;
+    let kept = plan.clone();
+    let mut world = match World::new(plan, trace) {
+        Ok(world) => world,
+        Err(violation) => return Err(Failure::at_once(kept, violation)),
+    };
     let verdict = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     let verdict = verdict.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -96,6 +112,7 @@ pub fn run_plan(plan: Plan, trace: bool) -> Result<Report, Box<Failure>> {
             at: world.now,
             violation,
             state: state(&world),
+            plan: kept,
         })),
     }
 }
@@ -107,12 +124,8 @@ pub fn run_plan(plan: Plan, trace: bool) -> Result<Report, Box<Failure>> {
 pub fn check(seed: u64) -> Result<Report, Box<Failure>> {
     let report = run(seed, false)?;
     if seed.is_multiple_of(TWICE) && run(seed, false)? != report {
-        return Err(Box::new(Failure {
-            seed,
-            at: 0,
-            violation: Violation::NotDeterministic,
-            state: String::new(),
-        }));
+        let plan = Plan::draw(seed);
+        return Err(Failure::at_once(plan, Violation::NotDeterministic));
     }
     Ok(report)
 }
@@ -166,10 +179,10 @@ fn live(world: &mut World) -> Result<(), Violation> {
         world.checker.audit(&world.nodes[node].store)?;
     }
     // What was acknowledged must survive the loss of everything that was not synced, everywhere at once.
-    for node in 0..world.plan.n {
+    for node in 0..world.nodes.len() {
         world.crash(node)?;
     }
-    for node in 0..world.plan.n {
+    for node in 0..world.nodes.len() {
         world.restart(node)?;
     }
     progress(world)?;
@@ -178,6 +191,10 @@ fn live(world: &mut World) -> Result<(), Violation> {
         world.checker.audit(store)?;
         world.checker.promises(store, world.workload.receipts())?;
     }
+    let possible = world.workload.judge(world.checker.executed());
+    let (found, open) = possible.map_err(Violation::NotLinearizable)?;
+    world.counters.histories += found;
+    world.counters.open_histories += open;
     Ok(())
 }
 
@@ -195,7 +212,7 @@ fn progress(world: &mut World) -> Result<(), Violation> {
         let answered = |number: &&usize| world.workload.request(**number).receipt.is_none();
         fresh.iter().filter(answered).count()
     };
-    if !until(world, limit, |world| open(world) == 0)? {
+    if !until_watched(world, limit, |world| open(world) == 0)? {
         return Err(Violation::NoProgress(
             "execute a fresh transaction",
             open(world),
@@ -207,7 +224,7 @@ fn progress(world: &mut World) -> Result<(), Violation> {
         nodes.filter(|node| world.height(*node) < height).count()
     };
     let limit = world.now + PROGRESS;
-    if !until(world, limit, |world| behind(world) == 0)? {
+    if !until_watched(world, limit, |world| behind(world) == 0)? {
         return Err(Violation::NoProgress("catch up", behind(world)));
     }
     Ok(())
@@ -225,10 +242,34 @@ fn until(world: &mut World, limit: u64, so: impl Fn(&World) -> bool) -> Result<b
     Ok(so(world))
 }
 
+/// As [`until`], and compares where everybody stands with where they stood before: as long as there is work, a healthy
+/// cluster never comes back to where it was. Time and the numbers of rounds do not count, only how they relate.
+fn until_watched(
+    world: &mut World,
+    limit: u64,
+    so: impl Fn(&World) -> bool,
+) -> Result<bool, Violation> {
+    let (mut last, mut same) = (Vec::new(), 0);
+    while world.now < limit {
+        let next = limit.min(world.now + LOOK);
+        if until(world, next, &so)? {
+            return Ok(true);
+        }
+        world.counters.looks += 1;
+        let stance = world.stance();
+        same = if stance == last { same + 1 } else { 0 };
+        if same >= SAME {
+            return Err(Violation::Lasso("every replica stands where it stood"));
+        }
+        last = stance;
+    }
+    Ok(so(world))
+}
+
 fn state(world: &World) -> String {
     let line = |node: usize| {
         let liar = if world.lies(node) { " (lies)" } else { "" };
         format!("  v{node}{liar} {}\n", world.nodes[node].describe())
     };
-    (0..world.plan.n).map(line).collect()
+    (0..world.nodes.len()).map(line).collect()
 }

@@ -1,14 +1,19 @@
 //! Clients: they sign puts, submit them to any replica, and again to another if no answer comes. What they were answered
-//! is kept, for it is a promise.
+//! is kept, for it is a promise, and judged as a history ([`crate::history`]) at the end.
 
 use std::collections::BTreeMap;
 
 use quorate_crypto::SecretKey;
-use quorate_execution::kv::Command;
+use quorate_execution::kv::{Command, KvResult, LeafRecord, state_key};
+use quorate_execution::proof::KeyFacts;
 use quorate_replica::Ticket;
-use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Parameters, Receipt, Transaction};
-use quorate_types::{TransactionBody, TransactionId, Unverified, Verified, codec};
+use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Height, Outcome, Parameters};
+use quorate_types::{
+    Receipt, Transaction, TransactionBody, TransactionId, Unverified, Verified, codec,
+};
 
+use crate::history::linearizable;
+use crate::history::{Action, Answer, Impossible, Operation, Proved, Tag, in_ledger_order};
 use crate::plan::{LoadPlan, SECOND};
 use crate::rng::Rng;
 
@@ -26,6 +31,7 @@ pub(crate) struct Request {
     pub(crate) transaction: Verified<Transaction>,
     pub(crate) receipt: Option<Receipt>,
     pub(crate) attempts: u64,
+    operation: Operation,
 }
 
 /// All clients.
@@ -40,6 +46,9 @@ pub(crate) struct Workload {
     requests: Vec<Request>,
     by_id: BTreeMap<TransactionId, usize>,
     tickets: BTreeMap<Ticket, usize>,
+    /// Who waits for the proof of which key.
+    readers: BTreeMap<Ticket, u64>,
+    proved: Vec<Proved>,
     next_ticket: u64,
     open: usize,
 }
@@ -51,6 +60,8 @@ pub(crate) enum BadAnswer {
     OtherTransaction,
     /// It differs from the answer before.
     OtherReceipt,
+    /// It is no answer to such an operation.
+    Unreadable,
 }
 
 impl Workload {
@@ -71,6 +82,8 @@ impl Workload {
             requests: Vec::new(),
             by_id: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            proved: Vec::new(),
             next_ticket: 0,
             open: 0,
         }
@@ -90,12 +103,8 @@ impl Workload {
     pub(crate) fn sign(&mut self, time: BlockTime) -> usize {
         let client = self.rng.index(self.keys.len());
         self.sequences[client] += 1;
-        let size = self.rng.between(1, self.plan.value);
-        let command = Command::Put {
-            key: Blob(format!("k{}", self.rng.below(50)).into_bytes()),
-            value: Blob(vec![7; usize::try_from(size).expect("small")]),
-            lease: None,
-        };
+        let (key, action) = (self.rng.below(self.plan.keys), self.action());
+        let command = self.command(key, action);
         let body = TransactionBody {
             version: FORMAT_VERSION,
             chain: self.chain,
@@ -114,18 +123,26 @@ impl Workload {
             transaction,
             receipt: None,
             attempts: 0,
+            operation: Operation {
+                key,
+                action,
+                called: u64::MAX,
+                returned: None,
+            },
         });
         self.open += 1;
         number
     }
 
     /// A submission of a transaction.
-    pub(crate) fn submit(&mut self, number: usize) -> (Ticket, Verified<Transaction>) {
+    pub(crate) fn submit(&mut self, now: u64, number: usize) -> (Ticket, Verified<Transaction>) {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         self.tickets.insert(ticket, number);
-        self.requests[number].attempts += 1;
-        (ticket, self.requests[number].transaction.clone())
+        let request = &mut self.requests[number];
+        request.attempts += 1;
+        request.operation.called = request.operation.called.min(now);
+        (ticket, request.transaction.clone())
     }
 
     pub(crate) fn request(&self, number: usize) -> &Request {
@@ -137,9 +154,15 @@ impl Workload {
         self.by_id.contains_key(id)
     }
 
+    /// Which request this ticket was for.
+    pub(crate) fn asked(&self, ticket: Ticket) -> Option<usize> {
+        self.tickets.get(&ticket).copied()
+    }
+
     /// An answer; true if it is the first to this transaction.
     pub(crate) fn answered(
         &mut self,
+        now: u64,
         ticket: Ticket,
         receipt: &Receipt,
     ) -> Result<bool, BadAnswer> {
@@ -154,10 +177,99 @@ impl Workload {
             Some(_) => Err(BadAnswer::OtherReceipt),
             None => {
                 request.receipt = Some(receipt.clone());
+                let answer = answer(receipt).ok_or(BadAnswer::Unreadable)?;
+                request.operation.returned = answer.map(|answer| (now, answer));
                 self.open -= 1;
                 Ok(true)
             }
         }
+    }
+
+    fn action(&mut self) -> Action {
+        let value = tag(self.requests.len());
+        if !self.rng.chance(self.plan.mixed) {
+            return Action::Put(value);
+        }
+        match self.rng.index(4) {
+            0 | 1 => Action::Get,
+            2 => {
+                // What some earlier operation wrote, or perhaps nothing.
+                let expect = self.rng.index(self.requests.len() + 1);
+                let expect = (expect < self.requests.len()).then(|| tag(expect));
+                Action::Swap { expect, value }
+            }
+            _ => Action::Delete,
+        }
+    }
+
+    fn command(&self, key: u64, action: Action) -> Command {
+        let (key, value) = (Blob(key_bytes(key)), |tag| Blob(self.value(tag)));
+        match action {
+            Action::Put(tag) => Command::Put {
+                key,
+                value: value(tag),
+                lease: None,
+            },
+            Action::Get => Command::Get { key },
+            Action::Delete => Command::Delete { key },
+            Action::Swap { expect, value: tag } => Command::CompareAndSet {
+                key,
+                expect: expect.map(value),
+                value: Some(value(tag)),
+            },
+        }
+    }
+
+    /// The bytes that a tag stands for; their number follows from the tag, too.
+    fn value(&self, tag: Tag) -> Vec<u8> {
+        let size = Rng::new(tag).between(1, self.plan.value.max(2));
+        let mut bytes = tag.to_le_bytes().to_vec();
+        bytes.resize(usize::try_from(size).expect("small").max(bytes.len()), 7);
+        bytes
+    }
+
+    /// A client asks for a proof of a key; which, in full.
+    pub(crate) fn read(&mut self) -> (Ticket, Vec<u8>) {
+        self.next_ticket += 1;
+        let (ticket, key) = (Ticket(self.next_ticket), self.rng.below(self.plan.keys));
+        self.readers.insert(ticket, key);
+        (ticket, state_key(&key_bytes(key)))
+    }
+
+    /// A verified proof came.
+    pub(crate) fn proved(&mut self, ticket: Ticket, facts: &KeyFacts) -> Result<(), BadAnswer> {
+        let key = self.readers.remove(&ticket);
+        let key = key.ok_or(BadAnswer::OtherTransaction)?;
+        if facts.key != state_key(&key_bytes(key)) {
+            return Err(BadAnswer::OtherTransaction);
+        }
+        let value = match &facts.record {
+            Some(record) => {
+                let record = LeafRecord::decode(record).map_err(|_| BadAnswer::Unreadable)?;
+                Some(tag_of(&record).ok_or(BadAnswer::Unreadable)?)
+            }
+            None => None,
+        };
+        let height = facts.height.0;
+        self.proved.push(Proved { height, key, value });
+        Ok(())
+    }
+
+    /// Whether one machine could have given all the answers, in the order of the ledger and without knowing it.
+    pub(crate) fn judge(
+        &self,
+        executed: &BTreeMap<TransactionId, (Height, u32)>,
+    ) -> Result<(u64, u64), Impossible> {
+        let placed = executed.iter().filter_map(|(id, (height, index))| {
+            let number = self.by_id.get(id)?;
+            Some(((height.0, *index), self.requests[*number].operation))
+        });
+        in_ledger_order(&placed.collect(), &self.proved)?;
+        let asked = self.requests.iter().filter(|request| request.attempts > 0);
+        let may_happen = asked
+            .filter(|request| request.receipt.is_none() || request.operation.returned.is_some());
+        let operations: Vec<Operation> = may_happen.map(|request| request.operation).collect();
+        linearizable(&operations)
     }
 
     /// Every receipt that a client was given.
@@ -166,4 +278,37 @@ impl Workload {
             .iter()
             .filter_map(|request| request.receipt.as_ref())
     }
+}
+
+fn key_bytes(key: u64) -> Vec<u8> {
+    format!("k{key}").into_bytes()
+}
+
+/// What the request of this number writes.
+fn tag(number: usize) -> Tag {
+    u64::try_from(number).expect("small") + 1
+}
+
+/// Which tag a stored value stands for.
+fn tag_of(record: &LeafRecord) -> Option<Tag> {
+    let (tag, _) = record.value.0.split_first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*tag))
+}
+
+/// What a receipt says; `Some(None)` if the operation had no effect, `None` if it says nothing that makes sense.
+fn answer(receipt: &Receipt) -> Option<Option<Answer>> {
+    let Outcome::Executed { results, .. } = &receipt.outcome else {
+        return Some(None);
+    };
+    let [result] = results.as_slice() else {
+        return None;
+    };
+    Some(Some(match KvResult::decode(&result.0).ok()? {
+        KvResult::Put { .. } => Answer::Put,
+        KvResult::Get(None) => Answer::Get(None),
+        KvResult::Get(Some(record)) => Answer::Get(Some(tag_of(&record)?)),
+        KvResult::Delete { existed } => Answer::Delete(existed),
+        KvResult::CompareAndSet { swapped, .. } => Answer::Swap(swapped),
+        _ => return None,
+    }))
 }

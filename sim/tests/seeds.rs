@@ -1,13 +1,14 @@
-//! Whole validators in two hundred worlds, and what makes those worlds worth anything: that they are the same each time,
+//! Whole validators in five hundred worlds, and what makes those worlds worth anything: that they are the same each time,
 //! that they differ from each other, that the rare paths are walked, and that a cluster that does not get on is noticed.
 
 use quorate_sim::check::Violation;
-use quorate_sim::plan::{Plan, SECOND};
+use quorate_sim::plan::{Liar, Plan, SECOND};
 use quorate_sim::run::{check_all, run, run_plan};
+use quorate_sim::shrink::shrink;
 
 #[test]
-fn two_hundred_seeds() {
-    let counters = match check_all(0..200, 2, |_| {}) {
+fn five_hundred_seeds() {
+    let counters = match check_all(0..500, 2, |_| {}) {
         Ok(counters) => counters,
         Err(failure) => panic!("{failure}"),
     };
@@ -31,9 +32,17 @@ fn two_hundred_seeds() {
         ("disk faults", counters.disk_faults),
         ("pauses", counters.pauses),
         ("clock jumps", counters.clock_jumps),
-        ("equivocations", counters.equivocations),
-        ("double votes", counters.double_votes),
-        ("amnesias", counters.amnesias),
+        ("equivocations", counters.acts["equivocations"]),
+        ("double votes", counters.acts["double votes"]),
+        ("clogged links", counters.clogged),
+        ("slow disks", counters.slow_disks),
+        ("wiped liars", counters.wipes),
+        ("liars with old disks", counters.backups),
+        ("rotten disks refused", counters.refusals),
+        ("restarts with a burnt round", counters.burnt),
+        ("keys proved", counters.proved),
+        ("submissions turned away", counters.turned_away),
+        ("histories judged without the ledger", counters.histories),
         ("evidence", counters.evidence),
         ("repeated submissions", counters.retries),
         ("duplicates not executed", counters.duplicates),
@@ -55,10 +64,14 @@ fn a_seed_is_the_same_world_each_time_and_another_seed_another() {
 fn an_equivocator_is_reported_and_nobody_else() {
     // Evidence against anybody else is a violation.
     let mut plan = Plan::draw(0);
-    plan.byzantine = Some(1);
+    plan.byzantine = vec![Liar {
+        node: 1,
+        kind: "equivocator".into(),
+    }];
     plan.faults.clear();
+    plan.tight = false;
     let counters = run_plan(plan, false).unwrap().counters;
-    assert!(counters.equivocations > 0 && counters.double_votes > 0);
+    assert!(counters.acts["equivocations"] > 0 && counters.acts["double votes"] > 0);
     assert!(counters.evidence > 0);
 }
 
@@ -68,7 +81,7 @@ fn a_cluster_that_does_not_get_on_is_noticed() {
     plan.network.delay = 100 * SECOND;
     let failure = run_plan(plan, false).unwrap_err();
     assert!(
-        matches!(failure.violation, Violation::NoProgress(..)),
+        matches!(failure.violation, Violation::Lasso(_)),
         "{failure}"
     );
     let text = failure.to_string();
@@ -81,4 +94,15 @@ fn a_world_in_which_far_too_much_happens_is_noticed() {
     plan.load.interval = 2;
     let failure = run_plan(plan, false).unwrap_err();
     assert!(matches!(failure.violation, Violation::Storm), "{failure}");
+}
+
+#[test]
+fn a_failing_world_is_shrunk_to_what_makes_it_fail() {
+    let mut plan = Plan::draw(1);
+    plan.network.delay = 100 * SECOND;
+    let violation = run_plan(plan.clone(), false).unwrap_err().violation;
+    let small = shrink(plan, &violation);
+    assert!(small.faults.is_empty() && small.byzantine.is_empty());
+    assert_eq!((small.network.loss, small.network.corrupt), (0, 0));
+    assert_eq!(small.network.delay, 100 * SECOND);
 }

@@ -42,5 +42,5 @@ pub use home::{Found, Home, HomeError};
 pub use ledger::{LedgerError, Tip};
 pub use mem::{MemStore, WriteFault};
 #[cfg(feature = "rocks")]
-pub use rocks::{Options, RocksReader, RocksStore};
+pub use rocks::{Frozen, Options, RocksReader, RocksStore};
 pub use store::{Op, Order, Store, Sync, Table, View, WriteBatch};

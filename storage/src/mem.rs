@@ -3,12 +3,13 @@
 //! It holds what a reader sees, and for every write since the last synced one what it would take to undo it. A crash
 //! undoes all but some first ones of these: what is then left is one of the images that a real disk could come back with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use quorate_types::Round;
 
 use crate::StoreError;
+use crate::error::Fault;
 use crate::store::{Entry, Op, Order, Store, Sync, Table, View, WriteBatch};
 
 /// How the next write fails.
@@ -31,6 +32,8 @@ pub struct MemStore {
     tables: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
     /// One a write since the last synced one, oldest first.
     unsynced: Vec<Vec<Before>>,
+    /// Entries that cannot be read any more.
+    damaged: BTreeSet<(Table, Vec<u8>)>,
     ceiling: Option<Round>,
     fault: Option<WriteFault>,
     failed: bool,
@@ -82,6 +85,42 @@ impl MemStore {
         true
     }
 
+    /// Makes an entry unreadable, as a rotten disk block is under a database with checksums: every read that meets it
+    /// fails, until it is written anew. `place` decides which; false if there is none.
+    pub fn damage(&mut self, place: u64) -> bool {
+        let all = || {
+            let tables = self.tables.iter();
+            tables.flat_map(|(table, entries)| entries.keys().map(move |key| (*table, key)))
+        };
+        let Ok(count @ 1..) = u64::try_from(all().count()) else {
+            return false;
+        };
+        let nth = usize::try_from(place % count).expect("below a length");
+        let chosen = all().nth(nth).map(|(table, key)| (table, key.clone()));
+        self.damaged.extend(chosen);
+        true
+    }
+
+    /// Whether an entry is there and would be after a crash that undoes every unsynced write.
+    #[must_use]
+    pub fn is_durable(&self, table: Table, key: &[u8]) -> bool {
+        let entries = self.tables.get(&table);
+        let there = entries.is_some_and(|entries| entries.contains_key(key));
+        let mut undone = self.unsynced.iter().flatten();
+        there && !undone.any(|(t, k, before)| *t == table && k == key && before.is_none())
+    }
+
+    fn check(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        if self.damaged.is_empty() || !self.damaged.contains(&(table, key.to_vec())) {
+            return Ok(());
+        }
+        Err(StoreError::Database {
+            operation: "read",
+            fault: Fault::Corruption,
+            message: String::from("checksum mismatch"),
+        })
+    }
+
     /// Synced writes and raises so far, for the cost model of a simulation.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -103,6 +142,9 @@ impl MemStore {
         for op in batch {
             match op {
                 Op::Put(table, key, value) => {
+                    if !self.damaged.is_empty() {
+                        self.damaged.remove(&(table, key.clone()));
+                    }
                     let entries = self.tables.entry(table).or_default();
                     let before = entries.insert(key.clone(), value);
                     undo.push((table, key, before));
@@ -130,6 +172,7 @@ impl MemStore {
 
 impl View for MemStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check(table, key)?;
         let value = self.tables.get(&table).and_then(|entries| entries.get(key));
         Ok(value.cloned())
     }
@@ -151,13 +194,18 @@ impl View for MemStore {
         let end = to.map_or(Bound::Unbounded, Bound::Excluded);
         let range = entries.range::<[u8], _>((Bound::Included(from), end));
         let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(match order {
+        let found: Vec<Entry> = match order {
             Order::Ascending => range.take(limit).map(copy).collect(),
             Order::Descending => range.rev().take(limit).map(copy).collect(),
-        })
+        };
+        for (key, _) in &found {
+            self.check(table, key)?;
+        }
+        Ok(found)
     }
 
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        self.check(table, key)?;
         let entries = self.tables.get(&table);
         Ok(entries.is_some_and(|entries| entries.contains_key(key)))
     }

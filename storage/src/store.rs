@@ -37,11 +37,13 @@ pub enum Table {
     Places,
     /// Subtrees of the accumulator of receipts.
     Accumulator,
+    /// A snapshot that is being fetched: its manifest and its chunks, each verified before it is put here.
+    Staging,
 }
 
 impl Table {
     /// Every table, in the order of declaration.
-    pub const ALL: [Table; 10] = [
+    pub const ALL: [Table; 11] = [
         Table::Meta,
         Table::Blocks,
         Table::Ledger,
@@ -52,6 +54,7 @@ impl Table {
         Table::Receipts,
         Table::Places,
         Table::Accumulator,
+        Table::Staging,
     ];
 
     /// Its name on disk and in metrics.
@@ -68,6 +71,7 @@ impl Table {
             Table::Receipts => "receipts",
             Table::Places => "places",
             Table::Accumulator => "accumulator",
+            Table::Staging => "staging",
         }
     }
 }
@@ -180,7 +184,8 @@ impl WriteBatch {
         self.bytes
     }
 
-    fn push(&mut self, op: Op) {
+    /// Adds a change.
+    pub(crate) fn push(&mut self, op: Op) {
         self.bytes += op.len();
         self.ops.push(op);
     }

@@ -230,16 +230,22 @@ fn uncommitted_blocks_stay_until_their_round_is_committed() {
         [next.clone(), rival.clone(), later.clone()],
         "by round"
     );
-    let mut write = WriteBatch::new();
-    let removed = ledger::remove_stale_blocks(&store, &mut write, 9).expect("whole");
-    assert_eq!((removed, write.len()), (0, 0), "P1: none is below the root");
+    let stale = |store: &MemStore, from: Round| {
+        let mut write = WriteBatch::new();
+        let tip = ledger::tip(store).expect("there");
+        let next = ledger::remove_stale_blocks(store, &mut write, &tip, from, 9).expect("whole");
+        (write, next)
+    };
+    let tip = ledger::tip(&store).expect("there");
+    let (write, from) = stale(&store, Round::default());
+    assert_eq!(write.len(), 0, "P1: none is below the root");
+    assert_eq!(from, tip.round.next());
 
     let mut write = WriteBatch::new();
-    let tip = ledger::tip(&store).expect("there");
     let tip = ledger::append(&mut write, &tip, &next, None);
     let tip = ledger::append(&mut write, &tip, &later, Some(&proof(&later)));
     // In the same write, from the view before it: touches nothing that is being committed.
-    ledger::remove_stale_blocks(&store, &mut write, 9).expect("whole");
+    write.extend(stale(&store, from).0);
     commit(&mut store, write);
     assert_eq!(ledger::tip(&store).expect("there"), tip);
     assert!(
@@ -247,11 +253,8 @@ fn uncommitted_blocks_stay_until_their_round_is_committed() {
             .expect("whole")
             .is_empty()
     );
-    let mut write = WriteBatch::new();
-    assert_eq!(
-        ledger::remove_stale_blocks(&store, &mut write, 9).expect("whole"),
-        1
-    );
+    let (write, from) = stale(&store, from);
+    assert_eq!(write.len(), 2, "the rival and its place in the list");
     commit(&mut store, write);
     assert_eq!(
         ledger::block_by_id(&store, rival.id()).expect("whole"),
@@ -261,11 +264,8 @@ fn uncommitted_blocks_stay_until_their_round_is_committed() {
         let found = ledger::block_by_id(&store, block.id()).expect("whole");
         assert_eq!(found.as_ref(), Some(block));
     }
-    let mut write = WriteBatch::new();
-    assert_eq!(
-        ledger::remove_stale_blocks(&store, &mut write, 9).expect("whole"),
-        0
-    );
+    assert_eq!(from, tip.round.next());
+    assert_eq!(stale(&store, Round::default()).0.len(), 0);
 }
 
 #[test]
@@ -291,14 +291,15 @@ fn only_expired_batches_that_nobody_ordered_are_pruned() {
     commit(&mut store, write);
     let has =
         |store: &MemStore, batch: &Batch| ledger::has_batch(store, batch.id()).expect("readable");
-    let mut removed = 0;
+    let time = blocks[8].header.time;
+    let mut from = BlockTime(0);
     // A small limit gets there in several turns.
     for _ in 0..10 {
         let mut write = WriteBatch::new();
-        removed += ledger::prune_expired_batches(&store, &mut write, 3).expect("whole");
+        from = ledger::prune_expired_batches(&store, &mut write, time, from, 3).expect("whole");
         commit(&mut store, write);
     }
-    assert_eq!(removed, 1);
+    assert_eq!(from, time);
     assert_eq!(
         (
             has(&store, &expired),

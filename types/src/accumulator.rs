@@ -35,6 +35,33 @@ impl Accumulator {
         self.count
     }
 
+    /// Whether there are as many subtrees as that many leaves make: of what a peer sent, only such a one may be gone on
+    /// with.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        u32::try_from(self.peaks.len()) == Ok(self.count.count_ones())
+    }
+
+    /// The accumulator of the first `count` leaves, from stored subtrees.
+    ///
+    /// # Errors
+    /// Whatever `node` answers for a subtree that it cannot read.
+    pub fn at<E>(
+        count: u64,
+        mut node: impl FnMut(NodeId) -> Result<Digest, E>,
+    ) -> Result<Accumulator, E> {
+        let ids = peak_ids(count);
+        let peaks = ids.into_iter().map(&mut node).collect::<Result<_, E>>()?;
+        Ok(Accumulator { count, peaks })
+    }
+
+    /// The full subtrees that it ends in, to be stored so that later leaves can be proved.
+    #[must_use]
+    pub fn peaks(&self) -> Vec<(NodeId, Digest)> {
+        let ids = peak_ids(self.count);
+        ids.into_iter().zip(self.peaks.iter().copied()).collect()
+    }
+
     /// Root over all leaves.
     #[must_use]
     pub fn root(&self) -> Digest {
@@ -71,6 +98,21 @@ impl Accumulator {
         );
         completed
     }
+}
+
+/// Names of the largest full subtrees over the first `count` leaves, largest first.
+fn peak_ids(count: u64) -> Vec<NodeId> {
+    let mut ids = Vec::new();
+    let mut start = 0u64;
+    for level in (0..64u8).rev() {
+        let size = 1u64 << level;
+        if count & size != 0 {
+            let index = start >> level;
+            ids.push(NodeId { level, index });
+            start += size;
+        }
+    }
+    ids
 }
 
 /// Path of leaf `index` in the tree of the first `count` leaves, from stored subtrees.
@@ -157,6 +199,10 @@ mod tests {
             stored.extend(accumulator.append(leaf));
             assert_eq!(accumulator.root(), merkle::root(&leaves));
             roots.push(accumulator.root());
+            let again = Accumulator::at(accumulator.count(), |id| Ok::<_, Infallible>(stored[&id]));
+            assert_eq!(again, Ok(accumulator.clone()));
+            assert!(accumulator.is_whole());
+            assert!(accumulator.peaks().iter().all(|(id, d)| stored[id] == *d));
         }
         for count in 1..=70u64 {
             for index in 0..count {

@@ -1,13 +1,15 @@
 //! How transactions travel: packed by the validator that admitted them, ordered by digest.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
-use quorate_crypto::{BatchItem, Digest, Domain, PublicKey, hash, verify_batch};
+use quorate_crypto::{Digest, Domain, PublicKey, hash};
 use serde::{Deserialize, Serialize};
 
 use crate::merkle::{self, Path};
+use crate::together::verify_together;
 use crate::{BatchId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Parameters, Reject};
-use crate::{Transaction, Unverified, ValidatorIndex, Verified, codec};
+use crate::{Transaction, Unverified, ValidatorIndex, Validators, Verified, codec};
 
 /// Transactions packed by one validator. Nobody signs a batch: its origin streams it over an authenticated connection,
 /// and whoever fetches it checks it against its digest.
@@ -121,35 +123,20 @@ impl Batch {
 }
 
 impl Unverified<Batch> {
-    /// Stateless validity of everything in the batch (V4), signatures in one pass.
+    /// Stateless validity of everything in the batch (V4), signatures in one pass, unless they are remembered. Yields the
+    /// digest too, which is on the way.
     ///
     /// # Errors
-    /// Those of [`Batch::check_form`], and [`Reject::BadSignature`].
+    /// Those of [`Batch::check_form`]; [`Reject::UnknownSigner`] for an origin that is not of the set, and
+    /// [`Reject::BadSignature`].
     pub fn verify(
         self,
-        chain: ChainId,
+        validators: &Validators,
         parameters: &Parameters,
-    ) -> Result<Verified<Batch>, Reject> {
-        self.peek().check_form(chain, parameters)?;
-        let batch = self.into_checked();
-        let messages: Vec<Vec<u8>> = batch
-            .transactions
-            .iter()
-            .map(Transaction::signed_bytes)
-            .collect();
-        let items: Vec<BatchItem<'_>> = batch
-            .transactions
-            .iter()
-            .zip(&messages)
-            .map(|(transaction, message)| BatchItem {
-                key: transaction.body.client,
-                domain: Domain::ClientTransaction,
-                message,
-                signature: transaction.signature,
-            })
-            .collect();
-        verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)?;
-        Ok(Verified::trust(batch))
+    ) -> Result<(BatchId, Verified<Batch>), Reject> {
+        let mut verdicts =
+            verify_together(vec![self.into_checked()], vec![], validators, parameters);
+        verdicts.batches.pop().expect("a verdict for each")
     }
 }
 

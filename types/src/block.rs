@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use quorate_crypto::{Digest, Domain, hash};
+use quorate_mutants::{Mutant, mutant};
 use serde::{Deserialize, Serialize};
 
 use crate::{BatchId, BlockId, BlockTime, ChainId, FORMAT_VERSION, Height, Reject, Round};
@@ -115,11 +116,12 @@ impl Header {
         }
         // V2: the parent is the certified block, and only a timeout certificate allows skipped rounds. (One may be
         // attached without a skip: its holder learned the parent's certificate after it had entered the round.)
-        if self.parent != self.justify.block || self.justify.round >= self.round {
+        let certified = self.parent == self.justify.block || mutant(Mutant::ParentNotCertified);
+        if !certified || self.justify.round >= self.round {
             return Err(Reject::UnsafeExtension);
         }
         let skips = self.round != self.justify.round.next();
-        if skips && self.tc.is_none() {
+        if skips && self.tc.is_none() && !mutant(Mutant::GapWithoutTc) {
             return Err(Reject::UnsafeExtension);
         }
         if skips != self.failed.is_some() || self.claim.height >= self.height {

@@ -74,8 +74,10 @@ pub enum Rejection {
     /// A command's result would be larger than allowed.
     #[error("a result exceeds the size limit")]
     ResultTooLarge,
-    /// A command that the machine cannot read.
-    #[error("command {0} is not one of the state machine's")]
+    /// A command that the machine cannot read, or with a key or value outside its bounds.
+    #[error(
+        "command {0} is not one of the state machine's, or has a key or value of a length that it does not take"
+    )]
     BadCommand(u32),
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use quorate_crypto::{BatchItem, Domain, PublicKey, SecretKey, Signature, hash, verify_batch};
+use quorate_crypto::{Domain, PublicKey, SecretKey, Signature, hash};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::codec;
@@ -169,84 +169,5 @@ impl Unverified<Transaction> {
         )
         .map_err(|_| Reject::BadSignature)?;
         Ok(Verified::trust(transaction))
-    }
-}
-
-/// [`Unverified::<Transaction>::verify`] for many at once, in the order given: the signatures go through one equation,
-/// which is about twice as fast, and a bad one costs only its own sender.
-#[must_use]
-pub fn verify_all(
-    transactions: Vec<Transaction>,
-    chain: ChainId,
-    parameters: &Parameters,
-) -> Vec<Result<Verified<Transaction>, Reject>> {
-    let mut refusals: Vec<Option<Reject>> = transactions
-        .iter()
-        .map(|transaction| transaction.check_form(chain, parameters).err())
-        .collect();
-    let candidates: Vec<(usize, Vec<u8>)> = (0..)
-        .zip(transactions.iter().zip(&refusals))
-        .filter(|(_, (_, refusal))| refusal.is_none())
-        .map(|(at, (transaction, _))| (at, transaction.signed_bytes()))
-        .collect();
-    let items: Vec<BatchItem<'_>> = candidates
-        .iter()
-        .map(|(at, message)| BatchItem {
-            key: transactions[*at].body.client,
-            domain: Domain::ClientTransaction,
-            message,
-            signature: transactions[*at].signature,
-        })
-        .collect();
-    for bad in verify_batch(&items, [0; 32]).err().unwrap_or_default() {
-        refusals[candidates[bad].0] = Some(Reject::BadSignature);
-    }
-    let verdict = |(transaction, refusal)| match refusal {
-        Some(reject) => Err(reject),
-        None => Ok(Verified::trust(transaction)),
-    };
-    transactions
-        .into_iter()
-        .zip(refusals)
-        .map(verdict)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    fn transaction(chain: ChainId, seed: u8) -> Transaction {
-        let key = SecretKey::from_seed(&[seed; 32]);
-        let body = TransactionBody {
-            version: FORMAT_VERSION,
-            chain,
-            client: key.public(),
-            sequence: u64::from(seed),
-            valid_until: BlockTime(1),
-            commands: vec![Blob(vec![seed])],
-        };
-        body.sign(&key)
-    }
-
-    /// Together they get the verdicts that each gets alone, at its own place.
-    #[test]
-    fn verify_all_agrees_with_verify() {
-        let chain = ChainId(hash(Domain::Genesis, &[b"here"]));
-        let parameters = Parameters::default();
-        let mut transactions: Vec<_> = (0..20).map(|seed| transaction(chain, seed)).collect();
-        transactions[3].signature = transactions[4].signature;
-        transactions[5].body.version = 9;
-        transactions[7].body.commands.clear();
-        transactions[11].body.sequence += 1;
-        transactions[13].body.chain = ChainId::default();
-        let alone: Vec<_> = transactions
-            .iter()
-            .map(|t| Unverified::new(t.clone()).verify(chain, &parameters))
-            .collect();
-        assert_eq!(alone.iter().filter(|verdict| verdict.is_err()).count(), 5);
-        assert_eq!(verify_all(transactions, chain, &parameters), alone);
-        assert_eq!(verify_all(Vec::new(), chain, &parameters), vec![]);
     }
 }

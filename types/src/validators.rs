@@ -7,9 +7,12 @@ use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, verify, 
 
 use crate::certificate::qc_bytes;
 use crate::vote::{commit_vote_bytes, timeout_bytes};
-use crate::{BlockId, Cc, ChainId, Epoch, Finality, Height, MAX_VALIDATORS, Qc, Reject, Round};
+use crate::{
+    BatchId, BlockId, Cc, ChainId, Epoch, Finality, Height, MAX_VALIDATORS, Qc, Reject, Round,
+};
 use crate::{CommitVote, Timeout, vote::Signable};
 use crate::{Memory, Message, Signers, Tc, ValidatorIndex, Vote, memory};
+use quorate_mutants::{Mutant, mutant};
 
 /// Who may sign in an epoch, what the epoch starts from, and how many make a quorum. Looked up by (epoch, index).
 #[derive(Clone, Debug)]
@@ -95,6 +98,8 @@ impl Validators {
                 let bytes = timeout.signed_bytes(self.chain);
                 (timeout.voter, Timeout::DOMAIN, bytes, &timeout.signature)
             }
+            // It comes back inside proposals.
+            Message::Batch(batch) => return self.learn_batch(batch.id()),
             _ => return,
         };
         if let (Some(memory), Some(key)) = (&self.memory, self.key(signer)) {
@@ -129,7 +134,7 @@ impl Validators {
     /// q = n − f, how many make a certificate.
     #[must_use]
     pub fn quorum(&self) -> usize {
-        self.count() - self.max_faulty()
+        self.count() - self.max_faulty() - usize::from(mutant(Mutant::QuorumTooSmall))
     }
 
     /// All indices, ascending.
@@ -194,6 +199,19 @@ impl Validators {
         Ok(())
     }
 
+    /// Whether every signature in the batch was verified before. Its digest covers them all, and what they sign.
+    pub(crate) fn knows_batch(&self, batch: BatchId) -> bool {
+        let memory = self.memory.as_ref();
+        memory.is_some_and(|memory| memory.knows(&batch.0))
+    }
+
+    /// Remembers a batch whose signatures verify.
+    pub(crate) fn learn_batch(&self, batch: BatchId) {
+        if let Some(memory) = &self.memory {
+            memory.learn(batch.0);
+        }
+    }
+
     /// Checks signatures together, except those that are known.
     fn check_all(&self, mut items: Vec<BatchItem<'_>>) -> Result<(), Reject> {
         let Some(memory) = &self.memory else {
@@ -214,7 +232,8 @@ impl Validators {
     }
 
     pub(crate) fn check_qc(&self, qc: &Qc) -> Result<(), Reject> {
-        if *qc == self.anchor_qc() {
+        let unsigned = mutant(Mutant::UnsignedIsAnchor) && qc.signers == Signers::NONE;
+        if *qc == self.anchor_qc() || unsigned {
             return Ok(());
         }
         self.check_round(qc.round)?;
@@ -246,7 +265,8 @@ impl Validators {
         if tc.votes.len() != self.quorum() {
             return Err(Reject::NoQuorum);
         }
-        if !tc.votes.is_sorted_by(|a, b| a.voter < b.voter) {
+        let repeats = mutant(Mutant::DuplicateSignerInTc);
+        if !repeats && !tc.votes.is_sorted_by(|a, b| a.voter < b.voter) {
             return Err(Reject::NoQuorum);
         }
         let current = |round: Round| round.epoch == self.epoch && round < tc.round;
@@ -254,10 +274,13 @@ impl Validators {
             return Err(Reject::Malformed);
         }
         let highest = tc.votes.iter().map(|vote| vote.hqc_round).max();
-        if highest != Some(tc.high_qc.round) {
+        if highest != Some(tc.high_qc.round) && !mutant(Mutant::TcRoundsOnlyClaimed) {
             return Err(Reject::WrongHighQc);
         }
         self.check_qc(&tc.high_qc)?;
+        if mutant(Mutant::TcNotVerified) {
+            return Ok(());
+        }
         let messages: Vec<Vec<u8>> = tc
             .votes
             .iter()
@@ -283,12 +306,14 @@ impl Validators {
             return Err(Reject::UnknownSigner);
         }
         // Exactly q: padding with further signatures, valid or not, makes another certificate of the same votes.
-        if signers.count() != self.quorum() || signatures.len() != self.quorum() {
+        let padded = mutant(Mutant::PaddedCertificate) && signers.count() > self.quorum();
+        if !padded && (signers.count() != self.quorum() || signatures.len() != self.quorum()) {
             return Err(Reject::NoQuorum);
         }
         let items = signers
             .iter()
             .zip(signatures)
+            .take(self.quorum())
             .map(|(signer, signature)| self.item(signer, domain, message, *signature))
             .collect::<Result<Vec<_>, _>>()?;
         self.check_all(items)

@@ -156,7 +156,7 @@ fn options_and_tags_have_one_encoding_each() {
 
     for (tag, (name, message)) in (0..).zip(messages()) {
         assert_eq!(codec::encode(&message)[..4], [tag, 0, 0, 0], "{name}");
-        for (place, byte) in [(0, 15), (1, 1), (3, 1)] {
+        for (place, byte) in [(0, 255), (1, 1), (3, 1)] {
             let bytes = with_byte(&message, place, byte);
             let refused = codec::decode::<Message>(&bytes, MAX_ENCODED_BYTES);
             assert_eq!(refused, Err(DecodeError::Malformed), "{name}");

@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{BlockId, CommitVote, Entry, Finality, Message, Now, Qc, Tc, Timeout};
 use quorate_types::{ValidatorIndex, Verified, Vote};
 
@@ -77,7 +78,12 @@ impl Engine {
             return self.on_tc(now, *tc);
         }
         // T1: one of f + 1 is correct.
-        let joined = self.tally.timeouts(round) > self.validators.max_faulty();
+        let enough = if mutant(Mutant::OneTimeoutIsEnough) {
+            0
+        } else {
+            self.validators.max_faulty()
+        };
+        let joined = self.tally.timeouts(round) > enough;
         if joined && self.safety.highest_timeout() < round {
             self.give_up(now);
         }
@@ -125,6 +131,9 @@ impl Engine {
     }
 
     pub(super) fn on_qc(&mut self, now: Now, qc: Verified<Qc>) {
+        if mutant(Mutant::UnknownQcDropped) && self.tree.header(qc.block).is_none() {
+            return;
+        }
         let left = self.safety.round();
         let entered = self.safety.certified(&qc);
         self.keep_qc(&qc);

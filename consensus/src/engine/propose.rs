@@ -46,7 +46,7 @@ impl Engine {
         let Some(tc) = self.evidence(me) else {
             return;
         };
-        if tc.is_none() && self.waits_for_work(now) {
+        if tc.is_none() && (self.waits_for_work(now) || self.lingers(now)) {
             return;
         }
         self.pacemaker.end_wait(now.monotonic);
@@ -85,6 +85,12 @@ impl Engine {
         self.pacemaker.waits(now.monotonic) && !self.work && !unclaimed
     }
 
+    /// L3: a block that would be empty can wait a moment. It may then carry the claim of its parent's execution, which
+    /// spares another empty block, or what clients send when they hear of the parent.
+    fn lingers(&mut self, now: Now) -> bool {
+        !self.work && self.pacemaker.lingers(now.monotonic)
+    }
+
     fn plan(&self, now: Now, me: ValidatorIndex, tc: Option<Tc>) -> Plan {
         let round = self.safety.round();
         let qc = self.safety.high_qc().clone();
@@ -120,11 +126,24 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_payload(&mut self, round: Round, batches: Vec<BatchId>, inline: Vec<Batch>) {
+    pub(super) fn on_payload(
+        &mut self,
+        now: Now,
+        round: Round,
+        batches: Vec<BatchId>,
+        inline: Vec<Batch>,
+    ) {
         let planned = self.plan.take_if(|plan| plan.header.round == round);
         let Some(plan) = planned else {
             return; // the round was left in the meantime
         };
+        if batches.is_empty() && plan.tc.is_none() && !plan.must_be_empty {
+            // The work was that of the block which has just got its certificate.
+            self.work = false;
+            if self.lingers(now) {
+                return;
+            }
+        }
         let fits = batches.is_empty() || !plan.must_be_empty;
         assert!(fits, "V6: an empty list was asked for");
         let most = usize::try_from(self.parameters.max_block_batches).unwrap_or(usize::MAX);

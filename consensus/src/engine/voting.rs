@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Block, BlockId, Now, Proposal, Reject, ValidatorIndex, Verified};
 
 use super::Engine;
@@ -150,10 +151,11 @@ impl Engine {
 
     /// C1–C3 for each certified block that has none yet, lowest first.
     pub(super) fn try_commit_votes(&mut self) {
-        let above = self
-            .safety
-            .last_committed()
-            .max(self.safety.highest_timeout());
+        let signed = self.safety.last_committed();
+        let mut above = signed.max(self.safety.highest_timeout());
+        if mutant(Mutant::CommitVoteAfterTimeout) {
+            above = signed;
+        }
         for qc in self.qcs.range(above.next()..).map(|(_, qc)| qc) {
             let Some(held) = self.tree.held(qc.block) else {
                 continue;

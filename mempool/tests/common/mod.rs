@@ -6,9 +6,9 @@ use std::sync::Arc;
 use quorate_crypto::SecretKey;
 use quorate_mempool::{Admission, Limits, Pool, Refusal, Seat};
 use quorate_types::{
-    Batch, BatchId, Blob, Block, BlockTime, ChainId, Epoch, FORMAT_VERSION, Header, Instant,
-    Parameters, Roots, Transaction, TransactionBody, TransactionId, Unverified, ValidatorIndex,
-    Verified,
+    Batch, BatchId, Blob, Block, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Header,
+    Height, Instant, Parameters, Roots, Transaction, TransactionBody, TransactionId, Unverified,
+    ValidatorIndex, Validators, Verified,
 };
 
 pub const MILLISECOND: u64 = 1_000_000;
@@ -20,6 +20,13 @@ pub const T0: Instant = Instant(50 * SECOND);
 
 pub fn chain() -> ChainId {
     ChainId::default()
+}
+
+/// The set of the seat.
+pub fn validators() -> Validators {
+    let keys = (0..4).map(|i| client(i).public()).collect();
+    let anchor = (BlockId::default(), Height(0));
+    Validators::new(chain(), Epoch(0), keys, anchor).expect("four keys")
 }
 
 pub fn seat() -> Seat {

@@ -112,7 +112,7 @@ impl Bench {
         client.set_validity(Duration::from_secs(self.seconds + 600));
         let directory = self.keys.clone().or_else(|| client.profile().keys.clone());
         let directory = directory.ok_or_else(|| Failure::usage("name the keys with --keys DIR"))?;
-        let keys = read_keys(&directory, self.clients)?;
+        let keys = read_keys(&directory, self.clients, context)?;
         let runtime = runtime()?;
         let (starts, valid_until) = runtime.block_on(ask(&client, &keys))?;
         let addresses = client.profile().endpoints.iter().map(|e| resolve(e));
@@ -250,7 +250,7 @@ impl Bench {
     }
 }
 
-fn read_keys(directory: &Path, count: usize) -> Result<Vec<SecretKey>, Failure> {
+fn read_keys(directory: &Path, count: usize, context: &Context) -> Result<Vec<SecretKey>, Failure> {
     let shown = directory.display();
     let entries = std::fs::read_dir(directory)
         .map_err(|error| Failure::config(format!("cannot read {shown}: {error}")))?;
@@ -267,7 +267,7 @@ fn read_keys(directory: &Path, count: usize) -> Result<Vec<SecretKey>, Failure> 
     paths
         .iter()
         .take(count)
-        .map(|path| keys::read(path))
+        .map(|path| keys::read_with(path, &context.passphrase))
         .collect()
 }
 

@@ -29,6 +29,10 @@ pub(super) struct Config {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Print all settings
+    #[command(after_help = "\
+Examples:
+  quorate config show --home net/validator-0 --origin
+  QUORATE_LOG__LEVEL=debug quorate config show --home net/validator-0")]
     Show {
         #[command(flatten)]
         source: Source,
@@ -37,6 +41,7 @@ enum Verb {
         origin: bool,
     },
     /// Check settings and genesis
+    #[command(after_help = "Example:\n  quorate config validate --home net/validator-0")]
     Validate {
         #[command(flatten)]
         source: Source,

@@ -11,6 +11,7 @@ use super::Globals;
 use super::output::{Format, Printer};
 use crate::exit::Failure;
 use crate::keys;
+use crate::passphrase::Passphrase;
 
 /// The global flags, checked.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Context {
     pub(super) timeout: Duration,
     profile: Option<PathBuf>,
     key: Option<PathBuf>,
+    pub(super) passphrase: Passphrase,
 }
 
 impl Context {
@@ -32,6 +34,7 @@ impl Context {
             timeout,
             profile: globals.profile.clone(),
             key: globals.key.clone(),
+            passphrase: Passphrase::new(globals.passphrase_file.clone()),
         })
     }
 
@@ -64,7 +67,7 @@ impl Context {
         let path = self.key.as_ref().ok_or_else(|| {
             Failure::usage("no key: who signs?").hint("--key DIR/clients/NAME.pem, or QUORATE_KEY")
         })?;
-        keys::read(path)
+        keys::read_with(path, &self.passphrase)
     }
 
     /// Runs an operation of a client to its end.

@@ -15,6 +15,7 @@ use crate::keys;
 #[command(after_help = "\
 Examples:
   quorate keygen erin.pem
+  quorate keygen erin.pem --encrypt
   quorate keygen --show erin.pem")]
 pub(super) struct Keygen {
     /// The private key's file, PKCS#8 PEM, mode 0600
@@ -22,6 +23,9 @@ pub(super) struct Keygen {
     /// Only show the public key of an existing file
     #[arg(long)]
     show: bool,
+    /// Encrypt it with a passphrase
+    #[arg(long, conflicts_with = "show")]
+    encrypt: bool,
     #[command(flatten)]
     pub(super) output: OutputFlag,
 }
@@ -29,10 +33,15 @@ pub(super) struct Keygen {
 impl Keygen {
     pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let key = if self.show {
-            keys::read(&self.file)?
+            keys::read_with(&self.file, &context.passphrase)?
         } else {
             let key = keys::generate()?;
-            keys::write(&self.file, &key)?;
+            let passphrase = match self.encrypt {
+                true => Some(context.passphrase.choose("the key")?),
+                false => None,
+            };
+            let passphrase = passphrase.as_ref().map(|text| text.as_str());
+            keys::write_with(&self.file, &key, passphrase)?;
             key
         };
         let public = key.public();

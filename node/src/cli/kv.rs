@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quorate_client::api::{Base64, KeyReply};
 use quorate_client::proofs;
-use quorate_execution::kv::LeafRecord;
+use quorate_execution::kv::{LeafRecord, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use serde_json::{Value, json};
 
 use super::OutputFlag;
@@ -27,6 +27,7 @@ Examples:
   quorate kv get greeting --proof greeting.proof
   quorate kv cas greeting --expect hello --value bye
   quorate kv range gree
+  quorate kv watch gree
   quorate kv delete greeting
 
 A key or value that begins with 0x is hexadecimal.")]
@@ -48,8 +49,14 @@ enum Consistency {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Set a key
+    #[command(after_help = "Example:\n  quorate kv put greeting hello")]
     Put { key: String, value: String },
     /// Read a key; exit status 1 if there is none
+    #[command(after_help = "\
+Examples:
+  quorate kv get greeting
+  quorate kv get greeting --consistency local
+  quorate kv get greeting --proof greeting.proof")]
     Get {
         key: String,
         /// linearizable needs a key file and a quorum; local may be old
@@ -60,8 +67,13 @@ enum Verb {
         proof: Option<PathBuf>,
     },
     /// Delete a key
+    #[command(after_help = "Example:\n  quorate kv delete greeting")]
     Delete { key: String },
     /// Set a key only if it has the expected value; exit status 1 if not
+    #[command(after_help = "\
+Examples:
+  quorate kv cas greeting --expect hello --value bye
+  quorate kv cas lock --value mine")]
     Cas {
         key: String,
         /// The value it must have; absent: the key must not exist
@@ -72,6 +84,7 @@ enum Verb {
         value: String,
     },
     /// List the keys with a prefix
+    #[command(after_help = "Example:\n  quorate kv range gree --limit 10")]
     Range {
         #[arg(default_value = "")]
         prefix: String,
@@ -82,30 +95,55 @@ enum Verb {
         #[arg(long, default_value_t = DEFAULT_LIMIT)]
         limit: u32,
     },
+    /// Show changes of keys with a prefix, until interrupted
+    #[command(after_help = "\
+Examples:
+  quorate kv watch
+  quorate kv watch gree --from 1 --count 3 --output json")]
+    Watch {
+        #[arg(default_value = "")]
+        prefix: String,
+        /// First height [default: the next]
+        #[arg(long, value_name = "H")]
+        from: Option<u64>,
+        /// End after this many changes
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
 }
 
 impl Kv {
     pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self.verb {
-            Verb::Put { key, value } => put(context, &bytes(&key)?, &bytes(&value)?),
+            Verb::Put { key, value } => put(context, &key_of(&key)?, &value_of(&value)?),
             Verb::Get {
                 key,
                 consistency,
                 proof,
             } => match proof {
-                Some(file) => get_proved(context, &bytes(&key)?, &file),
-                None => get(context, &bytes(&key)?, consistency),
+                Some(file) => get_proved(context, &key_of(&key)?, &file),
+                None => get(context, &key_of(&key)?, consistency),
             },
-            Verb::Delete { key } => delete(context, &bytes(&key)?),
+            Verb::Delete { key } => delete(context, &key_of(&key)?),
             Verb::Cas { key, expect, value } => {
                 let expect = expect.map(|expect| bytes(&expect)).transpose()?;
-                cas(context, &bytes(&key)?, expect.as_deref(), &bytes(&value)?)
+                cas(
+                    context,
+                    &key_of(&key)?,
+                    expect.as_deref(),
+                    &value_of(&value)?,
+                )
             }
             Verb::Range {
                 prefix,
                 consistency,
                 limit,
             } => range(context, &bytes(&prefix)?, consistency, limit),
+            Verb::Watch {
+                prefix,
+                from,
+                count,
+            } => super::follow::watch(context, &bytes(&prefix)?, from, count),
         }
     }
 }
@@ -116,6 +154,30 @@ fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
         Some(digits) => hex::decode(digits)
             .map_err(|error| Failure::usage(format!("{text:?} is not hexadecimal: {error}"))),
         None => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+/// A key, which the state machine would refuse if it were empty or too long.
+fn key_of(text: &str) -> Result<Vec<u8>, Failure> {
+    let key = bytes(text)?;
+    match (1..=MAX_KEY_BYTES).contains(&key.len()) {
+        true => Ok(key),
+        false => Err(Failure::usage(format!(
+            "a key has 1 to {MAX_KEY_BYTES} bytes, not {}",
+            key.len()
+        ))),
+    }
+}
+
+/// A value, likewise.
+fn value_of(text: &str) -> Result<Vec<u8>, Failure> {
+    let value = bytes(text)?;
+    match value.len() <= MAX_VALUE_BYTES {
+        true => Ok(value),
+        false => Err(Failure::usage(format!(
+            "a value has at most {MAX_VALUE_BYTES} bytes (62 KiB), not {}",
+            value.len()
+        ))),
     }
 }
 

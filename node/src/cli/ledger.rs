@@ -46,6 +46,10 @@ pub(super) struct Log {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Write heights as JSON Lines, the genesis first
+    #[command(after_help = "\
+Examples:
+  quorate log export > chain.jsonl
+  quorate log export --home net/validator-0 > chain.jsonl")]
     Export {
         /// First height
         #[arg(long, default_value_t = 1, value_name = "H")]
@@ -57,7 +61,26 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         home: Option<PathBuf>,
     },
+    /// Show heights as they are committed, until interrupted
+    #[command(after_help = "\
+Examples:
+  quorate log tail
+  quorate log tail --from 1 --count 10 --output json
+
+JSON Lines are those of `log export` without its first line.")]
+    Tail {
+        /// First height [default: the next]
+        #[arg(long, value_name = "H")]
+        from: Option<u64>,
+        /// End after this many heights
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
     /// Verify an exported log, or a stopped validator's home
+    #[command(after_help = "\
+Examples:
+  quorate log verify chain.jsonl --genesis net/genesis.json
+  quorate log verify --home net/validator-0")]
     Verify {
         /// The log's file; - for standard input
         #[arg(required_unless_present = "home", conflicts_with = "home")]
@@ -92,6 +115,7 @@ impl Log {
                     None => export_running(context, range),
                 }
             }
+            Verb::Tail { from, count } => super::follow::tail(context, from, count),
             Verb::Verify {
                 file,
                 home,

@@ -6,12 +6,22 @@
 mod bench;
 mod config;
 mod context;
+mod doctor;
+mod follow;
+mod genesis;
+mod init;
+mod key;
 mod keygen;
 mod kv;
 mod ledger;
 mod output;
+mod reference;
+mod snapshot;
+mod state;
 mod status;
+mod survey;
 mod testnet;
+mod top;
 mod tx;
 mod verify;
 
@@ -66,6 +76,14 @@ struct Globals {
         value_name = "FILE"
     )]
     key: Option<PathBuf>,
+    /// A file with the passphrase of an encrypted key
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_PASSPHRASE_FILE",
+        value_name = "FILE"
+    )]
+    passphrase_file: Option<PathBuf>,
     /// Longest time for an operation, in seconds
     #[arg(long, global = true, default_value_t = 10.0, value_name = "SECONDS")]
     timeout: f64,
@@ -94,6 +112,10 @@ struct OutputFlag {
 enum Verb {
     /// Make homes, keys, genesis and profile of a new chain
     Testnet(testnet::Testnet),
+    /// Make one validator's home, on its own machine
+    Init(init::Init),
+    /// Assemble, check, sign and install a genesis
+    Genesis(genesis::GenesisVerb),
     /// Run one validator in the foreground
     #[command(after_help = "\
 Examples:
@@ -112,6 +134,10 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     },
     /// Show how the validators are
     Status(status::Status),
+    /// Show the set live
+    Top(top::Top),
+    /// Say why nothing commits, or why a validator does not start
+    Doctor(doctor::Doctor),
     /// Read and write keys
     Kv(kv::Kv),
     /// Submit transactions and follow them
@@ -122,10 +148,24 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     Verify(verify::Verify),
     /// Measure throughput and latency under load
     Bench(bench::Bench),
+    /// Make, list, verify and restore snapshots of the state
+    Snapshot(snapshot::Snapshot),
+    /// Work a stopped validator's state out again, and compare every root
+    Replay(state::Replay),
+    /// Say where two states differ
+    DiffState(state::DiffState),
     /// Make a key pair
     Keygen(keygen::Keygen),
+    /// Look after key files
+    Key(key::Key),
     /// Show or check a validator's settings
     Config(config::Config),
+    /// Print a page of the reference
+    #[command(hide = true)]
+    Reference {
+        /// Which
+        page: reference::Page,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  quorate completion bash > \
         /etc/bash_completion.d/quorate")]
@@ -140,15 +180,28 @@ impl Verb {
     fn output(&self) -> Option<Format> {
         let flag = match self {
             Verb::Status(verb) => verb.output,
+            Verb::Doctor(verb) => verb.output,
             Verb::Kv(verb) => verb.output,
             Verb::Tx(verb) => verb.output,
             Verb::Log(verb) => verb.output,
             Verb::Verify(verb) => verb.output,
             Verb::Bench(verb) => verb.output,
+            Verb::Snapshot(verb) => verb.output,
+            Verb::Replay(verb) => verb.output,
+            Verb::DiffState(verb) => verb.output,
             Verb::Keygen(verb) => verb.output,
+            Verb::Key(verb) => verb.output,
+            Verb::Init(verb) => verb.output,
+            Verb::Genesis(verb) => verb.output,
             Verb::Config(verb) => verb.output,
             // The testnet's --output is a directory.
-            Verb::Testnet(_) | Verb::Start { .. } | Verb::Completion { .. } => return None,
+            Verb::Testnet(_)
+            | Verb::Start { .. }
+            | Verb::Top(_)
+            | Verb::Reference { .. }
+            | Verb::Completion { .. } => {
+                return None;
+            }
         };
         flag.output
     }
@@ -200,16 +253,26 @@ fn dispatch(cli: Cli) -> Result<ExitStatus, Failure> {
             home,
             settings: set,
             verbose: globals.verbose,
+            passphrase: context.passphrase.clone(),
         }),
         Verb::Testnet(verb) => verb.run(&context.print),
         Verb::Status(verb) => verb.run(&context),
+        Verb::Doctor(verb) => verb.run(&context),
+        Verb::Top(verb) => verb.run(&context),
         Verb::Kv(verb) => verb.run(&context),
         Verb::Tx(verb) => verb.run(&context),
         Verb::Log(verb) => verb.run(&context),
         Verb::Verify(verb) => verb.run(&context),
         Verb::Bench(verb) => verb.run(&context),
+        Verb::Snapshot(verb) => verb.run(&context),
+        Verb::Replay(verb) => verb.run(&context),
+        Verb::DiffState(verb) => verb.run(&context),
         Verb::Keygen(verb) => verb.run(&context),
+        Verb::Key(verb) => verb.run(&context),
+        Verb::Init(verb) => verb.run(&context),
+        Verb::Genesis(verb) => verb.run(&context),
         Verb::Config(verb) => verb.run(&context),
+        Verb::Reference { page } => context.print.raw(reference::render(page).as_bytes()),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "quorate", &mut script);

@@ -1,92 +1,160 @@
 //! `quorate status`.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use quorate_client::api::StatusReply;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::OutputFlag;
 use super::context::{Context, runtime};
+use super::survey::{Member, Row, Survey, Window};
 use crate::exit::{ExitStatus, Failure};
 
-/// Shows how the validators of the profile are. Exit status 4 if none answers.
+/// Shows how the validators of the profile are: who answers, who is
+/// connected, who votes, who is behind. Exit status 4 if none answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   quorate --profile net/client.toml status
-  quorate --profile net/client.toml status --output json")]
+  quorate --profile net/client.toml status --output json
+
+behind  blocks that the furthest one has and it has not
+peers   others that it is connected to, of those that it should be
+seen    others that answer and are connected to it
+votes   of the newest 32 certificates, how many hold its vote; a
+        certificate holds exactly a quorum, so nobody's is in all")]
 pub(super) struct Status {
     #[command(flatten)]
     pub(super) output: OutputFlag,
 }
 
-#[derive(Serialize)]
-struct Row {
-    endpoint: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(flatten)]
-    status: Option<StatusReply>,
-}
-
 impl Status {
     pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let client = context.client()?;
-        let mut rows = Vec::new();
-        let mut first_failure = None;
-        let runtime = runtime()?;
-        for endpoint in &client.profile().endpoints {
-            let (status, error) = match runtime.block_on(client.status_of(endpoint)) {
-                Ok(status) => (Some(status), None),
-                Err(error) => {
-                    let shown = error.to_string();
-                    first_failure.get_or_insert_with(|| Failure::from(error));
-                    (None, Some(shown))
-                }
-            };
-            rows.push(Row {
-                endpoint: endpoint.clone(),
-                error,
-                status,
-            });
+        let mut window = Window::default();
+        let survey = runtime()?.block_on(Survey::take(&client, &mut window));
+        context
+            .print
+            .result(&json_of(&survey), |out| text(out, &survey))?;
+        match survey.answers().next() {
+            Some(_) => Ok(ExitStatus::Done),
+            None => Err(nobody(&survey)),
         }
-        context.print.result(&rows, |out| {
+    }
+}
+
+fn nobody(survey: &Survey) -> Failure {
+    let mut troubles = survey
+        .rows
+        .iter()
+        .filter_map(|row| row.status.as_ref().err());
+    let last = troubles
+        .next_back()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    Failure::new(
+        ExitStatus::Unavailable,
+        format!("no validator answered: {last}"),
+    )
+    .hint("quorate doctor tells why")
+}
+
+fn behind(survey: &Survey, status: &StatusReply) -> u64 {
+    survey.head().map_or(0, |head| head.above(status.height))
+}
+
+fn json_of(survey: &Survey) -> Value {
+    let best = survey.best();
+    let members = survey.members.iter().map(|member| {
+        let status = survey.status_of(member);
+        json!({
+            "index": member.index, "name": member.name, "address": member.address,
+            "endpoint": member.row.map(|row| &survey.rows[row].endpoint),
+            "behind": status.map(|status| behind(survey, status)),
+            "connected_from": member.connected_from, "asked": member.asked,
+            "votes": member.votes, "proposed": member.proposed, "status": status,
+        })
+    });
+    let endpoints = survey.rows.iter().map(|row| {
+        json!({
+            "endpoint": row.endpoint, "error": row.status.as_ref().err().map(ToString::to_string),
+            "validator": row.status.as_ref().ok().map(|status| &status.validator),
+            "round_trip_ms": row.round_trip.as_secs_f64() * 1e3,
+        })
+    });
+    json!({
+        "chain": survey.chain.to_string(),
+        "name": best.map(|status| &status.name),
+        "height": survey.head(),
+        "head_age_ms": survey.head_age().map(|age| age.as_secs_f64() * 1e3),
+        "leader": best.and_then(|status| status.leader),
+        "quorum": survey.quorum(), "certificates": survey.certificates,
+        "validators": members.collect::<Vec<_>>(),
+        "endpoints": endpoints.collect::<Vec<_>>(),
+    })
+}
+
+fn text(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
+    if let Some(best) = survey.best() {
+        let leader = best.leader.map(|index| survey.name(index));
+        writeln!(out, "chain   {}", best.name)?;
+        writeln!(out, "id      {}", survey.chain)?;
+        let age = survey.head_age().unwrap_or_default().as_secs_f64();
+        writeln!(out, "height  {}, {age:.1} s old", best.height)?;
+        let leader = leader.as_deref().unwrap_or("unknown");
+        writeln!(out, "round   {}, leader {leader}", best.round)?;
+        let (size, quorum) = (survey.size(), survey.quorum());
+        writeln!(out, "set     {size} validators; a quorum is {quorum}")?;
+        writeln!(
+            out,
+            "\n{:<20} {:>9} {:>6} {:>7} {:>5} {:>5} {:>6} {:>7}  ready",
+            "validator", "height", "behind", "round", "peers", "seen", "votes", "version"
+        )?;
+    }
+    for member in &survey.members {
+        line(out, survey, member)?;
+    }
+    for Row {
+        endpoint, status, ..
+    } in &survey.rows
+    {
+        if let Err(trouble) = status {
+            writeln!(out, "{endpoint}: {trouble}")?;
+        }
+        if let Some(transfer) = status.as_ref().ok().and_then(|status| status.transfer) {
+            let left = transfer.remaining_seconds;
+            let left = left.map_or_else(|| String::from("?"), |left| left.to_string());
+            let (height, here, all) = (transfer.height, transfer.bytes, transfer.bytes_total);
             writeln!(
                 out,
-                "{:<24} {:<14} {:>9} {:>9} {:>6} {:>6}  ready",
-                "endpoint", "validator", "height", "executed", "round", "peers"
+                "{endpoint}: fetches the snapshot of height {height}: {here} of {all} bytes, {left} s left"
             )?;
-            for Row {
-                endpoint,
-                error,
-                status,
-            } in &rows
-            {
-                match status {
-                    Some(s) => writeln!(
-                        out,
-                        "{endpoint:<24} {:<14} {:>9} {:>9} {:>6} {:>6}  {}",
-                        s.validator,
-                        s.height.0,
-                        s.executed.0,
-                        s.round,
-                        s.peers_connected,
-                        if s.ready { "yes" } else { "no" }
-                    )?,
-                    None => {
-                        writeln!(
-                            out,
-                            "{endpoint:<24} {}",
-                            error.as_deref().unwrap_or_default()
-                        )?;
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        match first_failure {
-            Some(failure) if rows.iter().all(|row| row.status.is_none()) => Err(failure),
-            _ => Ok(ExitStatus::Done),
+        }
+    }
+    Ok(())
+}
+
+fn line(out: &mut Vec<u8>, survey: &Survey, member: &Member) -> io::Result<()> {
+    let name: String = member.name.chars().take(20).collect();
+    let seen = format!("{}/{}", member.connected_from, member.asked);
+    let votes = format!("{}/{}", member.votes, survey.certificates);
+    match survey.status_of(member) {
+        Some(s) => writeln!(
+            out,
+            "{name:<20} {:>9} {:>6} {:>7} {:>5} {seen:>5} {votes:>6} {:>7}  {}",
+            s.height.0,
+            behind(survey, s),
+            s.round,
+            format!("{}/{}", s.peers_connected, s.validators.saturating_sub(1)),
+            s.version,
+            if s.ready { "yes" } else { "NO" },
+        ),
+        None => {
+            let dash = "-";
+            writeln!(
+                out,
+                "{name:<20} {dash:>9} {dash:>6} {dash:>7} {dash:>5} {seen:>5} {votes:>6} {dash:>7}  silent"
+            )
         }
     }
 }

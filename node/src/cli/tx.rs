@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use quorate_client::api::SubmitReply;
-use quorate_client::{Client, Submission, Wait, proofs};
+use quorate_client::{Client, ClientError, Submission, Wait, proofs};
 use quorate_types::{Blob, Outcome, Transaction, TransactionId, codec};
 use serde_json::json;
 
@@ -50,6 +50,12 @@ enum WaitFor {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Submit a signed transaction, or sign commands and submit them
+    #[command(after_help = "\
+Examples:
+  quorate tx submit --command 06000000020000000000000000ff --save t.tx
+  quorate tx submit t.tx --wait none
+
+Exit status 5 if it was rejected, also when it has a receipt that says so.")]
     Submit {
         /// A signed transaction, canonical bytes
         #[arg(required_unless_present = "command", conflicts_with = "command")]
@@ -65,8 +71,10 @@ enum Verb {
         wait: WaitFor,
     },
     /// Wait for the receipt of a transaction
+    #[command(after_help = "Example:\n  quorate --timeout 60 tx wait ID")]
     Wait { id: TransactionId },
     /// Show where a transaction stands
+    #[command(after_help = "Example:\n  quorate tx show ID --proof receipt.proof")]
     Show {
         id: TransactionId,
         /// Fetch the proof of its receipt, verify it, write it to a file
@@ -100,7 +108,7 @@ impl Tx {
                 let submission = context.block_on(client.submit(&transaction, wait))?;
                 show(context, &submission)
             }
-            Verb::Wait { id } => show(context, &context.block_on(client.wait(id))?),
+            Verb::Wait { id } => wait(context, &client, id),
             Verb::Show { id, proof: None } => {
                 show(context, &context.block_on(client.transaction(id, false))?)
             }
@@ -112,11 +120,28 @@ impl Tx {
     }
 }
 
+fn wait(context: &Context, client: &Client, id: TransactionId) -> Result<ExitStatus, Failure> {
+    match super::context::runtime()?.block_on(client.wait(id)) {
+        Ok(found) => show(context, &found),
+        // Nothing but the end of the patience tells a transaction that nobody knows from a slow one.
+        Err(ClientError::TimedOut { .. }) => {
+            let seconds = context.timeout.as_secs_f64();
+            let message =
+                format!("no validator has a receipt of transaction {id} after {seconds} s");
+            Err(Failure::new(ExitStatus::Unavailable, message).hint(
+                "submitted, and not ordered yet: wait longer with --timeout. Never submitted, or \
+                 past its valid_until: there will be none",
+            ))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn read(path: &Path) -> Result<Transaction, Failure> {
     let bytes = std::fs::read(path)
         .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
     codec::decode(&bytes, MAX_FILE)
-        .map_err(|error| Failure::failed(format!("{} is no transaction: {error}", path.display())))
+        .map_err(|error| Failure::usage(format!("{} is no transaction: {error}", path.display())))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

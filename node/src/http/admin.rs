@@ -4,14 +4,19 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::{problem, typed};
 use crate::backend::Backend;
+use crate::logging;
 use crate::metrics::{Metrics, TEXT_FORMAT};
+
+/// Longest filter of the log.
+const MAX_FILTER_BYTES: usize = 1024;
 
 #[derive(Clone)]
 struct Admin {
@@ -24,8 +29,23 @@ pub(super) fn router(backend: Arc<dyn Backend>, metrics: Metrics) -> Router {
         .route("/metrics", get(render))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route(
+            "/debug/log-level",
+            // PUT only: a browser sends a POST to anybody on behalf of any page, and a PUT to nobody.
+            get(log_level).put(set_log_level),
+        )
+        .layer(DefaultBodyLimit::max(MAX_FILTER_BYTES))
+        .route("/snapshots", post(snapshot))
         .fallback(|| async { problem("not_found", "no such route") })
         .with_state(Admin { backend, metrics })
+}
+
+/// Makes a snapshot; answers with its height.
+async fn snapshot(State(admin): State<Admin>) -> Response {
+    match admin.backend.snapshot().await {
+        Ok(height) => typed("application/json", format!("{{\"height\":{height}}}\n")),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
 }
 
 async fn render(State(admin): State<Admin>) -> Response {
@@ -41,6 +61,23 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
     let health = admin.backend.health();
     let checks = [health.loops.as_slice(), &health.conditions];
     report(health.ready(), "readyz", &checks, query)
+}
+
+async fn log_level() -> Response {
+    format!("{}\n", logging::level().unwrap_or_default()).into_response()
+}
+
+/// Takes the text of a filter, such as `debug` or `info,quorate_node::net=debug`, and answers with what is in force.
+async fn set_log_level(body: Bytes) -> Response {
+    let text = std::str::from_utf8(&body).map(str::trim);
+    let set = match text {
+        Ok("") | Err(_) => Err(String::from("send a level or a filter as text")),
+        Ok(text) => logging::set_level(text).map_err(|error| error.to_string()),
+    };
+    match set {
+        Ok(()) => log_level().await,
+        Err(detail) => problem("malformed", &detail),
+    }
 }
 
 /// `ok` with 200, or the failed checks with 503; all of them with `?verbose`, as Kubernetes does.

@@ -65,7 +65,7 @@ impl Listener for Bounded {
                     return (guarded, address);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    tracing::warn!(event = "accept_failed", %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -86,6 +86,16 @@ pub struct Guarded {
     alarm: Pin<Box<Sleep>>,
     metrics: Metrics,
     _slot: OwnedSemaphorePermit,
+}
+
+impl Guarded {
+    /// Only bytes that were taken count: whoever reads nothing must not hold a connection, and what waits for it, for
+    /// ever.
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.last = Instant::now();
+        }
+    }
 }
 
 impl Drop for Guarded {
@@ -124,8 +134,9 @@ impl AsyncWrite for Guarded {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.last = Instant::now();
-        Pin::new(&mut this.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.wrote(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -134,8 +145,9 @@ impl AsyncWrite for Guarded {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.last = Instant::now();
-        Pin::new(&mut this.stream).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.wrote(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -9,10 +9,16 @@
 //! | a connection without a byte for `idle_timeout` | closed |
 //! | a request body above the chain's largest transaction | 413 `too_large` |
 //! | a request that takes longer than `request_timeout` | 504 `timed_out`; an accepted transaction stays accepted |
+//! | a reader of the log that takes nothing for `idle_timeout` | closed |
+//! | [`MAX_STREAMS`] readers of the log | 429 `full` with `Retry-After` |
 //! | a full queue behind it | 429 `full` with `Retry-After` |
 
 mod admin;
+mod events;
+mod explorer;
 mod listener;
+pub mod openapi;
+mod pages;
 mod problem;
 mod reads;
 mod transactions;
@@ -24,14 +30,17 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+pub use events::{MAX_STREAMS, streams};
 pub use listener::Bounded;
 pub use problem::{CODES, problem};
 pub(crate) use reads::log_entry;
@@ -49,6 +58,11 @@ pub struct Api {
     pub max_transaction_bytes: usize,
     /// Longest time for one request.
     pub request_timeout: Duration,
+    /// A stream of the log without a block says something at least so often, so that neither end takes the other for
+    /// lost.
+    pub keep_alive: Duration,
+    /// Places of the readers of the log.
+    pub streams: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Api {
@@ -61,17 +75,11 @@ impl std::fmt::Debug for Api {
 pub fn router(api: Api) -> Router {
     // JSON carries the transaction as base64, four bytes for three, and a little around it.
     let body = api.max_transaction_bytes.saturating_mul(4) / 3 + 1024;
-    Router::new()
-        .route("/v1/transactions", post(transactions::submit))
-        .route("/v1/transactions/{id}", get(transactions::show))
-        .route("/v1/kv", get(reads::range))
-        .route("/v1/kv/{*key}", get(reads::key))
-        .route("/v1/blocks/{height}", get(reads::block))
-        .route("/v1/log", get(reads::log))
-        .route("/v1/validators", get(reads::validators))
-        .route("/v1/status", get(reads::status))
-        .route("/v1/clients/{key}", get(reads::client))
-        .route("/v1/genesis", get(reads::genesis))
+    let routes = routes().into_iter().chain(pages::routes());
+    routes
+        .fold(Router::new(), |router, (path, method)| {
+            router.route(path, method)
+        })
         .fallback(|| async { problem("not_found", "no such route") })
         .method_not_allowed_fallback(|| async {
             problem("method_not_allowed", "the route does not take this method")
@@ -79,6 +87,25 @@ pub fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(body))
         .layer(middleware::from_fn_with_state(api.clone(), observe))
         .with_state(api)
+}
+
+/// Every route for clients. A test compares them with the OpenAPI document.
+fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![
+        ("/v1/transactions", post(transactions::submit)),
+        ("/v1/transactions/{id}", get(transactions::show)),
+        ("/v1/kv", get(reads::range)),
+        ("/v1/kv/{*key}", get(reads::key)),
+        ("/v1/blocks", get(explorer::blocks)),
+        ("/v1/blocks/{height}", get(reads::block)),
+        ("/v1/blocks/{height}/receipts", get(explorer::receipts)),
+        ("/v1/log", get(reads::log)),
+        ("/v1/validators", get(reads::validators)),
+        ("/v1/status", get(reads::status)),
+        ("/v1/clients/{key}", get(reads::client)),
+        ("/v1/genesis", get(reads::genesis)),
+        ("/openapi.json", get(openapi::document)),
+    ]
 }
 
 /// The routes of the admin port.
@@ -143,8 +170,29 @@ fn class_of(status: StatusCode) -> &'static str {
     }
 }
 
+/// Whether canonical bytes are asked for instead of JSON.
+fn accepts_canonical(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .is_some_and(|value| value == quorate_client::api::CANONICAL)
+}
+
 /// A body with its media type.
 fn typed(media: &'static str, body: impl Into<axum::body::Body>) -> Response {
     let body: axum::body::Body = body.into();
     ([(axum::http::header::CONTENT_TYPE, media)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_path_is_a_route() {
+        let routes = super::routes().into_iter();
+        let routes: BTreeSet<String> = routes.map(|(path, _)| path.replace("{*", "{")).collect();
+        let documented = super::openapi::openapi().paths.paths;
+        let documented: BTreeSet<String> = documented.into_keys().collect();
+        assert_eq!(routes, documented);
+    }
 }

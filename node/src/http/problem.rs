@@ -1,15 +1,17 @@
 //! Errors of the API: problem documents (RFC 9457) with a stable code.
 
+use std::borrow::Cow;
+
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use quorate_client::api::{PROBLEM, Problem};
-use quorate_types::{Reject, Rejection, TransactionId};
+use quorate_types::{Reject, TransactionId};
 
 use crate::backend::{QueryError, SubmitError};
 
 /// Every code that the API answers with: its HTTP status and title.
-pub const CODES: [(&str, u16, &str); 27] = [
+pub const CODES: [(&str, u16, &str); 21] = [
     ("malformed", 400, "The request cannot be read"),
     ("bad_signature", 400, "The signature does not verify"),
     ("wrong_chain", 400, "The transaction is for another chain"),
@@ -28,22 +30,11 @@ pub const CODES: [(&str, u16, &str); 27] = [
         403,
         "The key belongs to no registered client",
     ),
-    ("forbidden", 403, "The client's role does not allow it"),
     ("not_found", 404, "There is no such thing here"),
     (
         "method_not_allowed",
         405,
         "The route does not take this method",
-    ),
-    (
-        "sequence_reused",
-        409,
-        "Another transaction has the sequence number",
-    ),
-    (
-        "too_old",
-        409,
-        "The sequence number is below the client's window",
     ),
     ("not_provable", 409, "No certified claim covers it yet"),
     ("compacted", 410, "The history was pruned"),
@@ -58,17 +49,6 @@ pub const CODES: [(&str, u16, &str); 27] = [
         "too_far_ahead",
         422,
         "The transaction is valid for too long",
-    ),
-    ("cost_exceeded", 422, "The transaction costs too much"),
-    (
-        "result_too_large",
-        422,
-        "A result is larger than the chain allows",
-    ),
-    (
-        "bad_command",
-        422,
-        "A command is none of the state machine's",
     ),
     ("full", 429, "A queue is full"),
     ("damaged", 500, "Stored data is damaged"),
@@ -97,55 +77,59 @@ pub(super) fn about(
     detail: &str,
     transaction: Option<TransactionId>,
 ) -> Response {
+    let problem = document(code, detail, transaction);
+    let body = serde_json::to_vec(&problem).expect("strings are JSON");
+    let status = StatusCode::from_u16(problem.status).expect("listed statuses are valid");
+    (status, [(CONTENT_TYPE, PROBLEM)], body).into_response()
+}
+
+/// A problem document.
+pub(super) fn document(
+    code: &'static str,
+    detail: &str,
+    transaction: Option<TransactionId>,
+) -> Problem {
     let found = CODES.iter().find(|(known, ..)| *known == code);
     let (_, status, title) = found.expect("every code is listed");
-    let problem = Problem {
+    Problem {
         kind: format!("urn:quorate:problem:{code}"),
         title: (*title).to_owned(),
         status: *status,
         code: code.to_owned(),
         detail: detail.to_owned(),
         transaction,
-    };
-    let body = serde_json::to_vec(&problem).expect("strings are JSON");
-    let status = StatusCode::from_u16(*status).expect("listed statuses are valid");
-    (status, [(CONTENT_TYPE, PROBLEM)], body).into_response()
+    }
 }
 
-fn full(retry_after_seconds: u32) -> Response {
-    let mut response = problem(
-        "full",
-        "the validator's queue is full; try again, or another one",
-    );
+/// 429, with the time to wait.
+pub(super) fn full(retry_after_seconds: u32, detail: &str) -> Response {
+    let mut response = problem("full", detail);
     let seconds = HeaderValue::from(retry_after_seconds);
     response.headers_mut().insert(RETRY_AFTER, seconds);
     response
 }
 
-fn not_serving() -> Response {
-    problem(
-        "not_serving",
-        "it starts, stops, catches up or has diverged; try another one",
-    )
-}
+const QUEUE_FULL: &str = "the validator's queue is full; try again, or another one";
+const NOT_SERVING: &str =
+    "it starts, stops, catches up, has diverged, or its disk is nearly full; try another one";
 
 /// A submission's failure.
 pub(super) fn of_submit(error: SubmitError, id: TransactionId) -> Response {
     match error {
         SubmitError::Invalid(reject) => about(code_of(reject), &reject.to_string(), Some(id)),
-        // The receipt's words speak of a place in the ledger, which this one never got.
-        SubmitError::Refused(Rejection::Expired) => {
-            about("expired", "its valid_until is over", Some(id))
+        SubmitError::TooLate => about("expired", "its valid_until is over", Some(id)),
+        SubmitError::TooFarAhead => {
+            let detail = "its valid_until is further ahead than the chain allows";
+            about("too_far_ahead", detail, Some(id))
         }
-        SubmitError::Refused(rejection) => about(
-            code_of_rejection(rejection),
-            &rejection.to_string(),
-            Some(id),
-        ),
+        SubmitError::UnknownClient => {
+            let detail = "the key belongs to no client of the genesis";
+            about("unknown_client", detail, Some(id))
+        }
         SubmitError::Full {
             retry_after_seconds,
-        } => full(retry_after_seconds),
-        SubmitError::NotServing => not_serving(),
+        } => full(retry_after_seconds, QUEUE_FULL),
+        SubmitError::NotServing => problem("not_serving", NOT_SERVING),
         SubmitError::Expired(id) => about(
             "expired",
             "it was accepted, and not ordered before its valid_until",
@@ -156,20 +140,30 @@ pub(super) fn of_submit(error: SubmitError, id: TransactionId) -> Response {
 
 /// A query's failure.
 pub(super) fn of_query(error: QueryError) -> Response {
+    if let QueryError::Full {
+        retry_after_seconds,
+    } = error
+    {
+        return full(retry_after_seconds, QUEUE_FULL);
+    }
+    let (code, detail) = query_code(error);
+    problem(code, &detail)
+}
+
+/// The code and detail of a query's failure.
+pub(super) fn query_code(error: QueryError) -> (&'static str, Cow<'static, str>) {
     match error {
-        QueryError::NotServing => not_serving(),
-        QueryError::Full {
-            retry_after_seconds,
-        } => full(retry_after_seconds),
-        QueryError::NotProvable => problem(
+        QueryError::NotServing => ("not_serving", NOT_SERVING.into()),
+        QueryError::Full { .. } => ("full", QUEUE_FULL.into()),
+        QueryError::NotProvable => (
             "not_provable",
-            "no certified claim covers it yet; try again soon",
+            "no certified claim covers it yet; try again soon".into(),
         ),
-        QueryError::Compacted { first } => problem(
+        QueryError::Compacted { first } => (
             "compacted",
-            &format!("the history here begins at height {first}"),
+            format!("the history here begins at height {first}").into(),
         ),
-        QueryError::Damaged => problem("damaged", "the validator's log says where"),
+        QueryError::Damaged => ("damaged", "the validator's log says where".into()),
     }
 }
 
@@ -181,19 +175,5 @@ fn code_of(reject: Reject) -> &'static str {
         Reject::BadSignature => "bad_signature",
         Reject::Malformed => "malformed",
         _ => "invalid",
-    }
-}
-
-fn code_of_rejection(rejection: Rejection) -> &'static str {
-    match rejection {
-        Rejection::UnknownClient => "unknown_client",
-        Rejection::Forbidden => "forbidden",
-        Rejection::Expired => "expired",
-        Rejection::TooFarAhead => "too_far_ahead",
-        Rejection::TooOld => "too_old",
-        Rejection::SequenceReused => "sequence_reused",
-        Rejection::CostExceeded => "cost_exceeded",
-        Rejection::ResultTooLarge => "result_too_large",
-        Rejection::BadCommand(_) => "bad_command",
     }
 }

@@ -1,39 +1,73 @@
 //! Reads of the local state. None of them is linearizable: a linearizable read is a signed transaction.
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::Uri;
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use quorate_client::api::{Base64, BlockReply, JSON_LINES, KeyReply, LogEntry, RangeReply};
-use quorate_types::{Block, Height, PublicKey, codec};
+use quorate_client::api::{
+    Base64, BlockReply, CANONICAL, ClientReply, EVENT_STREAM, JSON_LINES, KeyReply, LogEntry,
+    RangeReply, StatusReply, ValidatorsReply,
+};
+use quorate_types::{Height, PublicKey, codec};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
+use super::events::{events, resumed};
 use super::problem::of_query;
-use super::{Api, problem, typed};
-use crate::backend::{KeyValue, LogBlock, Query, Reply};
+use super::{Api, accepts_canonical, problem, typed};
+use crate::backend::{BlockState, KeyState, KeyValue, LogBlock, Query, Reply};
 
 /// Entries of a range unless told otherwise.
 const DEFAULT_RANGE: u32 = 100;
 /// Most entries of a range.
 const MAX_RANGE: u32 = 1_000;
 
-#[derive(Debug, Deserialize)]
+/// Where a read may be answered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Consistency {
+    /// The state of the validator that is asked, which may be behind.
+    Local,
+    /// Refused with `needs_transaction`: such a read is a signed transaction.
+    Linearizable,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyQuery {
-    consistency: Option<String>,
+    #[param(inline)]
+    consistency: Option<Consistency>,
+    /// Whether to prove the answer.
     #[serde(default)]
     proof: bool,
 }
 
+/// What a key holds here.
+///
+/// A key that does not exist has no `value`; that is no error. With `Accept: application/octet-stream` and `proof=true`,
+/// the answer is the canonical proof alone.
+#[utoipa::path(
+    get,
+    path = "/v1/kv/{key}",
+    params(("key" = String, Path, description = "Percent-encoded bytes"), KeyQuery),
+    responses((status = 200, description = "The key", content(
+        (KeyReply = "application/json"),
+        (String = "application/octet-stream")
+    )))
+)]
 pub(super) async fn key(
     State(api): State<Api>,
     uri: Uri,
     query: Result<UrlQuery<KeyQuery>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Response {
     let Ok(UrlQuery(query)) = query else {
-        return problem("malformed", "parameters are consistency and proof");
+        let detail = "parameters are consistency (local or linearizable) and proof (true or false)";
+        return problem("malformed", detail);
     };
-    if let Some(response) = refused_consistency(query.consistency.as_deref()) {
+    if let Some(response) = refused_consistency(query.consistency) {
         return response;
     }
     // From the raw path, since a key is any bytes, and a path parameter is text.
@@ -50,6 +84,9 @@ pub(super) async fn key(
         })
         .await
     {
+        Ok(Reply::Key(KeyState {
+            proof: Some(proof), ..
+        })) if accepts_canonical(&headers) => typed(CANONICAL, proof),
         Ok(Reply::Key(state)) => {
             let mut reply = key_reply(key, state.value, state.height);
             reply.proof = state.proof.map(Base64);
@@ -60,25 +97,38 @@ pub(super) async fn key(
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RangeQuery {
-    consistency: Option<String>,
+    #[param(inline)]
+    consistency: Option<Consistency>,
+    /// Percent-encoded bytes that the keys begin with.
     // Bytes that are not text are taken from the raw query.
     #[serde(default, rename = "prefix")]
     _prefix: String,
+    /// Most entries.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
+/// The keys with a prefix, in ascending order.
+#[utoipa::path(
+    get,
+    path = "/v1/kv",
+    params(RangeQuery),
+    responses((status = 200, description = "The keys", body = RangeReply))
+)]
 pub(super) async fn range(
     State(api): State<Api>,
     uri: Uri,
     query: Result<UrlQuery<RangeQuery>, QueryRejection>,
 ) -> Response {
     let Ok(UrlQuery(query)) = query else {
-        return problem("malformed", "parameters are prefix, limit and consistency");
+        let detail = "parameters are prefix, limit and consistency (local or linearizable)";
+        return problem("malformed", detail);
     };
-    if let Some(response) = refused_consistency(query.consistency.as_deref()) {
+    if let Some(response) = refused_consistency(query.consistency) {
         return response;
     }
     let limit = query.limit.unwrap_or(DEFAULT_RANGE);
@@ -115,36 +165,120 @@ pub(super) async fn range(
     }
 }
 
-pub(super) async fn block(State(api): State<Api>, Path(height): Path<String>) -> Response {
-    let Ok(height) = height.parse().map(Height) else {
+/// A block without its transactions.
+///
+/// With `Accept: application/octet-stream`, the canonical block.
+#[utoipa::path(
+    get,
+    path = "/v1/blocks/{height}",
+    params(("height" = u64, Path, description = "Position in the ledger, from 1")),
+    responses((status = 200, description = "The block", content(
+        (BlockReply = "application/json"),
+        (String = "application/octet-stream")
+    )))
+)]
+pub(super) async fn block(
+    State(api): State<Api>,
+    height: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(height) = height_of(height) else {
         return problem("malformed", "a height is a number");
     };
     match api.backend.query(Query::Block { height }).await {
+        Ok(Reply::Block(Some(block))) if accepts_canonical(&headers) => {
+            typed(CANONICAL, codec::encode(&block.block))
+        }
         Ok(Reply::Block(Some(block))) => axum::Json(block_reply(&block)).into_response(),
         Ok(_) => problem("unknown_height", "no block is committed at this height yet"),
         Err(error) => of_query(error),
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A height in a path.
+pub(super) fn height_of(path: Result<Path<String>, PathRejection>) -> Option<Height> {
+    let Path(height) = path.ok()?;
+    height.parse().ok().and_then(height_from)
+}
+
+/// A height that a client names: what the document's `int64` takes.
+pub(super) fn height_from(number: u64) -> Option<Height> {
+    i64::try_from(number).is_ok().then_some(Height(number))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogQuery {
-    from: u64,
+    /// The first height. A stream without it begins with the next one that is committed.
+    #[param(minimum = 0)]
+    from: Option<u64>,
+    /// The last height. A stream without it has no end.
+    #[param(minimum = 0)]
     to: Option<u64>,
 }
 
+/// The log from a height on, as server-sent events or, a stretch of it, as JSON Lines.
+///
+/// `Accept` chooses between `text/event-stream` and `application/jsonl`; without it, a request with `to` gets lines and
+/// one without gets events. An event `block` has the height as its id and a `LogEntry` as its data; an event `problem`,
+/// whose data is a `Problem`, ends a stream.
+#[utoipa::path(
+    get,
+    path = "/v1/log",
+    params(LogQuery, ("Last-Event-ID" = Option<u64>, Header, description = "The last height that the reader has")),
+    responses(
+        (status = 200, description = "One height each", content(
+            (String = "application/jsonl"),
+            (String = "text/event-stream")
+        )),
+        (status = 204, description = "A resumed stream has nothing more to say")
+    )
+)]
 pub(super) async fn log(
     State(api): State<Api>,
     query: Result<UrlQuery<LogQuery>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Response {
     let Ok(UrlQuery(query)) = query else {
         return problem("malformed", "parameters are from (a height) and to");
     };
-    let from = Height(query.from);
+    let Ok(resumed) = resumed(&headers) else {
+        return problem("malformed", "Last-Event-ID is a height");
+    };
+    let streamed = is_streamed(&headers, query.to);
+    let from = match streamed {
+        // A browser that comes back asks for the same address again, and says what it has.
+        true => resumed.or(query.from.map(Height)),
+        false => query.from.map(Height),
+    };
+    // The genesis is no entry of the log.
+    let from = from.map(|from| from.max(Height(1)));
     let to = Height(query.to.unwrap_or(u64::MAX));
-    if from > to {
-        return problem("malformed", "from is above to");
+    match from {
+        // Resumed behind its last height: 204 tells a browser not to come again.
+        Some(from) if from > to && streamed && resumed.is_some() => {
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Some(from) if from > to => problem("malformed", "from is above to"),
+        from if streamed => events(api, from, to).await,
+        Some(from) => lines(&api, from, to).await,
+        None => problem("malformed", "from, the first height, is missing"),
     }
+}
+
+/// Server-sent events or JSON Lines: what is asked for, else lines for a stretch with an end.
+fn is_streamed(headers: &HeaderMap, to: Option<u64>) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = accept.unwrap_or_default();
+    match (accept.contains(EVENT_STREAM), accept.contains(JSON_LINES)) {
+        (true, _) => true,
+        (false, true) => false,
+        (false, false) => to.is_none(),
+    }
+}
+
+async fn lines(api: &Api, from: Height, to: Height) -> Response {
     match api.backend.query(Query::Log { from, to }).await {
         Ok(Reply::Log(blocks)) => {
             let mut text = Vec::new();
@@ -159,6 +293,12 @@ pub(super) async fn log(
     }
 }
 
+/// How this validator is.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    responses((status = 200, description = "How it is", body = StatusReply))
+)]
 pub(super) async fn status(State(api): State<Api>) -> Response {
     match api.backend.query(Query::Status).await {
         Ok(Reply::Status(status)) => axum::Json(*status).into_response(),
@@ -167,6 +307,12 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
     }
 }
 
+/// The validator set, and who is connected.
+#[utoipa::path(
+    get,
+    path = "/v1/validators",
+    responses((status = 200, description = "The set", body = ValidatorsReply))
+)]
 pub(super) async fn validators(State(api): State<Api>) -> Response {
     match api.backend.query(Query::Validators).await {
         Ok(Reply::Validators(validators)) => axum::Json(validators).into_response(),
@@ -175,8 +321,18 @@ pub(super) async fn validators(State(api): State<Api>) -> Response {
     }
 }
 
-pub(super) async fn client(State(api): State<Api>, Path(key): Path<String>) -> Response {
-    let Ok(key) = key.parse::<PublicKey>() else {
+/// Whether a client key is registered, and its next sequence number.
+#[utoipa::path(
+    get,
+    path = "/v1/clients/{key}",
+    params(("key" = String, Path, description = "The public key, in hexadecimal", pattern = "^[0-9a-f]{64}$")),
+    responses((status = 200, description = "The client", body = ClientReply))
+)]
+pub(super) async fn client(
+    State(api): State<Api>,
+    key: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Some(key) = key.ok().and_then(|Path(key)| key.parse::<PublicKey>().ok()) else {
         return problem("malformed", "a key has 64 hexadecimal digits");
     };
     match api.backend.query(Query::Client { key }).await {
@@ -186,6 +342,12 @@ pub(super) async fn client(State(api): State<Api>, Path(key): Path<String>) -> R
     }
 }
 
+/// The genesis file.
+#[utoipa::path(
+    get,
+    path = "/v1/genesis",
+    responses((status = 200, description = "The file", content_type = "application/json"))
+)]
 pub(super) async fn genesis(State(api): State<Api>) -> Response {
     typed("application/json", api.genesis.to_string())
 }
@@ -208,15 +370,9 @@ pub(crate) fn log_entry(block: &LogBlock) -> LogEntry {
 }
 
 /// Why a level of consistency cannot be had here, if so.
-fn refused_consistency(consistency: Option<&str>) -> Option<Response> {
-    match consistency {
-        None | Some("local") => None,
-        Some("linearizable") => Some(problem(
-            "needs_transaction",
-            "a linearizable read goes through the log: submit a signed get",
-        )),
-        Some(_) => Some(problem("malformed", "consistency is local or linearizable")),
-    }
+fn refused_consistency(consistency: Option<Consistency>) -> Option<Response> {
+    let detail = "a linearizable read goes through the log: submit a signed get";
+    (consistency == Some(Consistency::Linearizable)).then(|| problem("needs_transaction", detail))
 }
 
 fn key_reply(key: Vec<u8>, value: Option<KeyValue>, height: Height) -> KeyReply {
@@ -238,7 +394,8 @@ fn key_reply(key: Vec<u8>, value: Option<KeyValue>, height: Height) -> KeyReply 
     }
 }
 
-fn block_reply(block: &Block) -> BlockReply {
+pub(super) fn block_reply(state: &BlockState) -> BlockReply {
+    let block = &state.block;
     let header = &block.header;
     BlockReply {
         height: header.height,
@@ -247,6 +404,8 @@ fn block_reply(block: &Block) -> BlockReply {
         epoch: header.round.epoch.0,
         round: header.round.number,
         proposer: header.proposer.0,
+        voters: header.justify.signers.iter().map(|index| index.0).collect(),
+        transactions: state.transactions,
         time: header.time,
         claim_height: header.claim.height,
         claim: header.claim.roots,
@@ -256,8 +415,11 @@ fn block_reply(block: &Block) -> BlockReply {
 }
 
 /// The backend answered another question: a mistake in this program, which must not become a wrong answer.
-fn not_serving() -> Response {
-    tracing::error!("the core answered another question than it was asked");
+pub(super) fn not_serving() -> Response {
+    tracing::error!(
+        event = "wrong_answer",
+        "the core answered another question than it was asked"
+    );
     problem("not_serving", "the validator cannot answer now")
 }
 

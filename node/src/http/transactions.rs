@@ -1,9 +1,9 @@
 //! Submitting transactions, and asking for them.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use quorate_client::Wait;
@@ -12,17 +12,47 @@ use quorate_client::api::{
 };
 use quorate_types::{Transaction, TransactionId, Unverified, codec};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::{about, of_query, of_submit};
-use super::{Api, problem, typed};
+use super::{Api, accepts_canonical, problem, typed};
 use crate::backend::{Progress, Query, Reply};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SubmitQuery {
-    wait: Option<String>,
+/// How far a submission is followed before it is answered.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Until {
+    None,
+    Committed,
+    Executed,
 }
 
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubmitQuery {
+    /// How far it is followed before it is answered; `committed` unless told otherwise.
+    #[param(inline)]
+    wait: Option<Until>,
+}
+
+/// Submit a signed transaction.
+///
+/// A repeat of the same bytes is answered with the first one's receipt. With `Accept: application/octet-stream`, the
+/// answer to an executed transaction is its canonical receipt alone.
+#[utoipa::path(
+    post,
+    path = "/v1/transactions",
+    params(SubmitQuery),
+    request_body(content((SubmitRequest = "application/json"), (String = "application/octet-stream"))),
+    responses(
+        (status = 200, description = "It has its place in the ledger", content(
+            (SubmitReply = "application/json"),
+            (String = "application/octet-stream")
+        )),
+        (status = 202, description = "It is queued at this validator", body = SubmitReply)
+    )
+)]
 pub(super) async fn submit(
     State(api): State<Api>,
     query: Result<UrlQuery<SubmitQuery>, axum::extract::rejection::QueryRejection>,
@@ -30,13 +60,13 @@ pub(super) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let Ok(UrlQuery(query)) = query else {
-        return problem("malformed", "the only parameter is wait");
+        let detail = "the only parameter is wait: none, committed or executed";
+        return problem("malformed", detail);
     };
-    let wait = match query.wait.as_deref() {
-        None | Some("committed") => Wait::Committed,
-        Some("none") => Wait::None,
-        Some("executed") => Wait::Executed,
-        Some(_) => return problem("malformed", "wait is none, committed or executed"),
+    let wait = match query.wait.unwrap_or(Until::Committed) {
+        Until::None => Wait::None,
+        Until::Committed => Wait::Committed,
+        Until::Executed => Wait::Executed,
     };
     let body = match body {
         Ok(body) => body,
@@ -78,20 +108,38 @@ pub(super) async fn submit(
     (status, axum::Json(reply)).into_response()
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProofQuery {
+    /// Whether to prove the receipt.
     #[serde(default)]
     proof: bool,
 }
 
+/// Where a transaction stands.
+#[utoipa::path(
+    get,
+    path = "/v1/transactions/{id}",
+    params(
+        ("id" = String, Path, description = "The transaction's id, in hexadecimal", pattern = "^[0-9a-f]{64}$"),
+        ProofQuery
+    ),
+    responses((status = 200, description = "Its receipt", content(
+        (SubmitReply = "application/json"),
+        (String = "application/octet-stream")
+    )))
+)]
 pub(super) async fn show(
     State(api): State<Api>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     query: Result<UrlQuery<ProofQuery>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(id) = id.parse::<TransactionId>() else {
+    let Some(id) = id
+        .ok()
+        .and_then(|Path(id)| id.parse::<TransactionId>().ok())
+    else {
         return problem("malformed", "an id has 64 hexadecimal digits");
     };
     let Ok(UrlQuery(ProofQuery { proof })) = query else {
@@ -137,10 +185,6 @@ fn decode(api: &Api, headers: &HeaderMap, body: Bytes) -> Result<Transaction, Re
         };
         (code, error.to_string())
     })
-}
-
-fn accepts_canonical(headers: &HeaderMap) -> bool {
-    headers.get(ACCEPT).is_some_and(|value| value == CANONICAL)
 }
 
 fn reply_of(progress: Progress, proof: Option<Vec<u8>>) -> SubmitReply {

@@ -145,8 +145,11 @@ impl Limits {
                 sync: MAX_ENCODED_BYTES,
             },
             stream_window: 2 * 1024 * 1024,
-            idle_timeout: Duration::from_secs(6),
-            keep_alive: Duration::from_secs(1),
+            // A peer that is gone without a word shows in `/readyz` after this. QUIC repeats a probe that is lost, and
+            // waits at least three probe timeouts, so that a slow line alone ends nothing; who was cut off wrongly is
+            // back after one handshake.
+            idle_timeout: Duration::from_secs(3),
+            keep_alive: Duration::from_millis(750),
             handshake_timeout: Duration::from_secs(5),
             half_open: 64,
             half_open_per_address: 32,

@@ -232,7 +232,12 @@ impl Drop for Network {
 
 /// A message that no peer would accept: our own mistake, or limits that do not fit the chain's parameters.
 fn too_long(links: &[Arc<Link>], class: Class, limit: usize) {
-    error!(?class, limit, "message above the frame limit dropped");
+    error!(
+        event = "frame_too_long",
+        ?class,
+        limit,
+        "message above the frame limit dropped"
+    );
     links.iter().for_each(|link| link.count_dropped(class));
 }
 

@@ -11,7 +11,6 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -19,11 +18,11 @@ use std::thread::{self, JoinHandle};
 
 use quorate_types::Verified;
 use quorate_types::message::{Class, VerifiedMessage};
-use quorate_types::transaction::verify_all;
+use quorate_types::together::verify_together;
 use quorate_types::{Message, Parameters, Reject, Transaction, ValidatorIndex, Validators};
 
 use super::event::Credit;
-use queue::{Queue, Submission, Work};
+use queue::{Queue, Streamed, Submission, Work};
 
 /// What the pool found out about a peer's message.
 #[derive(Debug)]
@@ -159,8 +158,18 @@ impl Drop for VerifyPool {
 }
 
 impl Verifier {
-    /// Queues a message. What waits is bounded by the credit that comes along.
+    /// Queues a message. What waits is bounded by the credit that comes along. A vote has one signature: it is checked at
+    /// once, by whoever calls, which takes no longer than to wake a worker.
     pub fn message(&self, from: ValidatorIndex, message: Message, credit: Credit) {
+        if matches!(message, Message::Vote(_) | Message::CommitVote(_)) {
+            if self.0.lock().is_stopped() {
+                return;
+            }
+            let rules = self.0.rules();
+            let class = message.class();
+            let verdict = message.verify(&rules.validators, &rules.parameters);
+            return (self.0.sink)(told(from, class, verdict, credit));
+        }
         self.0.lock().push_message(from, message, credit);
         self.0.wake.notify_one();
     }
@@ -234,41 +243,68 @@ fn work(inner: &Inner) {
                 credit,
             } => {
                 let class = message.class();
-                (inner.sink)(match judge(from, *message, &rules) {
-                    Ok(message) => Verdict::Message {
-                        from,
-                        message,
-                        credit,
-                    },
-                    Err(reject) => Verdict::Refused {
-                        from,
-                        class,
-                        reject,
-                    },
-                });
+                let verdict = message.verify(&rules.validators, &rules.parameters);
+                (inner.sink)(told(from, class, verdict, credit));
             }
-            Work::Transactions(submissions) => judge_all(submissions, &rules),
+            Work::Transactions {
+                batches,
+                submissions,
+            } => judge(inner, batches, submissions, &rules),
         }
         // Only now may the next batch of the same peer begin: its verdict is behind this one's.
         inner.lock().done(end);
     }
 }
 
-fn judge(from: ValidatorIndex, message: Message, rules: &Rules) -> Result<VerifiedMessage, Reject> {
-    // Nobody signs a batch, so the connection vouches for its origin: another's would disturb its watermarks.
-    if matches!(&message, Message::Batch(batch) if batch.origin != from) {
-        return Err(Reject::Malformed);
+fn told(
+    from: ValidatorIndex,
+    class: Class,
+    verdict: Result<VerifiedMessage, Reject>,
+    credit: Credit,
+) -> Verdict {
+    match verdict {
+        Ok(message) => Verdict::Message {
+            from,
+            message,
+            credit,
+        },
+        Err(reject) => Verdict::Refused {
+            from,
+            class,
+            reject,
+        },
     }
-    message.verify(&rules.validators, &rules.parameters)
 }
 
-fn judge_all(submissions: VecDeque<Submission>, rules: &Rules) {
+/// Everything that clients signed, in one equation.
+fn judge(inner: &Inner, streamed: Vec<Streamed>, submissions: Vec<Submission>, rules: &Rules) {
+    let mut batches = Vec::with_capacity(streamed.len());
+    let mut senders = Vec::with_capacity(streamed.len());
+    for Streamed {
+        from,
+        batch,
+        credit,
+    } in streamed
+    {
+        // Nobody signs a batch, so the connection vouches for its origin: another's would disturb its watermarks.
+        if batch.origin == from {
+            batches.push(*batch);
+            senders.push((from, credit));
+        } else {
+            let refused = Err(Reject::Malformed);
+            (inner.sink)(told(from, Class::Batches, refused, credit));
+        }
+    }
     let (transactions, callbacks): (Vec<_>, Vec<_>) = submissions
         .into_iter()
         .map(|submission| (submission.transaction, submission.done))
         .unzip();
-    let verdicts = verify_all(transactions, rules.validators.chain(), &rules.parameters);
-    for (done, verdict) in callbacks.into_iter().zip(verdicts) {
+    let verdicts = verify_together(batches, transactions, &rules.validators, &rules.parameters);
+    for ((from, credit), verdict) in senders.into_iter().zip(verdicts.batches) {
+        let verdict = verdict.map(|(id, batch)| VerifiedMessage::Batch(id, Box::new(batch)));
+        (inner.sink)(told(from, Class::Batches, verdict, credit));
+    }
+    for (done, verdict) in callbacks.into_iter().zip(verdicts.transactions) {
         done(verdict);
     }
 }

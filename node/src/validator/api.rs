@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use quorate_client::Wait;
-use quorate_client::api::{ClientReply, StatusReply, ValidatorReply, ValidatorsReply};
+use quorate_client::api::{
+    ClientReply, StatusReply, TransferReply, ValidatorReply, ValidatorsReply,
+};
 use quorate_execution::kv::{LeafRecord, state_key};
 use quorate_execution::proof::ClientProof;
 use quorate_execution::session::{CHUNK, Used};
@@ -19,17 +21,19 @@ use quorate_replica::{Input, ReplicaError, Reply as CoreReply, Setup, SubmitRefu
 use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::store::prefix_end;
 use quorate_storage::{Order, RocksReader, StoreError, Table, View};
-use quorate_types::{Genesis, Height, PublicKey, Rejection, Transaction, TransactionId};
+use quorate_types::{Genesis, Height, PublicKey, Receipt, Transaction, TransactionId};
 use quorate_types::{Unverified, ValidatorIndex, ValidatorInfo};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::clock::wall;
 use super::core::{Busy, Core};
 use crate::backend::{
-    Backend, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError, Reply, SubmitError,
+    Backend, BlockState, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError, Reply,
+    SubmitError,
 };
 use crate::metrics::Metrics;
 use crate::net::verify::Verifier;
+use crate::snapshot::keeper::{Hook, Space};
 
 /// The core is stuck if it takes no turn for so long.
 const STUCK: Duration = Duration::from_secs(5);
@@ -65,6 +69,10 @@ pub struct Served {
     pub metrics: Metrics,
     /// Set when the process has been told to stop.
     pub stopping: Arc<AtomicBool>,
+    /// Whether there is room on the disk.
+    pub space: Arc<Space>,
+    /// Makes snapshots.
+    pub hook: Hook,
 }
 
 impl Backend for Served {
@@ -74,12 +82,20 @@ impl Backend for Served {
         wait: Wait,
     ) -> BoxFuture<'_, Result<Progress, SubmitError>> {
         async move {
+            if self.space.is_low() {
+                return Err(SubmitError::NotServing);
+            }
             let result = self.follow(transaction.peek().clone(), wait).await;
             let results = &self.metrics.transactions_total;
             match &result {
                 Ok(_) | Err(SubmitError::NotServing | SubmitError::Expired(_)) => {}
                 Err(SubmitError::Full { .. }) => results.with_label_values(&["full"]).inc(),
-                Err(SubmitError::Invalid(_) | SubmitError::Refused(_)) => {
+                Err(
+                    SubmitError::Invalid(_)
+                    | SubmitError::UnknownClient
+                    | SubmitError::TooLate
+                    | SubmitError::TooFarAhead,
+                ) => {
                     results.with_label_values(&["refused"]).inc();
                 }
             }
@@ -108,6 +124,19 @@ impl Backend for Served {
         .boxed()
     }
 
+    fn heads(&self) -> watch::Receiver<Option<Height>> {
+        self.core.heads()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Height, String>> {
+        let made = self.hook.make();
+        async move {
+            made.await
+                .unwrap_or_else(|_| Err(String::from("a snapshot is being made already")))
+        }
+        .boxed()
+    }
+
     fn health(&self) -> Health {
         let status = self.core.status();
         let connected = status.connected.count() + usize::from(self.setup.me.is_some());
@@ -122,6 +151,7 @@ impl Backend for Served {
                 ),
                 ("head-moves", self.core.stalled() < STALLED),
                 ("state-agrees", !status.consensus.diverged),
+                ("disk-has-room", !self.space.is_low()),
                 ("not-stopping", !self.stopping.load(Ordering::Relaxed)),
             ],
         }
@@ -227,9 +257,13 @@ impl Served {
                 })
             }
             Query::Range { prefix, limit } => self.range(&prefix, limit, height)?,
-            Query::Block { height } => {
-                Reply::Block(ledger::block_by_height(reader, height)?.map(Box::new))
-            }
+            Query::Block { height } => Reply::Block(self.block(height)?.map(Box::new)),
+            Query::Blocks { from, limit } => self.blocks(from.unwrap_or(height), limit)?,
+            Query::Receipts {
+                height,
+                from,
+                limit,
+            } => Reply::Receipts(self.receipts(height, from, limit)?),
             Query::Log { from, to } => Reply::Log(self.log(from, to)?),
             Query::Status => Reply::Status(Box::new(self.status())),
             Query::Validators => Reply::Validators(self.validators()),
@@ -279,6 +313,68 @@ impl Served {
         })
     }
 
+    fn block(&self, height: Height) -> Result<Option<BlockState>, ReadError> {
+        let Some(block) = ledger::block_by_height(&self.reader, height)? else {
+            return self.check_kept(height).map(|()| None);
+        };
+        let transactions = ledger::receipts(&self.reader, height)?.len();
+        Ok(Some(BlockState {
+            block,
+            transactions: u64::try_from(transactions).unwrap_or(u64::MAX),
+        }))
+    }
+
+    /// Asked when something is not there: truncation may have come in between, and says so by then.
+    fn check_kept(&self, height: Height) -> Result<(), ReadError> {
+        let first = ledger::first(&self.reader)?;
+        match Height(0) < height && height < first {
+            true => Err(ReadError::Compacted(first)),
+            false => Ok(()),
+        }
+    }
+
+    fn blocks(&self, from: Height, limit: u32) -> Result<Reply, ReadError> {
+        let from = from.min(self.core.status().height);
+        let mut blocks = Vec::new();
+        let mut height = from;
+        // The genesis is no entry of the ledger.
+        while height > Height(0) && u32::try_from(blocks.len()).is_ok_and(|count| count < limit) {
+            match self.block(height) {
+                Ok(Some(block)) => blocks.push(block),
+                // Behind the first that is kept, there is no more; unless that is what was asked for.
+                Err(ReadError::Compacted(_)) if !blocks.is_empty() => {
+                    return Ok(Reply::Blocks(blocks, false));
+                }
+                Ok(None) => return Ok(Reply::Blocks(blocks, false)),
+                Err(error) => return Err(error),
+            }
+            height = Height(height.0 - 1);
+        }
+        Ok(Reply::Blocks(blocks, height > Height(0)))
+    }
+
+    fn receipts(
+        &self,
+        height: Height,
+        from: u32,
+        limit: u32,
+    ) -> Result<Option<(Vec<Receipt>, bool)>, ReadError> {
+        if height > self.core.status().height || height == Height(0) {
+            return Ok(None);
+        }
+        let (from, limit) = (usize::try_from(from), usize::try_from(limit));
+        let (from, limit) = (from.unwrap_or(usize::MAX), limit.unwrap_or(usize::MAX));
+        let all = ledger::receipts(&self.reader, height)?;
+        if all.is_empty() {
+            self.check_kept(height)?;
+        }
+        let more = all.len() > from.saturating_add(limit);
+        Ok(Some((
+            all.into_iter().skip(from).take(limit).collect(),
+            more,
+        )))
+    }
+
     fn log(&self, from: Height, to: Height) -> Result<Vec<LogBlock>, ReadError> {
         let reader = &self.reader;
         let last = to.0.min(from.0.saturating_add(LOG_HEIGHTS - 1));
@@ -286,6 +382,9 @@ impl Served {
         for height in from.0..=last {
             let height = Height(height);
             let Some(block) = ledger::block_by_height(reader, height)? else {
+                if blocks.is_empty() {
+                    self.check_kept(height)?;
+                }
                 break;
             };
             let mut batches = Vec::new();
@@ -331,6 +430,27 @@ impl Served {
             mempool_transactions: large(status.queued),
             mempool_bytes: large(status.pool_bytes),
             sync_lag: status.target.above(status.height),
+            commits: self
+                .metrics
+                .consensus_commit_latency_seconds
+                .get_sample_count(),
+            commit_latency_total_ns: self.metrics.commit_latency_total_ns(),
+            transactions: self
+                .metrics
+                .transactions_total
+                .with_label_values(&["executed"])
+                .get(),
+            transfer: status.transfer.map(|transfer| TransferReply {
+                height: transfer.height,
+                bytes: transfer.bytes,
+                bytes_total: transfer.bytes_total,
+                remaining_seconds: self
+                    .metrics
+                    .transfer_remaining_seconds
+                    .get()
+                    .try_into()
+                    .ok(),
+            }),
         }
     }
 
@@ -399,6 +519,7 @@ fn key_value(record: &[u8]) -> Result<KeyValue, ReadError> {
 #[derive(Debug)]
 enum ReadError {
     NotProvable,
+    Compacted(Height),
     Damaged,
     Store(StoreError),
     Ledger(LedgerError),
@@ -427,10 +548,19 @@ impl From<ReadError> for QueryError {
     fn from(error: ReadError) -> QueryError {
         match error {
             ReadError::NotProvable => return QueryError::NotProvable,
-            ReadError::Damaged => tracing::error!("a stored record cannot be read"),
-            ReadError::Store(error) => tracing::error!(%error, "the store cannot be read"),
-            ReadError::Ledger(error) => tracing::error!(%error, "the ledger cannot be read"),
-            ReadError::Replica(error) => tracing::error!(%error, "a proof cannot be made"),
+            ReadError::Compacted(first) => return QueryError::Compacted { first },
+            ReadError::Damaged => {
+                tracing::error!(event = "record_damaged", "a stored record cannot be read")
+            }
+            ReadError::Store(error) => {
+                tracing::error!(event = "store_unreadable", %error, "the store cannot be read")
+            }
+            ReadError::Ledger(error) => {
+                tracing::error!(event = "ledger_unreadable", %error, "the ledger cannot be read")
+            }
+            ReadError::Replica(error) => {
+                tracing::error!(event = "proof_impossible", %error, "a proof cannot be made")
+            }
         }
         QueryError::Damaged
     }
@@ -451,9 +581,9 @@ fn full() -> SubmitError {
 
 fn submit_error(id: TransactionId, refusal: SubmitRefusal) -> SubmitError {
     match refusal {
-        SubmitRefusal::UnknownClient => SubmitError::Refused(Rejection::UnknownClient),
-        SubmitRefusal::Pool(Refusal::Expired) => SubmitError::Refused(Rejection::Expired),
-        SubmitRefusal::Pool(Refusal::TooFarAhead) => SubmitError::Refused(Rejection::TooFarAhead),
+        SubmitRefusal::UnknownClient => SubmitError::UnknownClient,
+        SubmitRefusal::Pool(Refusal::Expired) => SubmitError::TooLate,
+        SubmitRefusal::Pool(Refusal::TooFarAhead) => SubmitError::TooFarAhead,
         SubmitRefusal::Expired => SubmitError::Expired(id),
         SubmitRefusal::Pool(Refusal::Full { .. } | Refusal::ClientFull { .. })
         | SubmitRefusal::TooManyWaiting => full(),

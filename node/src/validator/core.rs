@@ -4,29 +4,36 @@
 //! never waits for anything but its inbox, its disk and its next deadline. An error of the store ends the process: what
 //! is on disk then is read by the next start (protocol §4, Durability).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use quorate_crypto::SecretKey;
 use quorate_replica::replica::Status;
-use quorate_replica::{Input, Output, Replica, ReplicaError, Reply, Signed, Target, Ticket};
+use quorate_replica::{BootError, Input, Output, Replica, ReplicaError, Reply, Setup, Signed};
+use quorate_replica::{Target, Ticket};
+use quorate_storage::ledger;
 use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
-use quorate_types::Validators;
-use tokio::sync::oneshot;
+use quorate_types::{Height, Validators};
+use tokio::sync::{oneshot, watch};
 
 use super::clock::Clock;
 use super::watch::Watch;
 use crate::net::{Credit, Network};
+use crate::snapshot::keeper::{Hook, Space};
 
 /// Clients' inputs that wait for a turn. Those of peers are bounded by the network's credits, and its own events by the
 /// rate of handshakes, so that the channel needs no bound of its own.
 const MAX_WAITING: usize = 16_384;
 /// Inputs taken in one turn: enough to share a synced write, few enough to answer soon.
 const TURN: usize = 1_024;
+/// Who prepared deletions waits so long for them to be written.
+const CHORE: Duration = Duration::from_secs(30);
+/// While there is no room on the disk, it is looked for so often.
+const HALT: Duration = Duration::from_millis(100);
 /// A turn is taken at least so often, so that a stuck thread shows.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -116,6 +123,12 @@ struct Shared {
     /// Monotonic nanoseconds of the last commit, or of the last turn without work.
     moved: AtomicU64,
     stopping: AtomicBool,
+    /// The committed height, for those who follow the log; none once they should go elsewhere.
+    heads: watch::Sender<Option<Height>>,
+    /// A snapshot takes the state's place.
+    installing: AtomicBool,
+    /// Deletions to write between two turns, and who waits for that.
+    chores: Mutex<VecDeque<(WriteBatch, SyncSender<()>)>>,
     clock: Clock,
 }
 
@@ -155,9 +168,23 @@ impl Core {
         status.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The committed height, as it grows; none once the validator stops.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Option<Height>> {
+        self.shared.heads.subscribe()
+    }
+
+    /// Tells those who follow the log that there will be no more of it here.
+    pub fn end_heads(&self) {
+        self.shared.heads.send_replace(None);
+    }
+
     /// Time since the last turn.
     #[must_use]
     pub fn silence(&self) -> Duration {
+        if self.shared.installing.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
         self.since(&self.shared.turned)
     }
 
@@ -165,6 +192,24 @@ impl Core {
     #[must_use]
     pub fn stalled(&self) -> Duration {
         self.since(&self.shared.moved)
+    }
+
+    /// Has deletions of the past written between two turns; false if that did not happen for a while. Waits.
+    #[must_use]
+    pub fn chore(&self, writes: WriteBatch) -> bool {
+        let (done, wait) = sync_channel(1);
+        let chores = &self.shared.chores;
+        chores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back((writes, done));
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < CHORE && !self.shared.stopping.load(Ordering::SeqCst) {
+            if wait.recv_timeout(HALT).is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes no further inputs, and ends after the turn in progress.
@@ -203,6 +248,9 @@ pub enum CoreError {
     /// The disk while reading, or what is on it.
     #[error("the replica cannot go on: {0}")]
     Replica(#[from] ReplicaError),
+    /// A fetched snapshot, or the state in it.
+    #[error("the fetched snapshot cannot be started from: {0}")]
+    Boot(#[from] BootError),
 }
 
 /// What the thread owns.
@@ -221,6 +269,12 @@ pub struct Parts {
     pub watch: Watch,
     /// The validator's clock.
     pub clock: Clock,
+    /// What a replica is opened with.
+    pub setup: Setup,
+    /// Told about each commit.
+    pub hook: Hook,
+    /// Whether there is room on the disk.
+    pub space: Arc<Space>,
 }
 
 /// The inbox, made before whoever fills it.
@@ -236,6 +290,7 @@ impl Inbox {
     pub fn new(status: Status, clock: Clock) -> Inbox {
         let (inbox, receiver) = channel();
         let now = clock.monotonic().0;
+        let (heads, _) = watch::channel(Some(status.height));
         let core = Core {
             inbox,
             tickets: Arc::new(Tickets::default()),
@@ -245,6 +300,9 @@ impl Inbox {
                 turned: AtomicU64::new(now),
                 moved: AtomicU64::new(now),
                 stopping: AtomicBool::new(false),
+                heads,
+                installing: AtomicBool::new(false),
+                chores: Mutex::default(),
                 clock,
             }),
         };
@@ -274,6 +332,17 @@ impl Inbox {
     fn run(self, mut parts: Parts, first: Output) -> Result<(), CoreError> {
         let mut own = release(&mut parts, first, &self.core)?;
         loop {
+            self.write_chores(&mut parts)?;
+            if parts.space.is_out() && !self.core.shared.stopping.load(Ordering::SeqCst) {
+                // Nothing is taken, so peers and clients see a validator that is slow; nothing is lost.
+                let now = parts.clock.monotonic();
+                self.core.shared.turned.store(now.0, Ordering::Relaxed);
+                std::thread::sleep(HALT);
+                continue;
+            }
+            if parts.replica.is_ready_to_install() {
+                own = self.install(&mut parts)?;
+            }
             let mut items = Vec::new();
             if own.is_empty() {
                 self.wait(&parts, &mut items);
@@ -301,6 +370,54 @@ impl Inbox {
             own = release(&mut parts, output, &self.core)?;
             drop(credits);
         }
+    }
+
+    /// Writes the deletions that the keeper prepared, except of what a newer block needs.
+    fn write_chores(&self, parts: &mut Parts) -> Result<(), CoreError> {
+        loop {
+            let mut chores = self
+                .core
+                .shared
+                .chores
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some((writes, done)) = chores.pop_front() else {
+                return Ok(());
+            };
+            drop(chores);
+            let bound = ledger::bound(&writes);
+            let needed = |id| {
+                // What cannot be read is not removed.
+                let at = ledger::ordered_at(&parts.store, id);
+                let again = at.map_or(true, |at| at.is_some_and(|at| at >= bound));
+                again || parts.replica.needs_batch(id)
+            };
+            let writes = ledger::except(writes, needed);
+            parts.store.write(writes, Sync::No)?;
+            let _ = done.send(());
+        }
+    }
+
+    /// Closes the replica and opens it again on the snapshot that is here whole. Peers stay connected.
+    fn install(&self, parts: &mut Parts) -> Result<Vec<Input>, CoreError> {
+        let begun = parts.clock.monotonic();
+        self.core.shared.installing.store(true, Ordering::Relaxed);
+        tracing::info!(
+            event = "snapshot_complete",
+            "all chunks of the snapshot are here; starting from it"
+        );
+        let connected = parts.replica.status().connected;
+        let opened = Replica::open(parts.setup.clone(), &mut parts.store, parts.clock.now());
+        let (replica, first) = opened?;
+        let closed = std::mem::replace(&mut parts.replica, replica);
+        self.core.tickets.answer(closed.close());
+        let mut own = release(parts, first, &self.core)?;
+        own.extend(connected.iter().map(Input::Connected));
+        self.core.shared.installing.store(false, Ordering::Relaxed);
+        let nanos = parts.clock.monotonic().since(begun);
+        let height = parts.replica.status().height;
+        tracing::info!(event = "snapshot_installed", %height, seconds = Duration::from_nanos(nanos).as_secs_f64(), "snapshot installed");
+        Ok(own)
     }
 
     /// Waits for an input, the replica's deadline, or the heartbeat.
@@ -348,10 +465,20 @@ fn release(parts: &mut Parts, output: Output, core: &Core) -> Result<Vec<Input>,
     }
     core.shared.turned.store(now.0, Ordering::Relaxed);
     parts.watch.turn(&status, &notices, &parts.store);
+    let height = status.height;
+    parts.hook.committed(status.height);
     *core
         .shared
         .status
         .write()
         .unwrap_or_else(PoisonError::into_inner) = status;
+    core.shared.heads.send_if_modified(|head| {
+        // Once it was ended it stays so.
+        let grown = head.is_some_and(|head| head < height);
+        if grown {
+            *head = Some(height);
+        }
+        grown
+    });
     Ok(own)
 }

@@ -1,12 +1,12 @@
 //! Metrics and logs, derived from what a turn led to. The replica knows neither.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use quorate_replica::Notice;
 use quorate_replica::replica::Status;
+use quorate_replica::{Notice, Progress};
 use quorate_storage::RocksStore;
 use quorate_types::evidence::EvidenceKind;
-use quorate_types::{Reject, Round, Signers, ValidatorIndex};
+use quorate_types::{Height, Reject, Round, Signers, ValidatorIndex};
 
 use super::clock::wall;
 use crate::metrics::Metrics;
@@ -26,7 +26,19 @@ pub struct Watch {
     turn_time: Duration,
     /// The last round counted as timed out: its Timeout is sent again and again.
     timed_out: Round,
+    transfer: Option<Transfer>,
 }
+
+/// A snapshot that is being fetched, since this process knows of it.
+struct Transfer {
+    height: Height,
+    since: Instant,
+    from_bytes: u64,
+    logged: Instant,
+}
+
+/// Time between two lines about a transfer.
+const TRANSFER_LOG: Duration = Duration::from_secs(5);
 
 impl Watch {
     /// Watches a validator of a set of `count`.
@@ -40,6 +52,7 @@ impl Watch {
             turns: 0,
             turn_time: Duration::ZERO,
             timed_out: Round::default(),
+            transfer: None,
         }
     }
 
@@ -78,6 +91,8 @@ impl Watch {
         metrics
             .sync_lag_blocks
             .set(gauge(status.target.0.saturating_sub(status.height.0)));
+        self.transfer(status.transfer);
+        let metrics = &self.metrics;
         if status.connected != self.connected || self.turns == 0 {
             self.connected = status.connected;
             for (index, name) in self.names.iter().enumerate() {
@@ -96,7 +111,9 @@ impl Watch {
                     let kind = metrics.storage_bytes.with_label_values(&[kind]);
                     kind.set(gauge(bytes));
                 }),
-                Err(error) => tracing::warn!(%error, "the disk usage cannot be read"),
+                Err(error) => {
+                    tracing::warn!(event = "disk_usage_unread", %error, "the disk usage cannot be read")
+                }
             }
         }
         self.turns = self.turns.wrapping_add(1);
@@ -111,6 +128,49 @@ impl Watch {
         for notice in notices {
             self.notice(notice);
         }
+    }
+
+    /// Shows how far the transfer of a snapshot is.
+    fn transfer(&mut self, progress: Option<Progress>) {
+        let metrics = &self.metrics;
+        let Some(progress) = progress else {
+            if self.transfer.take().is_some() {
+                metrics.transfer_bytes.set(0);
+                metrics.transfer_bytes_total.set(0);
+                metrics.transfer_remaining_seconds.set(0);
+            }
+            return;
+        };
+        let now = Instant::now();
+        let same = self
+            .transfer
+            .take_if(|transfer| transfer.height == progress.height);
+        let mut transfer = same.unwrap_or(Transfer {
+            height: progress.height,
+            since: now,
+            from_bytes: progress.bytes,
+            logged: now,
+        });
+        let millis =
+            u64::try_from(now.duration_since(transfer.since).as_millis()).unwrap_or(u64::MAX);
+        let fetched = progress.bytes.saturating_sub(transfer.from_bytes);
+        let open = progress.bytes_total.saturating_sub(progress.bytes);
+        let remaining = open.saturating_mul(millis).checked_div(fetched);
+        let seconds = remaining.map_or(-1, |millis| gauge(millis.div_ceil(1_000)));
+        metrics.transfer_bytes.set(gauge(progress.bytes));
+        metrics
+            .transfer_bytes_total
+            .set(gauge(progress.bytes_total));
+        metrics.transfer_remaining_seconds.set(seconds);
+        if now.duration_since(transfer.logged) >= TRANSFER_LOG || transfer.since == now {
+            transfer.logged = now;
+            tracing::info!(event = "snapshot_progress",
+                height = %progress.height, chunks = progress.chunks, of = progress.chunks_total,
+                bytes = progress.bytes, bytes_total = progress.bytes_total,
+                remaining_seconds = seconds, "fetching a snapshot"
+            );
+        }
+        self.transfer = Some(transfer);
     }
 
     fn notice(&mut self, notice: &Notice) {
@@ -153,7 +213,7 @@ impl Watch {
             Notice::TimedOut(round) => {
                 self.timed_out = *round;
                 metrics.consensus_timeouts_total.inc();
-                tracing::info!(%round, "round timed out");
+                tracing::info!(event = "round_timed_out", %round, "round timed out");
             }
             Notice::Evidence {
                 kind,
@@ -166,7 +226,7 @@ impl Watch {
                     EvidenceKind::CommitVote => "commit_vote",
                 };
                 metrics.evidence_total.with_label_values(&[kind]).inc();
-                tracing::warn!(kind, %signer, %round, "a validator signed twice");
+                tracing::warn!(event = "evidence", kind, %signer, %round, "a validator signed twice");
             }
             Notice::Diverged {
                 height,
@@ -175,7 +235,7 @@ impl Watch {
             } => {
                 metrics.state_divergence_total.inc();
                 tracing::error!(
-                    %height, ours = %ours.state, certified = %certified.state,
+                    event = "state_diverged", %height, ours = %ours.state, certified = %certified.state,
                     "state diverged: a quorum certified another state, so this validator has stopped voting and serving"
                 );
             }
@@ -187,7 +247,11 @@ impl Watch {
                 tracing::debug!(from = from.map(|index| index.0), %reject, "refused");
             }
             Notice::Expired(count) => {
-                tracing::info!(count, "transactions expired before they were ordered");
+                tracing::info!(
+                    event = "transactions_expired",
+                    count,
+                    "transactions expired before they were ordered"
+                );
             }
         }
     }

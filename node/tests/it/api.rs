@@ -9,7 +9,7 @@ use quorate_client::api::{
 };
 use quorate_client::http::{Answer, Call, Http, Method};
 use quorate_node::backend::{Health, QueryError, SubmitError};
-use quorate_types::{Height, Receipt, Reject, Rejection, codec};
+use quorate_types::{Height, Receipt, Reject, codec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -97,7 +97,6 @@ async fn every_refusal_has_its_status_and_code() {
     let mock = Arc::new(Mock::default());
     let address = serve(Arc::clone(&mock)).await;
     let invalid = SubmitError::Invalid;
-    let refused = SubmitError::Refused;
     for (error, status, code) in [
         (invalid(Reject::BadSignature), 400, "bad_signature"),
         (invalid(Reject::WrongChain), 400, "wrong_chain"),
@@ -105,15 +104,9 @@ async fn every_refusal_has_its_status_and_code() {
         (invalid(Reject::TooLarge), 413, "too_large"),
         (invalid(Reject::Malformed), 400, "malformed"),
         (invalid(Reject::BadPayload), 400, "invalid"),
-        (refused(Rejection::UnknownClient), 403, "unknown_client"),
-        (refused(Rejection::Forbidden), 403, "forbidden"),
-        (refused(Rejection::Expired), 422, "expired"),
-        (refused(Rejection::TooFarAhead), 422, "too_far_ahead"),
-        (refused(Rejection::TooOld), 409, "too_old"),
-        (refused(Rejection::SequenceReused), 409, "sequence_reused"),
-        (refused(Rejection::CostExceeded), 422, "cost_exceeded"),
-        (refused(Rejection::ResultTooLarge), 422, "result_too_large"),
-        (refused(Rejection::BadCommand(0)), 422, "bad_command"),
+        (SubmitError::UnknownClient, 403, "unknown_client"),
+        (SubmitError::TooLate, 422, "expired"),
+        (SubmitError::TooFarAhead, 422, "too_far_ahead"),
         (
             SubmitError::Full {
                 retry_after_seconds: 3,
@@ -193,7 +186,8 @@ async fn what_cannot_be_read_is_refused_before_the_core_sees_it() {
             404,
             "unknown_transaction",
         ),
-        (Call::get("/v1/log".into()), 400, "malformed"),
+        (Call::get("/v1/log?to=4".into()), 400, "malformed"),
+        (Call::get("/v1/log?from=x".into()), 400, "malformed"),
         (Call::get("/v1/log?from=5&to=4".into()), 400, "malformed"),
         (Call::get("/v1/clients/zz".into()), 400, "malformed"),
         (
@@ -249,7 +243,7 @@ async fn reads_answer_and_their_failures_have_codes() {
     assert_eq!(status.validator, "mock");
     assert_eq!(get("/v1/genesis").await.body, "{}");
     assert_eq!(get("/v1/validators").await.status, 200);
-    assert_eq!(get("/v1/log?from=1").await.status, 200);
+    assert_eq!(get("/v1/log?from=1&to=9").await.status, 200);
     for (error, status, code) in [
         (QueryError::NotServing, 503, "not_serving"),
         (
@@ -296,6 +290,17 @@ async fn health_tells_what_is_wrong() {
         };
         assert!(text.contains(mark), "{text}");
     }
+    let level = Call {
+        method: Method::PUT,
+        ..post("/debug/log-level", "text/plain", b"quorate=loud".to_vec())
+    };
+    let refused = call(address, level.clone()).await;
+    assert_eq!(problem(&refused), (400, String::from("malformed")));
+    let body = Some((
+        "text/plain",
+        Bytes::from_static(b"info,quorate_node=debug\n"),
+    ));
+    assert_eq!(call(address, Call { body, ..level }).await.status, 200);
     let metrics = get("/metrics").await;
     assert!(metrics.content_type.starts_with("text/plain"));
     assert!(metrics.body.starts_with(b"# HELP"));
@@ -309,4 +314,84 @@ async fn a_connection_that_says_nothing_is_closed() {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(WITHIN, socket.read_to_end(&mut rest)).await;
     end.expect("closed within its idle time").ok();
+}
+
+#[tokio::test]
+async fn the_document_names_each_problem_of_each_route() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let answer = call(address, Call::get("/openapi.json".into())).await;
+    assert_eq!(answer.content_type, "application/json");
+    let document: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().expect("paths");
+    let mut documented = std::collections::BTreeSet::new();
+    for operation in paths
+        .values()
+        .flat_map(|p| p.as_object().expect("one").values())
+    {
+        let responses = operation["responses"].as_object().expect("responses");
+        for (status, response) in responses {
+            let schema = &response["content"][PROBLEM]["schema"]["allOf"];
+            let codes = schema[1]["properties"]["code"]["enum"].as_array();
+            for code in codes.into_iter().flatten() {
+                let code = code.as_str().expect("a code").to_owned();
+                documented.insert((status.parse::<u16>().expect("a status"), code));
+            }
+        }
+    }
+    // Whatever else is asked for is not there, and belongs to no route.
+    documented.insert((404, String::from("not_found")));
+    let all = quorate_node::http::CODES.iter();
+    let all = all.map(|(code, status, _)| (*status, (*code).to_owned()));
+    assert_eq!(documented, all.collect());
+}
+
+#[tokio::test]
+async fn the_explorer_is_served_with_a_policy_that_lets_nothing_else_in() {
+    let address = serve(Arc::new(Mock::default())).await;
+    for (path, media) in [
+        ("/explorer", "text/html; charset=utf-8"),
+        ("/explorer/style.css", "text/css; charset=utf-8"),
+        ("/explorer/app.js", "text/javascript; charset=utf-8"),
+        ("/explorer/icon.svg", "image/svg+xml"),
+    ] {
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let sent = socket.write_all(request.as_bytes()).await;
+        sent.expect("writable");
+        let mut answer = String::new();
+        let read = socket.read_to_string(&mut answer).await;
+        read.expect("text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(head.contains(&format!("content-type: {media}")), "{head}");
+        let policy = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-security-policy: "));
+        let policy = policy.expect("a policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; "));
+        assert!(!policy.contains("unsafe"));
+        // Nothing is loaded from elsewhere, and no script or style stands in the page itself.
+        for foreign in [
+            "src=\"http",
+            "href=\"http",
+            "@import",
+            "<style",
+            " style=",
+            "onclick=",
+            "onload=",
+        ] {
+            assert!(!body.contains(foreign), "{path}: {foreign}");
+        }
+    }
+    assert_eq!(call(address, Call::get("/".into())).await.status, 307);
+}
+
+#[tokio::test]
+async fn what_is_no_text_in_a_path_is_refused_as_any_other_mistake() {
+    let address = serve(Arc::new(Mock::default())).await;
+    for path in ["/v1/transactions/%ff", "/v1/blocks/%ff", "/v1/clients/%ff"] {
+        let answer = call(address, Call::get(path.into())).await;
+        assert_eq!(problem(&answer), (400, String::from("malformed")), "{path}");
+    }
 }

@@ -30,6 +30,20 @@ fn every_verb_has_help_within_eighty_columns() {
         vec![],
         vec!["testnet"],
         vec!["start"],
+        vec!["init"],
+        vec!["genesis"],
+        vec!["genesis", "new"],
+        vec!["genesis", "add-validator"],
+        vec!["genesis", "add-client"],
+        vec!["genesis", "set"],
+        vec!["genesis", "show"],
+        vec!["genesis", "sign"],
+        vec!["genesis", "verify"],
+        vec!["genesis", "install"],
+        vec!["genesis", "profile"],
+        vec!["key"],
+        vec!["key", "show"],
+        vec!["key", "change-passphrase"],
         vec!["status"],
         vec!["kv"],
         vec!["kv", "put"],
@@ -37,12 +51,16 @@ fn every_verb_has_help_within_eighty_columns() {
         vec!["kv", "delete"],
         vec!["kv", "cas"],
         vec!["kv", "range"],
+        vec!["kv", "watch"],
+        vec!["doctor"],
+        vec!["top"],
         vec!["tx"],
         vec!["tx", "submit"],
         vec!["tx", "wait"],
         vec!["tx", "show"],
         vec!["log"],
         vec!["log", "export"],
+        vec!["log", "tail"],
         vec!["log", "verify"],
         vec!["verify"],
         vec!["bench"],
@@ -61,6 +79,101 @@ fn every_verb_has_help_within_eighty_columns() {
         assert!(verb.len() != 1 || help.contains("Example"), "{verb:?}");
     }
     assert_eq!(status(&quorate(&["--version"])), 0);
+}
+
+#[test]
+fn the_reference_is_what_the_code_says() {
+    for page in ["cli", "configuration"] {
+        let output = quorate(&["reference", page]);
+        assert_eq!(status(&output), 0);
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(!text.contains("` |  |"), "a setting without a meaning");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
+        let path = folder.join(format!("{page}.md"));
+        if std::env::var_os("QUORATE_BLESS").is_some() {
+            std::fs::create_dir_all(&folder).expect("the source tree is writable");
+            std::fs::write(&path, &text).expect("the source tree is writable");
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        let what = "is not what the code says: QUORATE_BLESS=1 writes it anew";
+        assert!(kept == text, "docs/reference/{page}.md {what}");
+    }
+}
+
+/// All verbs, as the reference has them.
+fn verbs() -> Vec<Vec<String>> {
+    let output = quorate(&["reference", "cli"]);
+    let reference = String::from_utf8(output.stdout).expect("text");
+    let names = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("## quorate "));
+    names
+        .map(|name| name.split(' ').map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn every_verb_of_the_reference_has_help_and_refuses_a_wrong_flag() {
+    assert!(verbs().len() > 30);
+    for verb in verbs() {
+        let verb: Vec<&str> = verb.iter().map(String::as_str).collect();
+        let output = quorate(&[verb.as_slice(), &["--help"]].concat());
+        assert_eq!(status(&output), 0, "{verb:?}");
+        let help = String::from_utf8(output.stdout).expect("text");
+        assert!(
+            help.contains("Usage:") && help.contains("Example"),
+            "{verb:?}"
+        );
+        let wide = help.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{verb:?}");
+        let output = quorate(&[verb.as_slice(), &["--no-such-flag"]].concat());
+        let said = stderr(&output);
+        assert_eq!(status(&output), 2, "{verb:?}: {said}");
+        assert!(said.contains("--no-such-flag"), "{verb:?}: {said}");
+    }
+}
+
+#[test]
+fn the_environment_beats_the_file_and_flags_beat_both() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let net = directory.path().join("net");
+    assert_eq!(status(&quorate(&["testnet", "--output", text(&net)])), 0);
+    let home = net.join("validator-0");
+    let shown = |variables: &[(&str, &str)], flags: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["config", "show", "--origin", "--home", text(&home)])
+            .args(flags)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .output()
+            .expect("the binary runs");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let line = text.lines().find(|line| line.starts_with("log.level"));
+        line.expect("it is a setting")
+            .split_whitespace()
+            .skip(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let variable = [("QUORATE_LOG__LEVEL", "warn")];
+    assert_eq!(shown(&[], &[]), "\"info\" # file");
+    assert_eq!(shown(&variable, &[]), "\"warn\" # QUORATE_LOG__LEVEL");
+    let flag = ["--set", "log.level=debug"];
+    assert_eq!(shown(&variable, &flag), "\"debug\" # flag");
+}
+
+#[test]
+fn a_doctor_asked_about_a_set_that_does_not_run_says_so() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let net = directory.path().join("net");
+    let made = quorate(&["testnet", "--output", text(&net), "--base-port", "1"]);
+    assert_eq!(status(&made), 0);
+    let profile = net.join("client.toml");
+    let output = quorate(&["--profile", text(&profile), "doctor"]);
+    assert_eq!(status(&output), 1);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("PROBLEM  nobody_answers"), "{said}");
+    assert!(said.contains("-> start them"), "{said}");
 }
 
 #[test]
@@ -99,6 +212,7 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
             .collect::<Vec<_>>()
     };
     let id = "00".repeat(32);
+    let long = "x".repeat(62 * 1024 + 1);
     for (arguments, expected, message) in [
         (plain(&["frobnicate"]), 2, "unrecognized subcommand"),
         (plain(&["testnet"]), 2, "--output"),
@@ -142,6 +256,8 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
         ),
         (with(&["--timeout", "0", "kv", "get", "a"]), 2, "--timeout"),
         (with(&["kv", "put", "a", "0xzz"]), 2, "hexadecimal"),
+        (with(&["kv", "put", "", "b"]), 2, "1 to 1024 bytes"),
+        (with(&["kv", "put", "a", &long]), 2, "62 KiB"),
         (with(&["kv", "put", "a", "b"]), 4, "no validator answered"),
         (
             with(&["kv", "get", "a", "--consistency", "local"]),
@@ -150,10 +266,10 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
         ),
         (with(&["kv", "range"]), 4, "no validator answered"),
         (with(&["status"]), 4, "refused"),
-        (with(&["tx", "wait", &id]), 4, "quorate tx wait"),
+        (with(&["tx", "wait", &id]), 4, "no validator answered"),
         (with(&["tx", "wait", "12"]), 2, "hexadecimal digits"),
         (with(&["tx", "submit"]), 2, "FILE"),
-        (with(&["tx", "submit", &junk]), 1, "no transaction"),
+        (with(&["tx", "submit", &junk]), 2, "no transaction"),
         (with(&["tx", "submit", "/nowhere"]), 1, "cannot read"),
         (with(&["log", "export"]), 4, "no validator answered"),
         (
@@ -206,6 +322,116 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
             "section.key=value",
         ),
         (plain(&["completion", "basic"]), 2, "bash"),
+        (with(&["kv", "delete", "a"]), 4, "no validator answered"),
+        (with(&["kv", "cas", "a", "--value", "b"]), 4, "no validator"),
+        (with(&["kv", "watch"]), 4, "no validator answered"),
+        (with(&["log", "tail"]), 4, "no validator answered"),
+        (with(&["tx", "show", &id]), 4, "no validator answered"),
+        (
+            with(&["tx", "submit", "--command", "00"]),
+            4,
+            "no validator",
+        ),
+        (with(&["top"]), 2, "needs a terminal"),
+        (plain(&["status"]), 2, "--profile"),
+        (plain(&["doctor"]), 2, "--home"),
+        (plain(&["init", "--home", "x"]), 2, "--name"),
+        (
+            plain(&["init", "--home", net, "--name", "a", "--address", "a:1"]),
+            1,
+            "not empty",
+        ),
+        (
+            plain(&["init", "--home", "x", "--name", "a b", "--address", "a:1"]),
+            2,
+            "no name",
+        ),
+        (
+            plain(&[
+                "init",
+                "--home",
+                "x",
+                "--name",
+                "a",
+                "--address",
+                "0.0.0.0:1",
+            ]),
+            2,
+            "cannot dial",
+        ),
+        (
+            plain(&["genesis", "new", &genesis, "--name", "x"]),
+            1,
+            "exists",
+        ),
+        (plain(&["genesis", "show", "/nowhere"]), 3, "cannot read"),
+        (plain(&["genesis", "show", &junk]), 3, "line 1"),
+        (
+            plain(&["genesis", "add-validator", &genesis, "/nowhere"]),
+            3,
+            "cannot read descriptor",
+        ),
+        (
+            plain(&["genesis", "add-validator", &genesis, &junk]),
+            3,
+            "line 1",
+        ),
+        (
+            plain(&["genesis", "add-client", &genesis, "a", "12"]),
+            2,
+            "hexadecimal",
+        ),
+        (
+            plain(&["genesis", "set", &genesis, "pace=1"]),
+            2,
+            "no parameter",
+        ),
+        (
+            plain(&["genesis", "set", &genesis, "max_commands=0"]),
+            3,
+            "out of range",
+        ),
+        (
+            plain(&["genesis", "sign", &genesis, "--home", &home]),
+            3,
+            "validator.json",
+        ),
+        (plain(&["genesis", "verify", &genesis]), 6, "not signed by"),
+        (
+            plain(&["genesis", "verify", &genesis, "/nowhere"]),
+            3,
+            "cannot read signature",
+        ),
+        (
+            plain(&["genesis", "install", &genesis, "--home", "/nowhere"]),
+            3,
+            "validator.json",
+        ),
+        (
+            plain(&[
+                "genesis",
+                "profile",
+                &genesis,
+                "--out",
+                "x",
+                "--endpoint",
+                "a",
+            ]),
+            2,
+            "no endpoint",
+        ),
+        (plain(&["key", "show", "/nowhere"]), 3, "cannot read key"),
+        (plain(&["key", "show", &wide]), 3, "mode 0644"),
+        (
+            plain(&["key", "change-passphrase", "/nowhere", "--remove"]),
+            3,
+            "cannot read key",
+        ),
+        (
+            plain(&["keygen", "x", "--encrypt", "--passphrase-file", "/nowhere"]),
+            3,
+            "passphrase file",
+        ),
     ] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = quorate(&arguments);

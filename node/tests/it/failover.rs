@@ -108,7 +108,7 @@ async fn a_refusal_after_an_open_attempt_is_no_outcome() {
     let silent = Arc::new(Mock::default());
     silent.set(Script::Hang);
     let refusing = Arc::new(Mock::default());
-    refusing.set(Script::Refuse(SubmitError::Refused(Rejection::Expired)));
+    refusing.set(Script::Refuse(SubmitError::TooLate));
     let client = client(&[serve(silent).await, serve(refusing).await], LONG);
     let error = client
         .submit(&transaction(1), Wait::Executed)

@@ -2,5 +2,8 @@
 
 mod api;
 mod cli;
+mod doctor;
+mod events;
 mod failover;
 mod mock;
+mod names;

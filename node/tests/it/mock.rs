@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,15 +13,16 @@ use quorate_client::api::{ClientReply, StatusReply, ValidatorsReply};
 use quorate_crypto::SecretKey;
 use quorate_execution::kv::KvResult;
 use quorate_node::backend::{
-    Backend, Health, KeyState, KeyValue, Progress, Query, QueryError, Reply, SubmitError,
+    Backend, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError, Reply, SubmitError,
 };
 use quorate_node::http::{self, Api, Limits};
 use quorate_node::metrics::Metrics;
 use quorate_types::{
-    Blob, BlockTime, ChainId, Digest, FORMAT_VERSION, Height, Outcome, Receipt, Rejection,
-    Transaction, TransactionBody, TransactionId, Unverified,
+    BatchId, Blob, Block, BlockTime, ChainId, Digest, FORMAT_VERSION, Header, Height, Outcome,
+    Receipt, Rejection, Roots, Transaction, TransactionBody, TransactionId, Unverified,
 };
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// What the mock does with the next submissions.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,83 @@ pub(crate) struct Mock {
     /// Every submission, in order.
     pub(crate) seen: Mutex<Vec<Transaction>>,
     pub(crate) next_sequence: Mutex<u64>,
+    pub(crate) ledger: Ledger,
+}
+
+/// The log of a mock: any block up to its head, of any size.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) heads: watch::Sender<Option<Height>>,
+    /// The first height that is kept.
+    pub(crate) first: Mutex<Height>,
+    /// Batches that each block names.
+    pub(crate) batches: Mutex<usize>,
+    /// Readers that have come.
+    pub(crate) opened: AtomicUsize,
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger {
+            heads: watch::channel(Some(Height(7))).0,
+            first: Mutex::new(Height(1)),
+            batches: Mutex::new(0),
+            opened: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn commit(&self, height: u64) {
+        self.heads.send_replace(Some(Height(height)));
+    }
+
+    pub(crate) fn stop(&self) {
+        self.heads.send_replace(None);
+    }
+
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn compact(&self, first: u64) {
+        *self.first.lock().expect("unpoisoned") = Height(first);
+    }
+
+    fn read(&self, from: Height, to: Height) -> Result<Vec<LogBlock>, QueryError> {
+        let first = *self.first.lock().expect("unpoisoned");
+        if from < first {
+            return Err(QueryError::Compacted { first });
+        }
+        let head = self.heads.borrow().unwrap_or_default();
+        let last = to.0.min(head.0).min(from.0 + 31);
+        let batches = *self.batches.lock().expect("unpoisoned");
+        let blocks = headers()
+            .zip(0..=last)
+            .skip_while(|(_, height)| Height(*height) < from);
+        let block = |(header, _)| LogBlock {
+            block: Block {
+                header,
+                batches: vec![BatchId(Digest::from_bytes([5; 32])); batches],
+            },
+            batches: Vec::new(),
+            finality: None,
+            roots: None,
+        };
+        Ok(blocks.map(block).collect())
+    }
+}
+
+/// The headers of the mock's chain, from the genesis on.
+fn headers() -> impl Iterator<Item = Header> {
+    let genesis = Header::genesis(chain(), BlockTime(1), Roots::default());
+    std::iter::successors(Some(genesis), |before| {
+        Some(Header {
+            height: before.height.next(),
+            parent: before.id(),
+            ..before.clone()
+        })
+    })
 }
 
 pub(crate) fn chain() -> ChainId {
@@ -156,7 +235,12 @@ impl Backend for Mock {
                 height,
             },
             Query::Block { .. } => Reply::Block(None),
-            Query::Log { .. } => Reply::Log(Vec::new()),
+            Query::Blocks { .. } => Reply::Blocks(Vec::new(), false),
+            Query::Receipts { .. } => Reply::Receipts(None),
+            Query::Log { from, to } => match self.ledger.read(from, to) {
+                Ok(blocks) => Reply::Log(blocks),
+                Err(error) => return future::ready(Err(error)).boxed(),
+            },
             Query::Status => Reply::Status(Box::new(StatusReply {
                 chain: chain(),
                 validator: String::from("mock"),
@@ -178,6 +262,16 @@ impl Backend for Mock {
         future::ready(Ok(reply)).boxed()
     }
 
+    fn heads(&self) -> watch::Receiver<Option<Height>> {
+        let heads = self.ledger.heads.subscribe();
+        self.ledger.opened.fetch_add(1, Ordering::SeqCst);
+        heads
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Height, String>> {
+        async { Err(String::from("a mock has no state")) }.boxed()
+    }
+
     fn health(&self) -> Health {
         self.health.lock().expect("unpoisoned").clone()
     }
@@ -192,6 +286,8 @@ pub(crate) async fn serve(mock: Arc<Mock>) -> SocketAddr {
         genesis: Arc::from("{}"),
         max_transaction_bytes: 4_096,
         request_timeout: Duration::from_millis(300),
+        keep_alive: Duration::from_millis(100),
+        streams: http::streams(),
     });
     listen(router, metrics).await
 }
@@ -206,7 +302,7 @@ async fn listen(router: axum::Router, metrics: Metrics) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let limits = Limits {
-        max_connections: 64,
+        max_connections: 128,
         idle_timeout: Duration::from_millis(600),
     };
     let forever = future::pending();

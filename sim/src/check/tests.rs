@@ -4,7 +4,7 @@ use quorate_storage::{Store, Sync, WriteBatch};
 use quorate_types::Vote;
 
 use super::*;
-use crate::plan::Plan;
+use crate::plan::{ClockPlan, Plan};
 use crate::world::World;
 
 const SEED: u64 = 3;
@@ -12,8 +12,9 @@ const SEED: u64 = 3;
 /// A world without faults and liars that has lived for a while.
 fn world(seed: u64) -> World {
     let mut plan = Plan::draw(SEED);
-    (plan.seed, plan.n, plan.byzantine, plan.load.clients) = (seed, 4, None, 2);
-    plan.clocks = vec![0; 4];
+    plan.stand_ins = false;
+    (plan.seed, plan.n, plan.byzantine, plan.load.clients) = (seed, 4, Vec::new(), 2);
+    plan.clocks = vec![ClockPlan::default(); 4];
     plan.faults.clear();
     let mut world = World::new(plan, false).unwrap();
     while world.checker.executed.len() < 12 {
@@ -284,4 +285,30 @@ fn damage_is_seen() {
     let id = *block(&world, Height(1)).id().as_bytes();
     assert!(store.rot(Table::Blocks, &id, 40));
     assert!(matches!(read(&world, &store), Err(Violation::Ledger(_))));
+}
+
+#[test]
+fn p1_a_voted_block_that_is_gone_is_seen() {
+    let world = world(SEED);
+    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    let store = &world.nodes[0].store;
+    assert!(checker.kept(0, store).is_ok());
+    let ahead = ledger::tip(store).unwrap().round.next();
+    checker.promise(0, ahead, BlockId(hash(Domain::Header, &[b"nowhere"])));
+    let lost = checker.kept(0, store);
+    assert!(matches!(lost, Err(Violation::PromiseLost(round)) if round == ahead));
+}
+
+#[test]
+fn i8_an_answer_before_a_quorum_holds_the_block_is_seen() {
+    let world = world(SEED);
+    let receipt = world.workload.receipts().next().unwrap();
+    let stores = |nodes: std::ops::Range<usize>| nodes.map(|node| (node, &world.nodes[node].store));
+    let judge = |count, liars| {
+        let checker = &world.checker;
+        checker.durable_at_quorum(receipt, stores(0..count), liars)
+    };
+    assert!(judge(4, 0).is_ok());
+    assert!(matches!(judge(2, 0), Err(Violation::NotAtQuorum(..))));
+    assert!(judge(2, 1).is_ok());
 }

@@ -2,7 +2,7 @@
 
 use quorate_types::{Batch, BatchId, BlockTime, Digest, Height, codec};
 
-use super::{LedgerError, block_by_id, damaged, decode, fixed, keys, tip};
+use super::{LedgerError, damaged, decode, fixed, keys};
 use crate::{Order, Table, View, WriteBatch};
 
 /// Adds a batch. `id` is its digest, which the caller has from verifying it.
@@ -55,8 +55,9 @@ pub fn ordered_at<V: View + ?Sized>(view: &V, id: BatchId) -> Result<Option<Heig
     Ok(Some(Height(u64::from_be_bytes(height))))
 }
 
-/// Adds the removal of batches that nobody ordered and nobody can: those that expire before the time of the tip which the
-/// view shows. Looks at `limit` at most; returns how many it removed.
+/// Adds the removal of batches that nobody ordered and nobody can: those that expire at `from` or later and before `time`,
+/// the time of the tip. Looks at `limit` at most. Returns where the next call goes on (see
+/// [`remove_stale_blocks`](super::remove_stale_blocks)).
 ///
 /// No block above the tip can hold one of them, since its time is later than the tip's and a batch must not have expired
 /// by then (V4): B5 holds by time alone. Ordered ones belong to the ledger and stay.
@@ -66,22 +67,25 @@ pub fn ordered_at<V: View + ?Sized>(view: &V, id: BatchId) -> Result<Option<Heig
 pub fn prune_expired_batches<V: View + ?Sized>(
     view: &V,
     write: &mut WriteBatch,
+    time: BlockTime,
+    from: BlockTime,
     limit: usize,
-) -> Result<usize, LedgerError> {
-    let tip = tip(view)?;
-    let block = block_by_id(view, tip.block)?;
-    let block = block.ok_or_else(|| damaged(Table::Blocks, tip.block.as_bytes()))?;
-    let (from, to) = (keys::expiry(BlockTime(0)), keys::expiry(block.header.time));
-    debug_assert_eq!(from[0], keys::EXPIRY);
-    let mut removed = 0;
-    for (key, _) in view.scan(Table::Ledger, &from, Some(&to), limit, Order::Ascending)? {
+) -> Result<BlockTime, LedgerError> {
+    let range = (keys::expiry(from), keys::expiry(time));
+    let listed = view.scan(
+        Table::Ledger,
+        &range.0,
+        Some(&range.1),
+        limit,
+        Order::Ascending,
+    )?;
+    for (key, _) in &listed {
         let id = key.get(9..).unwrap_or_default();
-        let id = BatchId(Digest::from_bytes(fixed(Table::Ledger, &key, id)?));
+        let id = BatchId(Digest::from_bytes(fixed(Table::Ledger, key, id)?));
         if ordered_at(view, id)?.is_none() {
             write.delete(Table::Batches, *id.as_bytes());
-            removed += 1;
         }
-        write.delete(Table::Ledger, key);
+        write.delete(Table::Ledger, key.as_slice());
     }
-    Ok(removed)
+    Ok(if listed.len() < limit { time } else { from })
 }

@@ -1,6 +1,6 @@
 //! Blocks: stored when they are voted for, linked by height when they are committed. I4, P1.
 
-use quorate_types::{Block, BlockId, Digest, Finality, Header, Height, codec};
+use quorate_types::{Block, BlockId, Digest, Finality, Header, Height, Round, codec};
 
 use super::{LedgerError, Tip, damaged, decode, fixed, keys, read, tip};
 use crate::store::Entry;
@@ -149,27 +149,37 @@ pub fn uncommitted_blocks<V: View + ?Sized>(view: &V) -> Result<Vec<Block>, Ledg
         .collect()
 }
 
-/// Adds the removal of stored blocks that can never be committed any more: those of rounds up to that of the tip which
-/// the view shows. At most `limit`; returns how many.
+/// Adds the removal of stored blocks that can never be committed any more: those of rounds from `from` up to that of `tip`,
+/// which the view shows. At most `limit`. Returns where the next call goes on.
 ///
 /// Call it on the persisted view: a committed block leaves the list with the write that commits it, so whatever is still
-/// on it there, at or below the tip's round, is stale.
+/// on it there, at or below the tip's round, is stale. A caller that begins each call where the last one ended is spared
+/// the marks that the database keeps of what was deleted.
 ///
 /// # Errors
 /// [`LedgerError::Damaged`].
 pub fn remove_stale_blocks<V: View + ?Sized>(
     view: &V,
     write: &mut WriteBatch,
+    tip: &Tip,
+    from: Round,
     limit: usize,
-) -> Result<usize, LedgerError> {
-    let end = keys::uncommitted_round(tip(view)?.round.next());
-    let from = [keys::UNCOMMITTED];
-    let listed = view.scan(Table::Ledger, &from, Some(&end), limit, Order::Ascending)?;
+) -> Result<Round, LedgerError> {
+    let end = tip.round.next();
+    let range = (keys::uncommitted_round(from), keys::uncommitted_round(end));
+    let listed = view.scan(
+        Table::Ledger,
+        &range.0,
+        Some(&range.1),
+        limit,
+        Order::Ascending,
+    )?;
     for (key, _) in &listed {
         write.delete(Table::Blocks, *listed_block(key)?.as_bytes());
         write.delete(Table::Ledger, key.as_slice());
     }
-    Ok(listed.len())
+    // The list may go on at the limit, within the round of the last one.
+    Ok(if listed.len() < limit { end } else { from })
 }
 
 /// The finality proof of exactly the block at a height; most have one, the others are final by a descendant's.

@@ -11,6 +11,14 @@ pub const CHAIN: &[u8] = b"ledger/chain";
 pub const TIP: &[u8] = b"ledger/tip";
 /// Of the safety record, in `Meta`.
 pub const RECORD: &[u8] = b"ledger/record";
+/// Of the first height that is kept, in `Meta`; absent while all are.
+pub const FIRST: &[u8] = b"ledger/first";
+/// Of the height below which everything was removed, in `Meta`.
+pub const SWEPT: &[u8] = b"ledger/swept";
+/// Of the next chunk of a snapshot that takes the state's place, in `Meta`; absent unless one does.
+pub const INSTALL: &[u8] = b"ledger/install";
+/// Of the manifest, in `Staging`.
+pub const MANIFEST: &[u8] = b"manifest";
 /// Before a height, in `Meta`.
 pub const ROOTS: &[u8] = b"roots/";
 
@@ -94,4 +102,16 @@ pub fn place(transaction: TransactionId) -> Vec<u8> {
 #[must_use]
 pub fn accumulator(node: NodeId) -> Vec<u8> {
     [[node.level].as_slice(), &node.index.to_be_bytes()].concat()
+}
+
+/// `Staging`: a chunk.
+#[must_use]
+pub fn chunk(index: u32) -> Vec<u8> {
+    [b"chunk/".as_slice(), &index.to_be_bytes()].concat()
+}
+
+/// `Staging`: the mark that a chunk is there.
+#[must_use]
+pub fn held(index: u32) -> Vec<u8> {
+    [b"held/".as_slice(), &index.to_be_bytes()].concat()
 }

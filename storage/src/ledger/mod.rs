@@ -13,6 +13,9 @@
 //!               "ledger/chain"                                    chain id, 32 bytes
 //!               "ledger/tip"                                      Tip
 //!               "ledger/record"                                   SafetyRecord
+//!               "ledger/first"                                    height u64 BE: nothing below is kept
+//!               "ledger/swept"                                    height u64 BE: everything below is removed
+//!               "ledger/install"                                  u32 BE: chunks installed of the staged snapshot
 //!               "roots/" ‖ height u64 BE                          Roots
 //! Blocks        block id, 32 bytes                                Block
 //! Ledger        'b' ‖ batch id, 32 bytes                          height u64 BE that ordered it (last, if repeated)
@@ -24,6 +27,9 @@
 //! Receipts      height u64 BE ‖ index u32 BE                      Receipt
 //! Places        transaction id, 32 bytes                          (Height, u32)
 //! Accumulator   level u8 ‖ index u64 BE                           digest, 32 bytes
+//! Staging       "manifest"                                        Manifest of the snapshot that is fetched
+//!               "chunk/" ‖ index u32 BE                           chunk, encoded
+//!               "held/" ‖ index u32 BE                            empty: that chunk is there
 //! State, Tree   of the execution crate
 //! ```
 
@@ -31,7 +37,9 @@ mod batches;
 mod blocks;
 pub mod keys;
 mod receipts;
+mod staging;
 mod stretch;
+mod truncate;
 
 use quorate_types::codec::{self, MAX_ENCODED_BYTES};
 use quorate_types::{Block, BlockId, ChainId, Digest, Height, Round, SafetyRecord};
@@ -44,7 +52,12 @@ pub use blocks::{
     headers, put_block, remove_stale_blocks, uncommitted_blocks,
 };
 pub use receipts::{accumulator_node, place, receipt, receipts, roots};
+pub use staging::{
+    clear_staging, held_chunks, install_mark, put_chunk, put_install_mark, put_manifest,
+    staged_chunk, staged_manifest, take_over,
+};
 pub use stretch::stretch;
+pub use truncate::{Swept, bound, except, first, truncate};
 
 use crate::{StoreError, Table, View, WriteBatch};
 

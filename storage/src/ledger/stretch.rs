@@ -3,12 +3,12 @@
 use quorate_types::message::{LedgerBlock, LedgerResponse};
 use quorate_types::{Batch, Block, BlockId, Finality, Height, codec};
 
-use super::{LedgerError, batch, block_by_height, damaged, finality, keys, tip};
+use super::{LedgerError, batch, block_by_height, damaged, finality, first, keys, tip};
 use crate::{Table, View};
 
 /// The longest stretch from `from` that ends in a block with its own finality proof and whose blocks and batches take
 /// `max_bytes` at most. It always reaches at least the next such block, however long that takes: an answer without one
-/// proves nothing. Empty if `from` is 0 (everybody has the genesis) or above the tip.
+/// proves nothing. Empty if `from` is 0 (everybody has the genesis), above the tip, or below the first height kept.
 ///
 /// # Errors
 /// [`LedgerError::Damaged`]: a damaged block or batch is not served.
@@ -23,7 +23,8 @@ pub fn stretch<V: View + ?Sized>(
     let mut parent: Option<BlockId> = None;
     let mut bytes = 0u64;
     let mut height = from;
-    while height > Height(0) && height <= head {
+    let kept = from >= first(view)?;
+    while kept && height > Height(0) && height <= head {
         let key = keys::height(height);
         let block = block_by_height(view, height)?.ok_or_else(|| damaged(Table::Ledger, &key))?;
         if parent.is_some_and(|id| id != block.header.parent) {

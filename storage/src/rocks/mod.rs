@@ -5,6 +5,7 @@
 //! its number; together with the [watermark](crate::watermark) an open finds out whether any was forgotten, which no
 //! recovery mode of RocksDB does (docs/decisions/0002-durability.md). It must never go on after a failed write.
 
+mod frozen;
 mod options;
 
 use std::fs::{self, File};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use quorate_types::Round;
 use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteOptions};
 
+pub use frozen::Frozen;
 pub use options::Options;
 
 use crate::store::{Entry, Op};
@@ -51,7 +53,8 @@ impl RocksStore {
         let fresh = home.found() == Found::Fresh;
         // The families are made one after another: a crash in between leaves a home in which nothing was signed yet.
         let young = home.ceiling().is_none();
-        let database = options::database(options, fresh, young);
+        let grow = young || lacks_staging_only(&home.data());
+        let database = options::database(options, fresh, grow);
         let families = options::families(options);
         let db =
             DB::open_cf_descriptors(&database, home.data(), families).map_err(failed("open"))?;
@@ -215,6 +218,47 @@ impl RocksReader {
     }
 }
 
+impl RocksReader {
+    /// What the store holds now, whatever is written from here on. While it lives, the database keeps what it shows.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen<'_> {
+        Frozen::new(&self.0)
+    }
+
+    /// Writes out what waits in memory, of every table: what the log holds of it can go then.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for table in Table::ALL {
+            let flushed = self.0.db.flush_cf(self.0.family(table));
+            flushed.map_err(failed("flush"))?;
+        }
+        self.0.db.flush().map_err(failed("flush"))
+    }
+
+    /// Gives the space of what was deleted from a table back to the disk: of keys from `from` up to `to`, or of all. It
+    /// reads and writes what is left in that part, on the caller's thread.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn compact(
+        &self,
+        table: Table,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let family = self.0.family(table);
+        // What was written last counts, too: a deletion that waits in memory frees nothing.
+        self.0.db.flush_cf(family).map_err(failed("flush"))?;
+        let mut how = rocksdb::CompactOptions::default();
+        how.set_exclusive_manual_compaction(false);
+        how.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::ForceOptimized);
+        self.0.db.compact_range_cf_opt(family, from, to, &how);
+        Ok(())
+    }
+}
+
 impl View for RocksReader {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.get(table, key)
@@ -234,6 +278,18 @@ impl View for RocksReader {
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         self.0.contains(table, key)
     }
+}
+
+/// Whether the database has every family but that of [`Table::Staging`], which releases before it did not make. Any other
+/// family that is missing is a loss, and an open must fail.
+fn lacks_staging_only(data: &std::path::Path) -> bool {
+    let Ok(found) = DB::list_cf(&rocksdb::Options::default(), data) else {
+        return false;
+    };
+    let there = |table: &Table| found.iter().any(|name| name == table.name());
+    Table::ALL
+        .iter()
+        .all(|table| there(table) != (*table == Table::Staging))
 }
 
 impl Shared {
@@ -275,11 +331,22 @@ impl Shared {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
         if to.is_some_and(|to| to <= from) {
-            return Ok(entries);
+            return Ok(Vec::new());
         }
-        let mut bounds = ReadOptions::default();
+        self.scan_with(ReadOptions::default(), table, from, to, limit, order)
+    }
+
+    fn scan_with(
+        &self,
+        mut bounds: ReadOptions,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
         if !from.is_empty() {
             bounds.set_iterate_lower_bound(from);
         }

@@ -73,7 +73,7 @@ fn table_options(table: Table, cache: &Cache) -> rocksdb::Options {
     match table {
         // Large values, written once and deleted by expiry: out of the way of compaction. Mostly signatures and keys,
         // which do not compress.
-        Table::Batches => {
+        Table::Batches | Table::Staging => {
             let mut out = family(cache, 32 << 20, DBCompressionType::None);
             out.set_enable_blob_files(true);
             out.set_min_blob_size(1 << 10);
@@ -105,5 +105,8 @@ fn family(cache: &Cache, write_buffer: usize, compression: DBCompressionType) ->
     out.set_block_based_table_factory(&blocks);
     out.set_write_buffer_size(write_buffer);
     out.set_compression_type(compression);
+    // Most keys that are looked up are not in the memtable: new ones, and old ones that were flushed.
+    out.set_memtable_prefix_bloom_ratio(0.05);
+    out.set_memtable_whole_key_filtering(true);
     out
 }

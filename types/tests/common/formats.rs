@@ -5,8 +5,8 @@ use quorate_types::codec::{self, DecodeError, MAX_ENCODED_BYTES};
 use quorate_types::evidence::EvidenceKind;
 use quorate_types::merkle::Path;
 use quorate_types::{
-    Batch, Blob, BlockTime, Digest, Entry, Evidence, Genesis, Header, Height, Outcome, Proposal,
-    Receipt, Rejection, Roots, SafetyRecord, Timeout, Transaction,
+    Batch, Blob, BlockTime, Digest, Entry, Evidence, Genesis, Header, Height, Manifest, Outcome,
+    Proposal, Receipt, Rejection, Roots, SafetyRecord, Timeout, Transaction,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -107,6 +107,7 @@ pub fn formats() -> Vec<Format> {
         format::<Receipt>("receipt_duplicate", &receipt(duplicate), None),
         format::<Path>("path", &batch().path(1), None),
         format("accumulator", &accumulator(), Some(accumulator().root())),
+        format::<Manifest>("manifest", &manifest(), Some(manifest().content())),
         format::<Roots>("roots", &Roots::default(), None),
     ];
     let rejections = [

@@ -4,11 +4,13 @@
 pub mod formats;
 
 use quorate_crypto::SecretKey;
+use quorate_types::accumulator::Accumulator;
 use quorate_types::evidence::{EvidenceKind, Statement};
 use quorate_types::message::{
-    BatchRequest, BatchResponse, BlockRequest, BlockResponse, LedgerBlock, LedgerRequest,
-    LedgerResponse,
+    BatchRequest, BatchResponse, BlockRequest, BlockResponse, ChunkRequest, ChunkResponse,
+    LedgerBlock, LedgerRequest, LedgerResponse, SnapshotRequest, SnapshotResponse,
 };
+use quorate_types::snapshot::{MANIFEST_VERSION, Manifest, Piece};
 use quorate_types::vote::Signable;
 use quorate_types::{
     Batch, Blob, Block, BlockId, BlockTime, Cc, ChainId, Claim, Client, CommitVote, Digest, Entry,
@@ -310,6 +312,45 @@ pub fn ledger_response() -> LedgerResponse {
     }
 }
 
+/// Of the state after the second block, which the third claims.
+pub fn manifest() -> Manifest {
+    let mut accumulator = Accumulator::default();
+    for height in 0..2 {
+        accumulator.append(Digest::from_bytes([height; 32]));
+    }
+    let roots = Roots {
+        state: Digest::from_bytes([7; 32]),
+        receipts: accumulator.root(),
+    };
+    let mut third = child(&second().header, &qc(2, second().id()), 3, &[]).header;
+    third.claim = Claim {
+        height: Height(2),
+        roots,
+    };
+    let genesis = Block {
+        header: genesis_header(),
+        batches: vec![],
+    };
+    let piece = |start: &[u8], seed| Piece {
+        start: Blob(start.to_vec()),
+        records: 10,
+        bytes: 1_000,
+        digest: Digest::from_bytes([seed; 32]),
+    };
+    Manifest {
+        version: MANIFEST_VERSION,
+        chain: chain(),
+        height: Height(2),
+        roots,
+        accumulator,
+        blocks: vec![genesis, first(), second()],
+        finality: finality(2, second().id(), 2),
+        claim: finality(3, third.id(), 3),
+        above: vec![third],
+        pieces: vec![piece(b"", 1), piece(b"kv/m", 2)],
+    }
+}
+
 pub fn record() -> SafetyRecord {
     SafetyRecord {
         round: round(6),
@@ -384,6 +425,33 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         (
             "ledger_response",
             Message::LedgerResponse(Box::new(ledger_response())),
+        ),
+        (
+            "snapshot_request",
+            Message::SnapshotRequest(SnapshotRequest { above: Height(7) }),
+        ),
+        (
+            "snapshot_response",
+            Message::SnapshotResponse(Box::new(SnapshotResponse {
+                first: Height(3),
+                manifest: Some(manifest()),
+            })),
+        ),
+        (
+            "chunk_request",
+            Message::ChunkRequest(ChunkRequest {
+                height: Height(2),
+                content: manifest().content(),
+                index: 5,
+            }),
+        ),
+        (
+            "chunk_response",
+            Message::ChunkResponse(Box::new(ChunkResponse {
+                content: manifest().content(),
+                index: 5,
+                chunk: Some(Blob(b"chunk".to_vec())),
+            })),
         ),
     ]
 }

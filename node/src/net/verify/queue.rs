@@ -1,19 +1,21 @@
 //! What a worker of the verification pool does next. A state machine without threads.
 //!
 //! * Consensus first, always. Among peers in turn, so that a member who floods delays itself most.
-//! * Then batches, transactions and sync in turn. All workers but one may be at them at a time.
+//! * Then clients' transactions and sync in turn. All workers but one may be at them at a time.
+//! * Transactions are taken together, those in peers' batches and those that clients sent here: the more there are, the
+//!   less a signature costs. So the worse the load, the larger the pieces, and nothing ever waits for company.
 //! * At most one batch of a peer is in work at a time, so that they come out in order.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_types::message::Class;
-use quorate_types::{Message, Reject, Transaction, ValidatorIndex, Verified};
+use quorate_types::{Batch, Message, Reject, Transaction, ValidatorIndex, Verified};
 
 use super::{Overloaded, PoolLimits};
 use crate::net::event::Credit;
 
-/// Most transactions that are verified as one batch: beyond, the gain is small and the first ones wait too long.
-const TOGETHER: usize = 256;
+/// Transactions from which on no more are taken into one piece of work: beyond, the gain is small and the first ones wait too long.
+pub(super) const TOGETHER: usize = 256;
 
 /// What becomes of a client's transaction.
 pub(super) type Done = Box<dyn FnOnce(Result<Verified<Transaction>, Reject>) + Send>;
@@ -25,33 +27,44 @@ pub(super) struct Submission {
     pub(super) done: Done,
 }
 
+/// A peer's batch that waits.
+pub(super) struct Streamed {
+    pub(super) from: ValidatorIndex,
+    pub(super) batch: Box<Batch>,
+    pub(super) credit: Credit,
+}
+
 /// A piece of work.
 pub(super) enum Work {
+    /// Consensus or sync.
     Message {
         from: ValidatorIndex,
         message: Box<Message>,
         credit: Credit,
     },
-    Transactions(VecDeque<Submission>),
+    /// What clients signed. The batches are of different peers.
+    Transactions {
+        batches: Vec<Streamed>,
+        submissions: Vec<Submission>,
+    },
 }
 
 /// What [`Queue::done`] needs to know of a piece of work.
-#[derive(Clone, Copy)]
 pub(super) struct End {
     bulk: bool,
-    batch_of: Option<ValidatorIndex>,
+    batches_of: Vec<ValidatorIndex>,
 }
 
 impl Work {
     pub(super) fn end(&self) -> End {
         match self {
-            Work::Message { from, message, .. } => End {
+            Work::Message { message, .. } => End {
                 bulk: message.class() != Class::Consensus,
-                batch_of: (message.class() == Class::Batches).then_some(*from),
+                batches_of: Vec::new(),
             },
-            Work::Transactions(_) => End {
+            Work::Transactions { batches, .. } => End {
                 bulk: true,
-                batch_of: None,
+                batches_of: batches.iter().map(|streamed| streamed.from).collect(),
             },
         }
     }
@@ -59,35 +72,18 @@ impl Work {
 
 /// Everything that waits.
 pub(super) struct Queue {
-    consensus: Turns,
-    batches: Turns,
-    sync: Turns,
+    consensus: Turns<Job>,
+    batches: Turns<(Box<Batch>, Credit)>,
+    sync: Turns<Job>,
     transactions: VecDeque<Submission>,
     transaction_bytes: usize,
     limits: PoolLimits,
     /// Pieces of bulk in work, and how many there may be.
     bulk: usize,
     bulk_workers: usize,
-    /// Which kind of bulk is next.
-    turn: Bulk,
+    /// Sync is next, if there is any.
+    sync_is_next: bool,
     stopped: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Bulk {
-    Batches,
-    Transactions,
-    Sync,
-}
-
-impl Bulk {
-    fn next(self) -> Bulk {
-        match self {
-            Bulk::Batches => Bulk::Transactions,
-            Bulk::Transactions => Bulk::Sync,
-            Bulk::Sync => Bulk::Batches,
-        }
-    }
 }
 
 impl Queue {
@@ -101,7 +97,7 @@ impl Queue {
             limits,
             bulk: 0,
             bulk_workers,
-            turn: Bulk::Batches,
+            sync_is_next: false,
             stopped: false,
         }
     }
@@ -110,12 +106,13 @@ impl Queue {
         if self.stopped {
             return;
         }
-        let turns = match message.class() {
-            Class::Consensus => &mut self.consensus,
-            Class::Batches => &mut self.batches,
-            Class::Sync => &mut self.sync,
-        };
-        turns.push(from, (Box::new(message), credit));
+        match message {
+            Message::Batch(batch) => self.batches.push(from, (batch, credit)),
+            message if message.class() == Class::Consensus => {
+                self.consensus.push(from, (Box::new(message), credit));
+            }
+            message => self.sync.push(from, (Box::new(message), credit)),
+        }
     }
 
     pub(super) fn push_transaction(&mut self, submission: Submission) -> Result<(), Overloaded> {
@@ -144,33 +141,42 @@ impl Queue {
     }
 
     fn take_bulk(&mut self) -> Option<Work> {
-        for _ in 0..3 {
-            let turn = self.turn;
-            self.turn = turn.next();
-            let work = match turn {
-                Bulk::Batches => self.batches.take().map(|(from, job)| message(from, job)),
-                Bulk::Sync => self.sync.take().map(|(from, job)| {
-                    self.sync.release(from);
-                    message(from, job)
-                }),
-                Bulk::Transactions => self.take_transactions(),
-            };
-            if work.is_some() {
-                return work;
-            }
-        }
-        None
+        let order = match self.sync_is_next {
+            true => [Queue::take_sync, Queue::take_transactions],
+            false => [Queue::take_transactions, Queue::take_sync],
+        };
+        self.sync_is_next = !self.sync_is_next;
+        order.into_iter().find_map(|take| take(self))
+    }
+
+    fn take_sync(&mut self) -> Option<Work> {
+        let (from, job) = self.sync.take()?;
+        self.sync.release(from);
+        Some(message(from, job))
     }
 
     fn take_transactions(&mut self) -> Option<Work> {
-        let count = self.transactions.len().min(TOGETHER);
-        if count == 0 {
-            return None;
+        let mut batches = Vec::new();
+        let mut count = 0;
+        while count < TOGETHER
+            && let Some((from, (batch, credit))) = self.batches.take()
+        {
+            count += batch.transactions.len();
+            batches.push(Streamed {
+                from,
+                batch,
+                credit,
+            });
         }
-        let taken: VecDeque<Submission> = self.transactions.drain(..count).collect();
-        let bytes: usize = taken.iter().map(|submission| submission.bytes).sum();
+        let room = self.transactions.len().min(TOGETHER.saturating_sub(count));
+        let submissions: Vec<Submission> = self.transactions.drain(..room).collect();
+        let bytes: usize = submissions.iter().map(|submission| submission.bytes).sum();
         self.transaction_bytes -= bytes;
-        Some(Work::Transactions(taken))
+        let some = !batches.is_empty() || !submissions.is_empty();
+        some.then_some(Work::Transactions {
+            batches,
+            submissions,
+        })
     }
 
     /// A piece of work is finished and its verdict told.
@@ -178,7 +184,7 @@ impl Queue {
         if end.bulk {
             self.bulk -= 1;
         }
-        if let Some(from) = end.batch_of {
+        for from in end.batches_of {
             self.batches.release(from);
         }
     }
@@ -214,16 +220,24 @@ fn message(from: ValidatorIndex, (message, credit): Job) -> Work {
 }
 
 /// A queue for each peer; peers take turns. A peer whose job was taken has no turn until it is released.
-#[derive(Default)]
-struct Turns {
+struct Turns<T> {
     /// Absent: nothing waits and nothing is taken.
-    peers: BTreeMap<ValidatorIndex, VecDeque<Job>>,
+    peers: BTreeMap<ValidatorIndex, VecDeque<T>>,
     /// Peers with something to take, each once.
     ready: VecDeque<ValidatorIndex>,
 }
 
-impl Turns {
-    fn push(&mut self, from: ValidatorIndex, job: Job) {
+impl<T> Default for Turns<T> {
+    fn default() -> Turns<T> {
+        Turns {
+            peers: BTreeMap::new(),
+            ready: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Turns<T> {
+    fn push(&mut self, from: ValidatorIndex, job: T) {
         let ready = &mut self.ready;
         let jobs = self.peers.entry(from).or_insert_with(|| {
             ready.push_back(from);
@@ -232,7 +246,7 @@ impl Turns {
         jobs.push_back(job);
     }
 
-    fn take(&mut self) -> Option<(ValidatorIndex, Job)> {
+    fn take(&mut self) -> Option<(ValidatorIndex, T)> {
         let from = self.ready.pop_front()?;
         let job = self.peers.get_mut(&from).and_then(VecDeque::pop_front);
         Some((

@@ -262,7 +262,7 @@ fn a_stop_drops_what_waits_and_what_comes() {
 
 mod queue {
     use super::*;
-    use crate::net::verify::queue::{Queue, Submission, Work};
+    use crate::net::verify::queue::{Queue, Submission, TOGETHER, Work};
 
     fn submission(sequence: u64) -> Submission {
         let transaction = transaction(sequence);
@@ -277,19 +277,25 @@ mod queue {
         queue.push_message(ValidatorIndex(from), message, Credit::none());
     }
 
-    /// What is taken: its sender, and whether it is a vote, batch, request or transaction.
-    fn name(work: &Work) -> (u16, char) {
+    /// What is taken: for each part its sender, and whether it is a vote, batch, request or transaction.
+    fn name(work: &Work) -> Vec<(u16, char)> {
         match work {
-            Work::Transactions(_) => (99, 't'),
+            Work::Transactions {
+                batches,
+                submissions,
+            } => {
+                let batches = batches.iter().map(|streamed| (streamed.from.0, 'b'));
+                let transactions = submissions.iter().map(|_| (99, 't'));
+                batches.chain(transactions).collect()
+            }
             Work::Message { from, message, .. } => match message.class() {
-                Class::Consensus => (from.0, 'v'),
-                Class::Batches => (from.0, 'b'),
-                Class::Sync => (from.0, 's'),
+                Class::Consensus => vec![(from.0, 'v')],
+                _ => vec![(from.0, 's')],
             },
         }
     }
 
-    fn drain(queue: &mut Queue) -> Vec<(u16, char)> {
+    fn drain(queue: &mut Queue) -> Vec<Vec<(u16, char)>> {
         let mut names = Vec::new();
         while let Some(work) = queue.take() {
             names.push(name(&work));
@@ -310,24 +316,47 @@ mod queue {
         push(&mut queue, 2, vote(V1));
         let order = drain(&mut queue);
         let votes = [(0, 'v'), (1, 'v'), (2, 'v'), (0, 'v'), (0, 'v')];
-        assert_eq!(order[..5], votes);
-        assert_eq!(order[5..], [(0, 'b'), (0, 's')]);
+        assert_eq!(order[..5].concat(), votes);
+        assert_eq!(order[5..], [[(0, 'b')], [(0, 's')]]);
         assert!(!queue.has_work());
     }
 
     #[test]
-    fn kinds_of_bulk_take_turns() {
+    fn transactions_and_sync_take_turns() {
         let mut queue = Queue::new(PoolLimits::default(), 1);
-        for sequence in 0..300 {
+        for sequence in 0..2 * TOGETHER {
+            let sequence = u64::try_from(sequence).unwrap();
             assert_eq!(queue.push_transaction(submission(sequence)), Ok(()));
         }
         for _ in 0..2 {
-            push(&mut queue, 0, batch(V0, 20));
             push(&mut queue, 0, request());
         }
         let order = drain(&mut queue);
-        let turn = [(0, 'b'), (99, 't'), (0, 's')];
-        assert_eq!(order, [turn, turn].concat());
+        let (transactions, sync) = (vec![(99, 't'); TOGETHER], vec![(0, 's')]);
+        let turn = [transactions, sync];
+        assert_eq!(order, [turn.clone(), turn].concat());
+    }
+
+    /// One of each peer, so that the batches of a peer stay in order, and what clients sent, up to a limit.
+    #[test]
+    fn what_clients_signed_is_taken_together() {
+        let mut queue = Queue::new(PoolLimits::default(), 8);
+        for _ in 0..2 {
+            push(&mut queue, 0, batch(V0, 20));
+            push(&mut queue, 1, batch(V1, 20));
+        }
+        for sequence in 0..3 {
+            assert_eq!(queue.push_transaction(submission(sequence)), Ok(()));
+        }
+        let first = queue.take().unwrap();
+        let expected = [(0, 'b'), (1, 'b'), (99, 't'), (99, 't'), (99, 't')];
+        assert_eq!(name(&first), expected);
+        assert!(queue.take().is_none() && !queue.has_work());
+        queue.done(first.end());
+        assert_eq!(
+            queue.take().map(|work| name(&work)),
+            Some(vec![(0, 'b'), (1, 'b')])
+        );
     }
 
     #[test]
@@ -342,26 +371,11 @@ mod queue {
         push(&mut queue, 5, vote(V0));
         assert!(queue.has_work());
         let vote = queue.take().unwrap();
-        assert_eq!(name(&vote), (5, 'v'));
+        assert_eq!(name(&vote), [(5, 'v')]);
         queue.done(vote.end());
         assert!(queue.take().is_none());
         queue.done(first.end());
-        assert_eq!(queue.take().map(|work| name(&work)), Some((2, 's')));
-    }
-
-    #[test]
-    fn one_batch_of_a_peer_at_a_time() {
-        let mut queue = Queue::new(PoolLimits::default(), 8);
-        push(&mut queue, 0, batch(V0, 20));
-        push(&mut queue, 0, batch(V0, 20));
-        push(&mut queue, 1, batch(V1, 20));
-        let first = queue.take().unwrap();
-        let other = queue.take().unwrap();
-        assert_eq!((name(&first), name(&other)), ((0, 'b'), (1, 'b')));
-        assert!(queue.take().is_none() && !queue.has_work());
-        queue.done(first.end());
-        assert_eq!(queue.take().map(|work| name(&work)), Some((0, 'b')));
-        assert!(queue.take().is_none());
+        assert_eq!(queue.take().map(|work| name(&work)), Some(vec![(2, 's')]));
     }
 
     #[test]

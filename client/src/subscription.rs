@@ -1,0 +1,198 @@
+//! Following the log: every height once and in order, from whichever validator is there.
+//!
+//! Blocks are checked to be a chain: each names its height and the block before it. That they were agreed on is what
+//! their certificates say, which `quorate log verify` checks.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use quorate_types::{Block, BlockId, Height, codec};
+
+use crate::api::{EVENT_STREAM, LogEntry, Problem};
+use crate::client::{Client, goes_elsewhere};
+use crate::error::ClientError;
+use crate::http::Call;
+use crate::sse::{Event, Parser};
+
+/// A validator that says nothing for so long, not even that there is nothing, is taken for lost.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Pause after a pass over all validators, at first; doubled up to a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The log from some height on, without an end.
+#[derive(Debug)]
+pub struct Subscription<'a> {
+    client: &'a Client,
+    next: Height,
+    /// Identity of the block below `next`, once one was seen.
+    parent: Option<BlockId>,
+    source: Option<Source>,
+    /// Which endpoint is asked next.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Source {
+    endpoint: String,
+    body: Incoming,
+    parser: Parser,
+}
+
+impl Client {
+    /// Follows the log from a height on. Nothing is sent before [`Subscription::next`].
+    #[must_use]
+    pub fn subscribe(&self, from: Height) -> Subscription<'_> {
+        Subscription {
+            client: self,
+            next: from.max(Height(1)),
+            parent: None,
+            source: None,
+            turn: self.preferred(),
+        }
+    }
+}
+
+impl Subscription<'_> {
+    /// The height that comes next.
+    #[must_use]
+    pub fn position(&self) -> Height {
+        self.next
+    }
+
+    /// The next height, once it is committed; reconnects as often as it takes. May be dropped and called again: nothing
+    /// is lost, and nothing comes twice.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with code `compacted` if the height is no longer kept; [`ClientError::Unreachable`] if no
+    /// validator can be read from for the client's timeout (a later call tries again); [`ClientError::BadAnswer`] if a
+    /// validator sent what is no continuation.
+    pub async fn next(&mut self) -> Result<LogEntry, ClientError> {
+        loop {
+            if self.source.is_none() {
+                self.source = Some(self.connect().await?);
+            }
+            let Some(event) = self.event().await? else {
+                // Cut off, silent, or stopping: go on with another.
+                self.source = None;
+                self.turn += 1;
+                continue;
+            };
+            match event.name.as_str() {
+                "block" => return self.accept(&event.data),
+                "problem" => self.problem(&event.data)?,
+                // A release that knows more sends more.
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event of the validator that is read from; none if it is better to read from another.
+    async fn event(&mut self) -> Result<Option<Event>, ClientError> {
+        let Some(source) = &mut self.source else {
+            return Ok(None);
+        };
+        loop {
+            if let Some(event) = source.parser.pop() {
+                return Ok(Some(event));
+            }
+            let frame = tokio::time::timeout(SILENCE, source.body.frame()).await;
+            let Ok(Some(Ok(frame))) = frame else {
+                return Ok(None);
+            };
+            let Some(bytes) = frame.data_ref() else {
+                continue;
+            };
+            let endpoint = &source.endpoint;
+            let pushed = source.parser.push(bytes);
+            pushed.map_err(|error| bad(endpoint, &error.to_string()))?;
+        }
+    }
+
+    fn accept(&mut self, data: &[u8]) -> Result<LogEntry, ClientError> {
+        let endpoint = self.source.as_ref().map(|source| source.endpoint.clone());
+        let endpoint = endpoint.unwrap_or_default();
+        let checked = self.check(data).map_err(|what| bad(&endpoint, &what));
+        if checked.is_err() {
+            self.source = None;
+            self.turn += 1;
+        }
+        let entry = checked?;
+        self.next = entry.height.next();
+        self.parent = Some(entry.id);
+        Ok(entry)
+    }
+
+    fn check(&self, data: &[u8]) -> Result<LogEntry, String> {
+        let entry: LogEntry = serde_json::from_slice(data).map_err(|error| error.to_string())?;
+        let block: Block = codec::decode(&entry.block.0, codec::MAX_ENCODED_BYTES)
+            .map_err(|error| error.to_string())?;
+        if block.header.height != self.next || entry.height != self.next {
+            let found = block.header.height;
+            return Err(format!("height {found} where {} follows", self.next));
+        }
+        if block.id() != entry.id || self.parent.is_some_and(|id| id != block.header.parent) {
+            return Err(format!("height {} is no continuation", self.next));
+        }
+        Ok(entry)
+    }
+
+    /// What ended the stream: an error, unless another validator may go on with it.
+    fn problem(&mut self, data: &[u8]) -> Result<(), ClientError> {
+        self.source = None;
+        self.turn += 1;
+        match serde_json::from_slice::<Problem>(data) {
+            Ok(problem) if problem.status < 500 && problem.status != 429 => {
+                Err(ClientError::Refused {
+                    status: problem.status,
+                    code: problem.code,
+                    detail: problem.detail,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Source, ClientError> {
+        let mut call = Call::get(format!("/v1/log?from={}", self.next));
+        call.accept = EVENT_STREAM;
+        let endpoints = &self.client.profile().endpoints;
+        let deadline = Instant::now() + self.client.timeout();
+        let mut pause = FIRST_PAUSE;
+        let mut last = String::new();
+        loop {
+            for _ in endpoints {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(ClientError::Unreachable { last });
+                }
+                let endpoint = &endpoints[self.turn % endpoints.len()];
+                match self.client.http().open(endpoint, &call, left).await {
+                    Ok(Ok(body)) => {
+                        return Ok(Source {
+                            endpoint: endpoint.clone(),
+                            body,
+                            parser: Parser::default(),
+                        });
+                    }
+                    Ok(Err(answer)) if !goes_elsewhere(answer.status) => {
+                        return Err(answer.refusal());
+                    }
+                    Ok(Err(answer)) => last = format!("{endpoint}: {}", answer.refusal()),
+                    Err(error) => last = error.to_string(),
+                }
+                self.turn += 1;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+}
+
+fn bad(endpoint: &str, what: &str) -> ClientError {
+    ClientError::BadAnswer {
+        endpoint: endpoint.to_owned(),
+        what: what.to_owned(),
+    }
+}

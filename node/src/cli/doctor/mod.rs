@@ -1,0 +1,150 @@
+//! `quorate doctor`: why nothing commits right now, or why a validator does not start.
+//!
+//! Looks and changes nothing. Each finding has a stable code, says what was seen, and what to do about it. [`home`] looks
+//! at one validator's machine, [`set`] asks all validators of a profile.
+
+mod home;
+mod set;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::OutputFlag;
+use super::context::{Context, runtime};
+use super::survey::{Survey, Window};
+use crate::exit::{ExitStatus, Failure};
+
+/// Free space below which a disk counts as nearly full, unless told otherwise, in bytes.
+const MIN_FREE: u64 = 1 << 30;
+
+/// Says why nothing commits, or why a validator does not start, and what to
+/// do about it. Exit status 1 if there is a problem.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  quorate --profile net/client.toml doctor
+  quorate doctor --home net/validator-0
+  quorate --profile net/client.toml doctor --home net/validator-0
+  quorate doctor --home net/validator-0 --output json
+
+With --home it looks at the validator of this machine: settings, genesis,
+keys, data, disk, ports, limits. With a profile it asks all validators:
+who answers, who is connected, who is behind, whose clock or chain is wrong.")]
+pub(super) struct Doctor {
+    /// A validator's home on this machine
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Free disk space that is enough, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MIN_FREE)]
+    min_free: u64,
+    #[command(flatten)]
+    pub(super) output: OutputFlag,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    /// Something does not work.
+    Problem,
+    /// It works, and may not for long.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+/// Something that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    severity: Severity,
+    /// Stable.
+    code: &'static str,
+    /// What was seen.
+    message: String,
+    /// What to do.
+    action: String,
+}
+
+impl Finding {
+    fn problem(code: &'static str, message: impl ToString, action: impl ToString) -> Finding {
+        Finding::new(Severity::Problem, code, message, action)
+    }
+
+    fn warning(code: &'static str, message: impl ToString, action: impl ToString) -> Finding {
+        Finding::new(Severity::Warning, code, message, action)
+    }
+
+    fn note(code: &'static str, message: impl ToString, action: impl ToString) -> Finding {
+        Finding::new(Severity::Note, code, message, action)
+    }
+
+    fn new(
+        severity: Severity,
+        code: &'static str,
+        message: impl ToString,
+        action: impl ToString,
+    ) -> Finding {
+        Finding {
+            severity,
+            code,
+            message: message.to_string(),
+            action: action.to_string(),
+        }
+    }
+}
+
+/// What is wrong with a set, in a line each; for who has no room for advice.
+pub(super) fn headlines(survey: &Survey) -> Vec<String> {
+    let found = set::look(survey, None).into_iter();
+    let problems = found.filter(|finding| finding.severity == Severity::Problem);
+    problems.map(|finding| finding.message).collect()
+}
+
+impl Doctor {
+    pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let profile = context.profile_if_named()?;
+        if self.home.is_none() && profile.is_none() {
+            return Err(
+                Failure::usage("name a validator's home, a profile, or both")
+                    .hint("--home DIR, --profile DIR/client.toml, or QUORATE_PROFILE"),
+            );
+        }
+        let mut findings = Vec::new();
+        if let Some(home) = &self.home {
+            findings.extend(home::look(home, self.min_free));
+        }
+        if profile.is_some() {
+            let client = context.client()?;
+            let mut window = Window::default();
+            let survey = runtime()?.block_on(Survey::take(&client, &mut window));
+            let genesis = client.profile().genesis.clone();
+            let genesis = genesis.and_then(|path| crate::genesis::read(&path).ok());
+            findings.extend(set::look(&survey, genesis.as_ref()));
+        }
+        findings.sort_by_key(|finding| finding.severity);
+        let healthy = findings.iter().all(|f| f.severity != Severity::Problem);
+        let value = json!({ "healthy": healthy, "findings": findings });
+        context.print.result(&value, |out| {
+            for finding in &findings {
+                let severity = match finding.severity {
+                    Severity::Problem => "PROBLEM",
+                    Severity::Warning => "warning",
+                    Severity::Note => "note",
+                };
+                writeln!(out, "{severity:<8} {}: {}", finding.code, finding.message)?;
+                writeln!(out, "         -> {}", finding.action)?;
+            }
+            match healthy {
+                true => writeln!(out, "no problem found"),
+                false => Ok(()),
+            }
+        })?;
+        Ok(match healthy {
+            true => ExitStatus::Done,
+            false => ExitStatus::Failed,
+        })
+    }
+}

@@ -1,0 +1,281 @@
+//! The ledger as it grows: `log tail` and `kv watch`.
+//!
+//! Asks one validator after another for what is new, and goes on where it was when one of them goes away. What it shows
+//! is one validator's word; `log export` and `log verify` check it.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use quorate_client::Client;
+use quorate_client::api::LogEntry;
+use quorate_execution::kv::{Command, KvResult, Op, OpResult};
+use quorate_types::{Batch, Block, Height, Outcome, Transaction, codec};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::context::{Context, runtime};
+use super::output::{text_of, time_of};
+use crate::exit::{ExitStatus, Failure};
+
+/// How often a ledger that stands still is asked.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Where in the ledger somebody is.
+struct Follower {
+    client: Client,
+    runtime: Runtime,
+    next: Height,
+}
+
+impl Follower {
+    /// From a height; without one, from the next block on.
+    fn new(context: &Context, from: Option<u64>) -> Result<Follower, Failure> {
+        let client = context.client()?;
+        let runtime = runtime()?;
+        let next = match from {
+            Some(from) => Height(from.max(1)),
+            None => runtime.block_on(client.status())?.height.next(),
+        };
+        Ok(Follower {
+            client,
+            runtime,
+            next,
+        })
+    }
+
+    /// Waits for the next heights; at least one.
+    fn wait(&mut self) -> Result<Vec<LogEntry>, Failure> {
+        loop {
+            let entries = self
+                .runtime
+                .block_on(self.client.log(self.next, Height(u64::MAX)))?;
+            if let Some(last) = entries.last() {
+                self.next = last.height.next();
+                return Ok(entries);
+            }
+            // Inside the runtime: a timer needs one when it is made.
+            self.runtime
+                .block_on(async { tokio::time::sleep(PAUSE).await });
+        }
+    }
+}
+
+fn damaged(what: &str, height: Height) -> Failure {
+    Failure::damaged(format!("{what} at height {height} cannot be read"))
+}
+
+fn block(entry: &LogEntry) -> Result<Block, Failure> {
+    codec::decode(&entry.block.0, codec::MAX_ENCODED_BYTES)
+        .map_err(|_| damaged("the block", entry.height))
+}
+
+fn transactions(entry: &LogEntry) -> Result<Vec<Transaction>, Failure> {
+    let mut all = Vec::new();
+    for bytes in &entry.batches {
+        let batch: Batch = codec::decode(&bytes.0, codec::MAX_ENCODED_BYTES)
+            .map_err(|_| damaged("a batch", entry.height))?;
+        all.extend(batch.transactions);
+    }
+    Ok(all)
+}
+
+/// `quorate log tail`: a line for each height; `count` of them, or until interrupted.
+pub(super) fn tail(
+    context: &Context,
+    from: Option<u64>,
+    count: Option<u64>,
+) -> Result<ExitStatus, Failure> {
+    let mut follower = Follower::new(context, from)?;
+    let mut left = count.unwrap_or(u64::MAX);
+    while left > 0 {
+        for entry in follower.wait()? {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let (block, transactions) = (block(&entry)?, transactions(&entry)?.len());
+            context.print.result(&entry, |out| {
+                let header = &block.header;
+                writeln!(
+                    out,
+                    "{:>9}  {}  round {}  proposer {}  {transactions} transactions  {:.16}",
+                    entry.height.0,
+                    time_of(header.time),
+                    header.round.number,
+                    header.proposer.0,
+                    entry.id.to_string(),
+                )
+            })?;
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// A change of a key.
+struct Change {
+    key: Vec<u8>,
+    /// None: it was deleted.
+    value: Option<Vec<u8>>,
+    version: u64,
+}
+
+/// `quorate kv watch`: a line for each change of a key with the prefix.
+pub(super) fn watch(
+    context: &Context,
+    prefix: &[u8],
+    from: Option<u64>,
+    count: Option<u64>,
+) -> Result<ExitStatus, Failure> {
+    let mut follower = Follower::new(context, from)?;
+    let mut left = count.unwrap_or(u64::MAX);
+    while left > 0 {
+        for entry in follower.wait()? {
+            for transaction in transactions(&entry)? {
+                for change in changes(&follower, &entry, &transaction, prefix)? {
+                    if left == 0 {
+                        return Ok(ExitStatus::Done);
+                    }
+                    left -= 1;
+                    print(context, &entry, &transaction, &change)?;
+                }
+            }
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// What a transaction changed at this height: by its receipt, since a command can be rejected or come to nothing.
+fn changes(
+    follower: &Follower,
+    entry: &LogEntry,
+    transaction: &Transaction,
+    prefix: &[u8],
+) -> Result<Vec<Change>, Failure> {
+    let commands = transaction.body.commands.iter();
+    let commands: Vec<Command> = commands
+        .filter_map(|c| Command::decode(&c.0).ok())
+        .collect();
+    let touches = |command: &Command| keys(command).any(|key| key.starts_with(prefix));
+    if !commands.iter().any(touches) {
+        return Ok(Vec::new());
+    }
+    let id = transaction.id();
+    let found = follower.runtime.block_on(follower.client.wait(id))?;
+    let receipt = found
+        .reply
+        .receipt
+        .and_then(|receipt| receipt.decode().ok());
+    let receipt = receipt.ok_or_else(|| damaged("a receipt", entry.height))?;
+    // It was executed where it was ordered first (X1).
+    if receipt.height != entry.height {
+        return Ok(Vec::new());
+    }
+    let Outcome::Executed { results, .. } = receipt.outcome else {
+        return Ok(Vec::new());
+    };
+    let mut all = Vec::new();
+    for (command, result) in commands.into_iter().zip(results) {
+        let result = KvResult::decode(&result.0).map_err(|_| damaged("a result", entry.height))?;
+        all.extend(effects(command, result));
+    }
+    all.retain(|change| change.key.starts_with(prefix));
+    Ok(all)
+}
+
+/// Keys that a command may change.
+fn keys(command: &Command) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+    let of_op = |op: &'_ Op| match op {
+        Op::Put { .. } | Op::Delete { .. } => true,
+        Op::Get { .. } | Op::Range { .. } => false,
+    };
+    match command {
+        Command::Put { key, .. } | Command::Delete { key } | Command::CompareAndSet { key, .. } => {
+            Box::new(std::iter::once(key.0.as_slice()))
+        }
+        Command::Txn {
+            then, otherwise, ..
+        } => {
+            let ops = then.iter().chain(otherwise).filter(move |op| of_op(op));
+            Box::new(ops.filter_map(|op| match op {
+                Op::Put { key, .. } | Op::Delete { key } => Some(key.0.as_slice()),
+                Op::Get { .. } | Op::Range { .. } => None,
+            }))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+fn effects(command: Command, result: KvResult) -> Vec<Change> {
+    let change = |key: Vec<u8>, value: Option<Vec<u8>>, version| Change {
+        key,
+        value,
+        version,
+    };
+    match (command, result) {
+        (Command::Put { key, value, .. }, KvResult::Put { version }) => {
+            vec![change(key.0, Some(value.0), version)]
+        }
+        (Command::Delete { key }, KvResult::Delete { existed: true }) => {
+            vec![change(key.0, None, 0)]
+        }
+        (
+            Command::CompareAndSet { key, value, .. },
+            KvResult::CompareAndSet {
+                swapped: true,
+                version,
+            },
+        ) => vec![change(key.0, value.map(|value| value.0), version)],
+        (
+            Command::Txn {
+                then, otherwise, ..
+            },
+            KvResult::Txn { succeeded, results },
+        ) => {
+            let ops = if succeeded { then } else { otherwise };
+            let pairs = ops.into_iter().zip(results);
+            pairs
+                .filter_map(|pair| match pair {
+                    (Op::Put { key, value, .. }, OpResult::Put { version }) => {
+                        Some(change(key.0, Some(value.0), version))
+                    }
+                    (Op::Delete { key }, OpResult::Delete { existed: true }) => {
+                        Some(change(key.0, None, 0))
+                    }
+                    _ => None,
+                })
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn print(
+    context: &Context,
+    entry: &LogEntry,
+    transaction: &Transaction,
+    change: &Change,
+) -> Result<ExitStatus, Failure> {
+    let base64 = |bytes: &Vec<u8>| quorate_client::api::Base64(bytes.clone());
+    let value: Value = json!({
+        "height": entry.height, "transaction": transaction.id().to_string(),
+        "event": if change.value.is_some() { "put" } else { "delete" },
+        "key": base64(&change.key), "value": change.value.as_ref().map(base64),
+        "version": change.version,
+    });
+    context.print.result(&value, |out| match &change.value {
+        Some(value) => writeln!(
+            out,
+            "put\t{}\t{}\t(version {}, height {})",
+            text_of(&change.key),
+            text_of(value),
+            change.version,
+            entry.height
+        ),
+        None => writeln!(
+            out,
+            "delete\t{}\t(height {})",
+            text_of(&change.key),
+            entry.height
+        ),
+    })
+}

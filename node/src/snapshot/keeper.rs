@@ -1,0 +1,482 @@
+//! Decides what is kept: when a snapshot is made, how much of the past goes, and what happens when the disk fills.
+//!
+//! A snapshot is due at every multiple of the interval. All validators try to freeze the same height then, the first above
+//! it whose block claims nothing in between, so that a peer that joins can fetch from all of them at once: the core meets
+//! the keeper ([`Hook`]) behind the turn that commits it, for the time that it takes to freeze the store (some
+//! microseconds). The keeper waits until a final header claims the state, and cuts it on its own thread.
+//!
+//! Nothing above the oldest snapshot goes, so that whoever fetches it finds the blocks that follow.
+//!
+//! | free space | what happens |
+//! |---|---|
+//! | below `storage.min_free_bytes` | clients' transactions are refused here (503), no snapshot is begun |
+//! | below half of it | the core halts: it takes nothing, signs nothing and writes nothing but deletions |
+//! | a quarter above either again | it goes on by itself |
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use quorate_replica::snapshot::{Certified, SnapshotError, certified, cut};
+use quorate_storage::ledger::{self, LedgerError, keys};
+use quorate_storage::{Frozen, RocksReader, StoreError, Table};
+use quorate_types::{Height, Manifest, Validators};
+use tokio::sync::oneshot;
+
+use super::files::FileError;
+use super::shelf::Shelf;
+use crate::metrics::Metrics;
+use crate::validator::core::Core;
+
+/// How often the keeper looks around.
+const TICK: Duration = Duration::from_secs(1);
+/// The core waits so long for the keeper to freeze, and then goes on without.
+const MEETING: Duration = Duration::from_millis(50);
+/// A keeper that is busy is asked again after so many heights.
+const BUSY: u64 = 100;
+/// States frozen at a time while it is not known which will be certified.
+const CANDIDATES: usize = 8;
+/// An order for a snapshot fails after this long without a certified height.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Blocks that always stay: more than elections, proofs and peers a little behind need.
+pub const MIN_BLOCKS: u64 = 512;
+/// Deletions written at once.
+const STEP: usize = 4_096;
+/// Removed heights after which the database is asked to give space back.
+const COMPACT_HEIGHTS: u64 = 4_096;
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Heights between snapshots; 0: only on demand.
+    pub interval: u64,
+    /// Snapshots kept.
+    pub snapshots: usize,
+    /// Blocks kept; 0: all.
+    pub blocks: u64,
+    /// Bytes of the database above which fewer are kept; 0: no bound.
+    pub max_bytes: u64,
+    /// Free space below which no writes are taken; 0: never looked at.
+    pub min_free: u64,
+}
+
+/// Why the keeper failed at something. It tries again later.
+#[derive(Debug, thiserror::Error)]
+enum KeeperError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the validator stops")]
+    Stopping,
+    #[error("no height is certified yet; the next block brings one")]
+    NothingCertified,
+    #[error("the disk is nearly full")]
+    DiskLow,
+}
+
+/// What the keeper is asked for.
+enum Order {
+    /// By the core, which waits: freeze the store as it is.
+    Freeze(SyncSender<()>),
+    /// By an operator: a snapshot now. The height, or why not.
+    Make(oneshot::Sender<Result<Height, String>>),
+}
+
+/// The keeper's ear in the core, and everybody else's to the keeper.
+#[derive(Clone)]
+pub struct Hook {
+    orders: SyncSender<Order>,
+    /// The core halts behind the commit of this height or a later one.
+    due: Arc<AtomicU64>,
+}
+
+/// Where orders are waited for.
+pub struct Orders(Receiver<Order>, Hook);
+
+/// Both ends.
+#[must_use]
+pub fn hook() -> (Hook, Orders) {
+    let (orders, receiver) = sync_channel(8);
+    let due = Arc::new(AtomicU64::new(u64::MAX));
+    let hook = Hook { orders, due };
+    (hook.clone(), Orders(receiver, hook))
+}
+
+impl Hook {
+    /// The core has committed a height, and it is in the store.
+    pub fn committed(&self, height: Height) {
+        if height.0 < self.due.load(Ordering::Relaxed) {
+            return;
+        }
+        self.due
+            .store(height.0.saturating_add(1), Ordering::Relaxed);
+        let (done, wait) = sync_channel(1);
+        if self.orders.try_send(Order::Freeze(done)).is_ok() {
+            // Without an answer this height is missed, and the core does not ask again soon.
+            if wait.recv_timeout(MEETING).is_err() {
+                self.arm(height.0.saturating_add(BUSY));
+            }
+        }
+    }
+
+    /// Orders a snapshot now.
+    pub fn make(&self) -> oneshot::Receiver<Result<Height, String>> {
+        let (reply, receiver) = oneshot::channel();
+        // A full queue drops the sender, which the receiver sees.
+        let _ = self.orders.try_send(Order::Make(reply));
+        receiver
+    }
+
+    fn arm(&self, height: u64) {
+        self.due.store(height, Ordering::Relaxed);
+    }
+}
+
+/// Whether there is room on the disk. Shared with the core and the API.
+#[derive(Debug, Default)]
+pub struct Space {
+    low: AtomicBool,
+    out: AtomicBool,
+}
+
+impl Space {
+    /// Whether clients' transactions are refused.
+    #[must_use]
+    pub fn is_low(&self) -> bool {
+        self.low.load(Ordering::Relaxed)
+    }
+
+    /// Whether the core halts.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.out.load(Ordering::Relaxed)
+    }
+
+    fn update(&self, free: u64, min: u64) {
+        let judge = |flag: &AtomicBool, bound: u64, what: &str| {
+            let was = flag.load(Ordering::Relaxed);
+            let is = match was {
+                true => free < bound.saturating_add(bound / 4),
+                false => free < bound,
+            };
+            flag.store(is, Ordering::Relaxed);
+            match (was, is) {
+                (false, true) => tracing::error!(
+                    event = "disk_nearly_full",
+                    free,
+                    bound,
+                    "the disk is nearly full: {what}"
+                ),
+                (true, false) => tracing::info!(
+                    event = "disk_has_room",
+                    free,
+                    bound,
+                    "there is room again: {what} no more"
+                ),
+                _ => {}
+            }
+        };
+        judge(&self.low, min, "transactions are refused");
+        judge(&self.out, min / 2, "the validator halts");
+    }
+}
+
+/// See the [module](self).
+pub struct Keeper {
+    /// The home, whose disk is looked at.
+    pub home: PathBuf,
+    /// What to keep.
+    pub policy: Policy,
+    /// The store.
+    pub reader: RocksReader,
+    /// Who writes.
+    pub core: Core,
+    /// Where snapshots are put.
+    pub shelf: Arc<Shelf>,
+    /// The first epoch's set.
+    pub validators: Arc<Validators>,
+    /// Whether there is room.
+    pub space: Arc<Space>,
+    /// What is shown.
+    pub metrics: Metrics,
+    /// Set when the process has been told to stop.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start(mut self, orders: Orders) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name(String::from("keeper"))
+            .spawn(move || self.run(&orders))
+    }
+
+    fn run(&mut self, orders: &Orders) {
+        let mut removed = 0u64;
+        self.arm(orders);
+        while !self.stops() {
+            match orders.0.recv_timeout(TICK) {
+                Ok(order) => {
+                    let made = self.make(orders, order);
+                    if let Err(error) = made {
+                        tracing::warn!(event = "snapshot_failed", %error, "no snapshot was made");
+                    }
+                    self.arm(orders);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look_at_disk();
+            match self.truncate() {
+                Ok(heights) => removed += heights,
+                Err(error) => {
+                    tracing::error!(event = "truncation_failed", %error, "the past cannot be removed")
+                }
+            }
+            if removed >= COMPACT_HEIGHTS || (removed > 0 && self.space.is_low()) {
+                removed = 0;
+                if let Err(error) = self.compact() {
+                    tracing::error!(event = "compaction_failed", %error, "space cannot be given back");
+                }
+            }
+        }
+    }
+
+    fn stops(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The next multiple of the interval above what is there.
+    fn arm(&self, orders: &Orders) {
+        let height = self.core.status().height.0;
+        let last = self.shelf.span().map_or(0, |(_, newest)| newest.0);
+        let next = height
+            .max(last)
+            .checked_div(self.policy.interval)
+            .map(|n| n.saturating_add(1).saturating_mul(self.policy.interval));
+        orders.1.arm(next.unwrap_or(u64::MAX));
+        if let Some((oldest, newest)) = self.shelf.span() {
+            self.metrics.snapshot_height.set(gauge(newest.0));
+            tracing::debug!(%oldest, %newest, "snapshots");
+        }
+    }
+
+    /// Freezes until a frozen state is certified, and cuts it.
+    fn make(&self, orders: &Orders, first: Order) -> Result<(), KeeperError> {
+        let mut waiting = Vec::new();
+        let result = self.certified_cut(orders, first, &mut waiting);
+        for reply in waiting {
+            let answer = result.as_ref().map(|height| *height);
+            // Whoever asked may have gone.
+            let _ = reply.send(answer.map_err(ToString::to_string));
+        }
+        result.map(drop)
+    }
+
+    fn certified_cut(
+        &self,
+        orders: &Orders,
+        first: Order,
+        waiting: &mut Vec<oneshot::Sender<Result<Height, String>>>,
+    ) -> Result<Height, KeeperError> {
+        let mut frozen: VecDeque<Frozen<'_>> = VecDeque::new();
+        let mut take = |order, frozen: &mut VecDeque<_>| match order {
+            Order::Freeze(done) => {
+                if frozen.len() < CANDIDATES {
+                    frozen.push_back(self.reader.freeze());
+                }
+                let _ = done.send(());
+            }
+            Order::Make(reply) => {
+                // Whatever comes next is wanted, too: this very state may never be claimed.
+                orders.1.arm(0);
+                frozen.push_back(self.reader.freeze());
+                waiting.push(reply);
+            }
+        };
+        take(first, &mut frozen);
+        let since = Instant::now();
+        loop {
+            if self.stops() {
+                return Err(KeeperError::Stopping);
+            }
+            if self.space.is_low() {
+                return Err(KeeperError::DiskLow);
+            }
+            while let Some(candidate) = frozen.front() {
+                match certified(candidate, &self.reader, &self.validators)? {
+                    Certified::Yes(manifest) => {
+                        orders.1.arm(u64::MAX);
+                        return self.cut(candidate, *manifest);
+                    }
+                    Certified::NotYet => break,
+                    Certified::Never => drop(frozen.pop_front()),
+                }
+            }
+            if since.elapsed() >= PATIENCE {
+                return Err(KeeperError::NothingCertified);
+            }
+            match orders.0.recv_timeout(Duration::from_millis(50)) {
+                Ok(order) => take(order, &mut frozen),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(KeeperError::Stopping),
+            }
+        }
+    }
+
+    fn cut(&self, frozen: &Frozen<'_>, manifest: Manifest) -> Result<Height, KeeperError> {
+        let (height, begun) = (manifest.height, Instant::now());
+        let there = self
+            .shelf
+            .span()
+            .is_some_and(|(_, newest)| newest == height);
+        if there {
+            return Ok(height);
+        }
+        let mut draft = self.shelf.directory().begin(height)?;
+        let cut = cut::<KeeperError>(frozen, manifest, |index, chunk| {
+            if self.stops() {
+                return Err(KeeperError::Stopping);
+            }
+            Ok(draft.chunk(index, &chunk)?)
+        });
+        let manifest = match cut {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                draft.discard();
+                return Err(error);
+            }
+        };
+        draft.finish(&manifest)?;
+        tracing::info!(event = "snapshot_made",
+            %height, chunks = manifest.pieces.len(), bytes = manifest.bytes(),
+            records = manifest.records(), seconds = begun.elapsed().as_secs_f64(),
+            root = %manifest.roots.state, "snapshot made"
+        );
+        self.shelf.add(manifest, self.policy.snapshots);
+        Ok(height)
+    }
+
+    fn look_at_disk(&self) {
+        if self.policy.min_free == 0 {
+            return;
+        }
+        match rustix::fs::statvfs(&self.home) {
+            Ok(disk) => {
+                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+                self.metrics.storage_free_bytes.set(gauge(free));
+                self.space.update(free, self.policy.min_free);
+            }
+            Err(error) => {
+                tracing::warn!(event = "free_space_unread", %error, "the free space cannot be read")
+            }
+        }
+    }
+
+    /// Removes what need not be kept; returns how many heights went.
+    fn truncate(&self) -> Result<u64, KeeperError> {
+        let policy = &self.policy;
+        let Some((oldest, _)) = self.shelf.span() else {
+            // Who is behind needs either the blocks or a snapshot.
+            return Ok(0);
+        };
+        let tip = ledger::tip(&self.reader)?.height.0;
+        let mut keep = match policy.blocks {
+            0 => u64::MAX,
+            blocks => blocks.max(MIN_BLOCKS),
+        };
+        if policy.max_bytes > 0 {
+            let bytes: u64 = self.reader.usage()?.iter().map(|(_, bytes)| bytes).sum();
+            if bytes > policy.max_bytes {
+                keep = MIN_BLOCKS;
+            }
+        }
+        let to = Height(tip.saturating_sub(keep)).min(oldest);
+        let mut removed = 0;
+        loop {
+            let swept = ledger::truncate(&self.reader, to, STEP)?;
+            if swept.heights == 0 || self.stops() {
+                break;
+            }
+            if !self.core.chore(swept.writes) {
+                break;
+            }
+            removed += swept.heights;
+            self.metrics.storage_first_height.set(gauge(swept.below.0));
+            if !swept.more {
+                break;
+            }
+        }
+        if removed > 0 {
+            tracing::debug!(removed, %to, "removed from the ledger");
+        }
+        Ok(removed)
+    }
+
+    /// Lets the database give back what was removed.
+    fn compact(&self) -> Result<(), KeeperError> {
+        let begun = Instant::now();
+        let first = ledger::first(&self.reader)?;
+        let below = keys::receipts(first);
+        self.reader.compact(Table::Receipts, None, Some(&below))?;
+        self.reader
+            .compact(Table::Certificates, None, Some(&below))?;
+        for table in [Table::Batches, Table::Blocks, Table::Places] {
+            if self.stops() {
+                return Ok(());
+            }
+            self.reader.compact(table, None, None)?;
+        }
+        // The log, too: it holds everything that any table has only in memory.
+        self.reader.flush()?;
+        tracing::debug!(seconds = begun.elapsed().as_secs_f64(), "space given back");
+        Ok(())
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nearly_full_disk_halts_and_room_goes_on_by_itself() {
+        let (space, min) = (Space::default(), 1_000);
+        let at = |free| {
+            space.update(free, min);
+            (space.is_low(), space.is_out())
+        };
+        assert_eq!(at(1_000), (false, false));
+        assert_eq!(at(999), (true, false));
+        assert_eq!(at(499), (true, true));
+        assert_eq!(at(600), (true, true), "not at every small change");
+        assert_eq!(at(625), (true, false));
+        assert_eq!(at(1_200), (true, false));
+        assert_eq!(at(1_250), (false, false));
+    }
+
+    #[test]
+    fn the_core_does_not_wait_for_a_keeper_that_does_not_come() {
+        let (hook, _orders) = hook();
+        hook.committed(Height(1 << 40));
+        hook.arm(5);
+        hook.committed(Height(4));
+        hook.committed(Height(5));
+        assert_eq!(hook.due.load(Ordering::Relaxed), 5 + BUSY);
+    }
+}

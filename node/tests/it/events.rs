@@ -1,0 +1,204 @@
+//! The log as server-sent events, and the client that follows it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::api::{EVENT_STREAM, Problem};
+use quorate_client::http::{Answer, Call, Http};
+use quorate_client::{Client, ClientError, Profile};
+use quorate_node::http::MAX_STREAMS;
+use quorate_types::Height;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::mock::{Mock, chain, serve};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn client(endpoints: &[SocketAddr]) -> Client {
+    let profile = Profile {
+        endpoints: endpoints.iter().map(|a| format!("http://{a}")).collect(),
+        chain: chain(),
+        genesis: None,
+        keys: None,
+    };
+    Client::new(profile, WITHIN).expect("endpoints")
+}
+
+async fn answer(address: SocketAddr, path: &str) -> Answer {
+    let mut call = Call::get(path.to_owned());
+    call.accept = EVENT_STREAM;
+    let endpoint = format!("http://{address}");
+    let answer = Http::default().call(&endpoint, &call, WITHIN).await;
+    answer.expect("an answer")
+}
+
+/// A connection that has asked for the log, by hand.
+async fn ask(address: SocketAddr, query: &str, headers: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET /v1/log{query} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+    socket
+        .write_all(request.as_bytes())
+        .await
+        .expect("writable");
+    socket
+}
+
+/// What arrives until `end` does.
+async fn read_until(socket: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut bytes = [0; 4096];
+    while !text.contains(end) {
+        let read = tokio::time::timeout(WITHIN, socket.read(&mut bytes)).await;
+        let count = read.expect("in time").expect("readable");
+        assert!(count > 0, "ended before {end:?}: {text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    text
+}
+
+fn ids(text: &str) -> Vec<u64> {
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.map(|id| id.trim().parse().expect("a height")).collect()
+}
+
+#[tokio::test]
+async fn a_stretch_has_every_height_once_and_then_ends() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let events = answer(address, "/v1/log?from=2&to=5").await;
+    assert_eq!(events.content_type, EVENT_STREAM);
+    let text = String::from_utf8(events.body.to_vec()).expect("text");
+    assert_eq!(ids(&text), [2, 3, 4, 5]);
+    assert_eq!(text.matches("event: block").count(), 4);
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_when_blocks_are_committed_and_says_why_it_ends() {
+    let mock = Arc::new(Mock::default());
+    let address = serve(Arc::clone(&mock)).await;
+    let mut socket = ask(address, "?from=6", "").await;
+    let text = read_until(&mut socket, "id: 7").await;
+    assert!(
+        text.contains("content-type: text/event-stream\r\n"),
+        "{text}"
+    );
+    assert_eq!(ids(&text), [6, 7]);
+    // While nothing is committed, it says that it is there.
+    read_until(&mut socket, ":\n\n").await;
+    mock.ledger.commit(9);
+    let text = read_until(&mut socket, "id: 9").await;
+    assert_eq!(ids(&text), [8, 9]);
+    mock.ledger.stop();
+    let text = read_until(&mut socket, "event: problem").await;
+    assert!(!text.contains("id: "), "{text}");
+}
+
+#[tokio::test]
+async fn who_names_its_last_event_goes_on_behind_it() {
+    let mock = Arc::new(Mock::default());
+    let address = serve(Arc::clone(&mock)).await;
+    let mut socket = ask(address, "?from=1", "last-event-id: 6\r\n").await;
+    assert_eq!(ids(&read_until(&mut socket, "id: 7").await), [7]);
+    // Without a start, it is what comes from now on.
+    let mut socket = ask(address, "", "").await;
+    read_until(&mut socket, ":\n\n").await;
+    mock.ledger.commit(8);
+    assert_eq!(ids(&read_until(&mut socket, "id: 8").await), [8]);
+    // A browser that has all it asked for is told not to come again.
+    let mut socket = ask(
+        address,
+        "?from=1&to=3",
+        "accept: text/event-stream\r\nlast-event-id: 3\r\n",
+    )
+    .await;
+    read_until(&mut socket, "HTTP/1.1 204").await;
+    let mut socket = ask(address, "?from=1", "last-event-id: x\r\n").await;
+    read_until(&mut socket, "malformed").await;
+}
+
+#[tokio::test]
+async fn a_compacted_start_is_an_error_and_so_is_one_that_compaction_overtakes() {
+    let mock = Arc::new(Mock::default());
+    mock.ledger.compact(5);
+    let address = serve(Arc::clone(&mock)).await;
+    let refused = answer(address, "/v1/log?from=4").await;
+    assert_eq!(refused.status.as_u16(), 410);
+    let problem: Problem = serde_json::from_slice(&refused.body).expect("a problem");
+    assert_eq!(problem.code, "compacted");
+    let mut socket = ask(address, "?from=5", "").await;
+    read_until(&mut socket, "id: 7").await;
+    mock.ledger.compact(20);
+    mock.ledger.commit(30);
+    let text = read_until(&mut socket, "\"code\":\"compacted\"").await;
+    assert!(text.contains("event: problem"), "{text}");
+    assert_eq!(ids(&text), Vec::<u64>::new());
+
+    let client = client(&[address]);
+    let error = client.subscribe(Height(4)).next().await.expect_err("gone");
+    let compacted =
+        matches!(&error, ClientError::Refused { status: 410, code, .. } if code == "compacted");
+    assert!(compacted, "{error}");
+}
+
+#[tokio::test]
+async fn the_places_of_readers_are_counted() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let mut readers = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        let mut socket = ask(address, "?from=7", "").await;
+        read_until(&mut socket, "id: 7").await;
+        readers.push(socket);
+    }
+    let full = answer(address, "/v1/log?from=7").await;
+    assert_eq!(full.status.as_u16(), 429);
+    assert!(full.retry_after.is_some());
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_nothing_is_cut_off() {
+    let mock = Arc::new(Mock::default());
+    *mock.ledger.batches.lock().expect("unpoisoned") = 4_000;
+    mock.ledger.commit(400);
+    let address = serve(Arc::clone(&mock)).await;
+    let mut socket = ask(address, "?from=1", "").await;
+    // Nothing is read until the place is free again: that takes the idle time, and bytes that fill the buffers.
+    let gone = async {
+        while mock.ledger.heads.receiver_count() > 0 || mock.ledger.opened() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WITHIN, gone).await.expect("cut off");
+    let mut all = Vec::new();
+    // Cut off in the middle: an error, or an end without the last heights.
+    let _ = socket.read_to_end(&mut all).await;
+    let text = String::from_utf8_lossy(&all);
+    assert!(!ids_of_whole(&text).contains(&400));
+}
+
+fn ids_of_whole(text: &str) -> Vec<u64> {
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.filter_map(|id| id.trim().parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn the_client_follows_the_log_from_one_validator_to_the_next() {
+    let (first, second) = (Arc::new(Mock::default()), Arc::new(Mock::default()));
+    let endpoints = [
+        serve(Arc::clone(&first)).await,
+        serve(Arc::clone(&second)).await,
+    ];
+    second.ledger.commit(12);
+    let client = client(&endpoints);
+    let mut log = client.subscribe(Height(5));
+    for height in 5..=7 {
+        let entry = log.next().await.expect("an entry");
+        assert_eq!(entry.height, Height(height));
+    }
+    first.ledger.stop();
+    for height in 8..=12 {
+        let entry = log.next().await.expect("an entry");
+        assert_eq!(entry.height, Height(height));
+    }
+    assert_eq!(log.position(), Height(13));
+}

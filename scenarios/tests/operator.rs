@@ -1,0 +1,144 @@
+//! What an operator sees with `status`, `doctor`, `log tail` and `kv watch`, of a set that runs and of one that does not.
+
+use quorate_scenarios::cluster::{Cluster, Options, START, quorate};
+use quorate_scenarios::wait::eventually;
+
+#[test]
+fn status_and_doctor_name_who_is_missing_and_why_nothing_commits() {
+    let mut cluster = Cluster::four();
+    cluster.put("a", "b");
+    let home = cluster.home(0).display().to_string();
+    let free = ["--min-free", "1"];
+    let doctor = |cluster: &Cluster, more: &[&str]| {
+        let all = [&["doctor", "--output", "json"], more, &free].concat();
+        cluster.cli(&all)
+    };
+    // All is well, once all have connected.
+    let healthy = eventually(START, "no problem is found", || {
+        let run = doctor(&cluster, &["--home", &home]);
+        (run.status == Some(0)).then_some(run)
+    });
+    assert!(healthy.stdout.contains("\"runs\""), "{}", healthy.stdout);
+    let status = cluster
+        .cli(&["status", "--output", "json"])
+        .expect(0, "status")
+        .json();
+    let members = status["validators"].as_array().expect("a list").clone();
+    assert_eq!((members.len(), status["quorum"].as_u64()), (4, Some(3)));
+    assert!(members.iter().all(|m| m["connected_from"] == 3), "{status}");
+    let votes = members.iter().filter_map(|member| member["votes"].as_u64());
+    // A certificate holds exactly a quorum.
+    let certificates = status["certificates"].as_u64().expect("a number");
+    assert_eq!(votes.sum::<u64>(), 3 * certificates);
+    // A second start of the same home.
+    let run = quorate(&["start", "--home", &home]).expect(7, "it runs already");
+    assert!(
+        run.stderr.contains("in use by another process"),
+        "{}",
+        run.stderr
+    );
+    // One is away, and then two.
+    cluster.kill(3);
+    eventually(START, "the missing one is named", || {
+        let run = doctor(&cluster, &[]).expect(1, "a problem");
+        let found = run.stdout.contains("missing_validator")
+            && run.stdout.contains("validator-3 (")
+            && !run.stdout.contains("no_quorum");
+        found.then_some(())
+    });
+    cluster.kill(2);
+    eventually(START, "the cause is named", || {
+        let run = doctor(&cluster, &["--home", &home]).expect(1, "a problem");
+        let found = run.stdout.contains("missing: validator-2, validator-3")
+            && run.stdout.contains("quorum-connected");
+        found.then_some(())
+    });
+    let text = cluster.cli(&["status"]).expect(0, "two answer").stdout;
+    assert!(text.contains("silent") && text.contains("0/2"), "{text}");
+    let mut table = text.lines().filter(|line| !line.starts_with("http"));
+    assert!(table.all(|line| line.chars().count() <= 80), "{text}");
+    cluster.kill_all();
+    cluster.cli(&["status"]).expect(4, "nobody answers");
+    doctor(&cluster, &[]).expect(1, "nobody answers");
+}
+
+#[test]
+fn the_ledger_and_keys_can_be_followed() {
+    let cluster = Cluster::four();
+    cluster.put("fruit/apple", "red");
+    cluster.put("tool", "hammer");
+    cluster.put("fruit/pear", "green");
+    cluster
+        .cli(&[
+            "kv",
+            "cas",
+            "fruit/apple",
+            "--expect",
+            "blue",
+            "--value",
+            "x",
+        ])
+        .expect(1, "not it");
+    cluster
+        .cli(&["kv", "delete", "fruit/pear"])
+        .expect(0, "a delete");
+    cluster
+        .cli(&["kv", "delete", "fruit/none"])
+        .expect(0, "nothing to delete");
+    cluster.put("fruit/apple", "gold");
+    let watch = ["kv", "watch", "fruit/", "--from", "1", "--count", "4"];
+    let text = cluster.cli(&watch).expect(0, "four changes").stdout;
+    let seen: Vec<String> = text
+        .lines()
+        .map(|line| line.split('\t').take(3).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(seen[0], "put fruit/apple red");
+    assert_eq!(seen[1], "put fruit/pear green");
+    assert!(seen[2].starts_with("delete fruit/pear"), "{seen:?}");
+    assert_eq!(seen[3], "put fruit/apple gold");
+    let tail = [
+        "log", "tail", "--from", "1", "--count", "3", "--output", "json",
+    ];
+    let text = cluster.cli(&tail).expect(0, "three heights").stdout;
+    let heights = text.lines().map(|line| {
+        let entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        entry["height"].as_u64()
+    });
+    assert!(heights.eq((1..=3).map(Some)), "{text}");
+    // Without a place to begin, from the next block on, which an idle chain makes by itself.
+    let run = cluster
+        .cli(&["log", "tail", "--count", "1"])
+        .expect(0, "the next");
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
+    // A proof, checked against another chain's genesis.
+    let proof = cluster.path().join("tool.proof").display().to_string();
+    cluster
+        .cli(&["kv", "get", "tool", "--proof", &proof])
+        .expect(0, "a proof");
+    let other = Cluster::new(Options::default());
+    let genesis = other.path().join("genesis.json").display().to_string();
+    let run = quorate(&["verify", "--genesis", &genesis, &proof]).expect(6, "not its chain");
+    assert!(
+        run.stderr.contains("it is another chain's"),
+        "{}",
+        run.stderr
+    );
+    // A transaction that is ordered and rejected: status 5, whether it is submitted or asked about.
+    let empty_key = "01000000".to_owned() + &"00".repeat(8);
+    let run = cluster
+        .cli(&["tx", "submit", "--command", &empty_key])
+        .expect(5, "rejected");
+    assert!(
+        run.stdout.contains("length that it does not take"),
+        "{}",
+        run.stdout
+    );
+    let run = cluster.cli(&["--timeout", "1", "tx", "wait", &"ab".repeat(32)]);
+    let run = run.expect(4, "nobody knows it");
+    assert!(
+        run.stderr.contains("no validator has a receipt"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("Never submitted"), "{}", run.stderr);
+}

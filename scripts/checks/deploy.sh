@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Everything in deploy/ through the linters of its kind. What cannot be checked here is said at the end.
+#
+#   the shell linter            install.sh, the maintainer scripts, and the scripts of this repository
+#   systemd-analyze             the unit: verify, and an exposure below a threshold
+#   hadolint, the compose spec  Dockerfile and compose.yaml (no engine runs them)
+#   promtool                    the Prometheus configurations
+#   helm, kubernetes-validate   the chart, rendered and compared with the API's schemas, where helm is installed
+#   install.sh                  into another root, twice
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+# Of systemd-analyze security, in tenths: 0 is none, 100 is all.
+exposure=15
+quorate=${QUORATE_BIN:-${CARGO_TARGET_DIR:-target}/release/quorate}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+ok() { printf 'deploy: %s\n' "$*"; }
+unchecked=()
+
+venv=$(scripts/checks/venv.sh deploy)
+
+shellcheck deploy/install.sh deploy/debian/build.sh deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm scripts/*.sh scripts/checks/*.sh .ci/run
+ok "shellcheck is silent"
+
+# The unit as it would be for a validator `x` whose program is there.
+sed 's#^ExecStart=/usr/bin/quorate#ExecStart=/bin/true#' deploy/systemd/quorate@.service >"$scratch/quorate@.service"
+cp "$scratch/quorate@.service" "$scratch/quorate@x.service"
+found=$(systemd-analyze verify --man=no "$scratch/quorate@x.service" 2>&1) || true
+[ -z "$found" ] || { echo "$found" >&2; exit 1; }
+systemd-analyze security --no-pager --offline=true --threshold="$exposure" "$scratch/quorate@x.service" >"$scratch/exposure" ||
+    { cat "$scratch/exposure" >&2; exit 1; }
+ok "systemd-analyze: $(tail -n1 "$scratch/exposure" | sed 's/[^0-9]*\([0-9.]*\).*/exposure \1/'), at most $((exposure / 10)).$((exposure % 10)) allowed"
+
+"$venv/bin/hadolint" deploy/docker/Dockerfile
+"$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml >/dev/null
+ok "hadolint is silent, compose.yaml keeps to the specification"
+unchecked+=("no container engine built or ran the image")
+
+for file in deploy/docker/prometheus.yml deploy/prometheus/prometheus.yml; do
+    cp "$file" deploy/prometheus/alerts.yml deploy/prometheus/recording.yml "$scratch"
+    promtool check config "$scratch/$(basename "$file")" >/dev/null
+done
+"$venv/bin/python" -c 'import json, yaml, sys
+json.load(open("deploy/grafana/quorate.json"))
+[yaml.safe_load(open(f"deploy/docker/grafana-{name}.yml")) for name in ("datasource", "dashboards")]'
+ok "promtool accepts both configurations"
+
+if command -v helm >/dev/null; then
+    helm lint --strict deploy/kubernetes/quorate >/dev/null
+    for values in validators=1 validators=4 serviceMonitor.enabled=false,spreadOverNodes=false,storage.className=fast; do
+        helm template chain deploy/kubernetes/quorate --set "$values" >"$scratch/chart.yaml"
+        "$venv/bin/kubernetes-validate" --strict --quiet "$scratch/chart.yaml"
+    done
+    ok "the chart renders, and fits the schemas of the Kubernetes API"
+else
+    unchecked+=("the chart was not rendered: helm is not installed, and no registry that this repository uses has it")
+fi
+
+"$quorate" testnet --validators 4 --clients 1 --base-port 27400 --output "$scratch/net" >/dev/null
+deploy/install.sh --binary "$quorate" --name acme --home "$scratch/net/validator-0" --prefix "$scratch/root" >/dev/null
+deploy/install.sh --binary "$quorate" --name acme --prefix "$scratch/root" >/dev/null
+[ ! -e "$scratch/net/validator-0" ] || { echo "install.sh copied a home instead of moving it" >&2; exit 1; }
+if deploy/install.sh --binary "$quorate" --name acme --home "$scratch/net/validator-1" --prefix "$scratch/root" >/dev/null 2>&1; then
+    echo "install.sh replaced a home" >&2
+    exit 1
+fi
+"$scratch/root/usr/bin/quorate" config validate --home "$scratch/root/var/lib/quorate/acme" >/dev/null
+ok "install.sh moves a home to its place, can be run again, and replaces none"
+
+for gap in "${unchecked[@]}"; do ok "not checked: $gap"; done

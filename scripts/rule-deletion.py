@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Deletes the source of one rule after the other in a scratch copy, and shows that the tests of the crates concerned go
+red each time: what can be deleted unnoticed is not tested.
+
+    scripts/rule-deletion.py [RULE...]        all of them without arguments; --list names them
+
+Places are found by their text. A text that is found more or less often than expected is an error, so that this never
+passes by looking in the wrong place, and so is a deletion that does not compile. Builds are those of `cargo test` in the
+development profile, in the directory `rules` of cargo's target directory.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "rules"
+
+SAFETY, VOTING = "consensus/src/safety.rs", "consensus/src/engine/voting.rs"
+
+# Rule; its places: file, text, how often it is there, what comes instead (nothing, except where a part of a statement
+# goes); crates whose tests must notice. A statement that opens a block goes with it. V3 and C2 are asked in two places,
+# one of which only saves work: both go.
+RULES = [
+    ("V2-parent", [("types/src/block.rs", "if !certified || self.justify.round >= self.round {", 1, "")], "types consensus"),
+    ("V2-gap", [("types/src/block.rs", "if skips && self.tc.is_none()", 1, "")], "types consensus"),
+    ("V2-lock", [("types/src/proposal.rs", "if tc.round.next() != header.round || locked {", 1, "")], "types consensus"),
+    (
+        "V3",
+        [
+            (SAFETY, "if round != self.record.round || !self.may_vote() {", 1, ""),
+            (VOTING, "if !self.safety.may_vote() {", 1, ""),
+        ],
+        "consensus",
+    ),
+    (
+        "C2",
+        [
+            (SAFETY, "if qc.round <= self.record.highest_timeout", 1, ""),
+            (VOTING, "let mut above = signed.max(self.safety.highest_timeout());", 1, "let mut above = signed;"),
+        ],
+        "consensus",
+    ),
+    ("P2", [(SAFETY, "Mutant::CertificateNotRecorded);", 2, "")], "consensus"),
+    ("batch-fetch", [("replica/src/payload.rs", "self.want_batches(turn, block, &missing);", 1, "")], "replica"),
+    ("session", [("execution/src/block.rs", "if let Standing::Known { height, index } = standing {", 1, "")], "execution"),
+]
+
+
+def without(text: str, anchor: str, count: int, instead: str) -> str:
+    lines = text.splitlines(keepends=True)
+    places = [at for at, line in enumerate(lines) if anchor in line]
+    if len(places) != count:
+        sys.exit(f"rule-deletion: {anchor!r} is there {len(places)} times, not {count}")
+    for at in reversed(places):
+        end = at
+        if lines[at].rstrip().endswith("{"):
+            indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
+            while lines[end].rstrip("\n") != indent + "}":
+                end += 1
+        lines[at : end + 1] = [instead + "\n"] if instead else []
+    return "".join(lines)
+
+
+def tests(scratch: pathlib.Path, crates: str) -> tuple[bool, str]:
+    """Whether all pass, and what failed. Exits where nothing was tested."""
+    packages = [word for crate in crates.split() for word in ("-p", f"quorate-{crate}")]
+    command = ["cargo", "test", "--quiet", "--locked", "--no-fail-fast", *packages]
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), "RUSTFLAGS": "-Awarnings"}
+    run = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True)
+    output = run.stdout + run.stderr
+    if "error: could not compile" in output or "test result:" not in output:
+        sys.exit(f"rule-deletion: nothing was tested\n{output[-3000:]}")
+    # The list of failures at the end of each binary: one name a line, indented by four.
+    names = [line.strip() for line in output.splitlines() if line.startswith("    ")]
+    failed = sorted({name for name in names if name and name.replace("_", "").replace("::", "").isalnum()})
+    return run.returncode == 0, ", ".join(failed)
+
+
+def main() -> None:
+    names = [rule[0] for rule in RULES]
+    if sys.argv[1:] == ["--list"]:
+        print("\n".join(names))
+        return
+    wanted = sys.argv[1:] or names
+    if unknown := set(wanted) - set(names):
+        sys.exit(f"rule-deletion: no rule is called {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = pathlib.Path(directory)
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, scratch / name)
+        passed, failed = tests(scratch, "types consensus execution replica")
+        if not passed:
+            sys.exit(f"rule-deletion: the tests fail with all rules in place: {failed}")
+        survivors = []
+        for name, places, crates in RULES:
+            if name not in wanted:
+                continue
+            originals = {file: (scratch / file).read_text() for file, *_ in places}
+            for file, *deletion in places:
+                place = scratch / file
+                place.write_text(without(place.read_text(), *deletion))
+            passed, failed = tests(scratch, crates)
+            for file, original in originals.items():
+                (scratch / file).write_text(original)
+            print(f"{name:12} {'NOT NOTICED' if passed else 'red: ' + failed}", flush=True)
+            if passed:
+                survivors.append(name)
+    if survivors:
+        sys.exit(f"rule-deletion: nobody missed {', '.join(survivors)}")
+
+
+if __name__ == "__main__":
+    main()

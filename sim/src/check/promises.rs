@@ -1,0 +1,62 @@
+//! What was promised must stay kept: voted blocks across every power cut (P1, C3), and acknowledged transactions at a
+//! quorum at the moment of the answer (I8).
+
+use quorate_storage::{MemStore, Table, ledger};
+use quorate_types::{BatchId, BlockId, Receipt, Round};
+
+use super::{Checker, Violation, holds};
+
+impl Checker {
+    /// A correct replica voted or commit-voted for a block above its root.
+    pub(super) fn promise(&mut self, node: usize, round: Round, block: BlockId) {
+        self.promised[node].insert((round, block));
+    }
+
+    /// After a power cut, every block that the replica voted for is there, until it lies below the committed root.
+    pub(super) fn kept(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
+        let root = ledger::tip(store)?.round;
+        self.promised[node].retain(|(round, _)| *round > root);
+        for (round, block) in &self.promised[node] {
+            if !holds(store, *round, *block)? {
+                return Err(Violation::PromiseLost(*round));
+            }
+        }
+        Ok(())
+    }
+
+    /// I8, at the moment of an answer: the block of the receipt is durable at a quorum, not counting the liars that a
+    /// quorum may hold.
+    pub(crate) fn durable_at_quorum<'a>(
+        &self,
+        receipt: &Receipt,
+        stores: impl Iterator<Item = (usize, &'a MemStore)>,
+        liars: usize,
+    ) -> Result<(), Violation> {
+        let n = self.validators.count();
+        // Counted anew, as everywhere here: all but those that may be faulty.
+        let quorum = n - (n - 1) / 3;
+        let lost = Violation::NotAtQuorum(receipt.transaction, receipt.height);
+        let Some(block) = self.chain.get(&receipt.height.0) else {
+            return Err(lost);
+        };
+        let mut holders = liars;
+        for (node, store) in stores {
+            let ledger = self.seen[node].durable_height >= receipt.height.0;
+            holders += usize::from(ledger || is_durable(store, block.block)?);
+        }
+        match holders >= quorum {
+            true => Ok(()),
+            false => Err(lost),
+        }
+    }
+}
+
+/// Whether a block and its batches would survive a power cut now.
+fn is_durable(store: &MemStore, id: BlockId) -> Result<bool, Violation> {
+    if !store.is_durable(Table::Blocks, id.as_bytes()) {
+        return Ok(false);
+    }
+    let block = ledger::block_by_id(store, id)?;
+    let durable = |batch: &BatchId| store.is_durable(Table::Batches, batch.as_bytes());
+    Ok(block.is_some_and(|block| block.batches.iter().all(durable)))
+}

@@ -1,0 +1,101 @@
+//! The subcommands of `quorate-sim`: twins, and in the special build mutants.
+
+use std::io::IsTerminal;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use quorate_sim::twins::{self, schedule};
+
+use crate::range;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Plays schedules of who hears whom, with a validator's key on two replicas
+    Twins {
+        /// Schedules to play, the last not included
+        #[arg(long, value_name = "FROM..TO", value_parser = range, default_value = "0..5000")]
+        schedules: Range<u64>,
+        /// All enumerated schedules of four validators, and as many drawn ones
+        #[arg(long, conflicts_with = "schedules")]
+        all: bool,
+        /// Schedules at a time [default: one per processor]
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Makes the product make each known mistake, and tells who noticed, and when
+    #[cfg(feature = "mutants")]
+    Mutants {
+        /// Only this one
+        #[arg(long)]
+        only: Option<String>,
+        /// Worlds at a time [default: one per processor]
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+}
+
+impl Command {
+    pub(crate) fn run(self) -> ExitCode {
+        match self {
+            Command::Twins {
+                schedules,
+                all,
+                threads,
+            } => play(
+                if all {
+                    0..2 * schedule::SPACE
+                } else {
+                    schedules
+                },
+                threads,
+            ),
+            #[cfg(feature = "mutants")]
+            Command::Mutants { only, threads } => {
+                match quorate_sim::mutants::run(only.as_deref(), processors(threads)) {
+                    0 => ExitCode::SUCCESS,
+                    survivors => {
+                        eprintln!("{survivors} survived");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn processors(wanted: Option<usize>) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    wanted.unwrap_or_else(available)
+}
+
+/// A bar on a terminal; nothing where nobody watches.
+fn bar(count: u64, of: &str) -> ProgressBar {
+    let bar = match std::io::stderr().is_terminal() {
+        true => ProgressBar::new(count),
+        false => ProgressBar::hidden(),
+    };
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {of}, {{per_sec}}, {{eta}} left");
+    bar.with_style(ProgressStyle::with_template(&template).expect("the template is fixed"))
+}
+
+fn play(schedules: Range<u64>, threads: Option<usize>) -> ExitCode {
+    let count = schedules.end - schedules.start;
+    let bar = bar(count, "schedules");
+    let start = Instant::now();
+    match twins::play_all(schedules, processors(threads), || bar.inc(1)) {
+        Ok(tally) => {
+            bar.finish_and_clear();
+            print!("{tally}");
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{count} schedules passed in {seconds:.1} s");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

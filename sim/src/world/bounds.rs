@@ -1,0 +1,82 @@
+//! How much a replica may hold (I9), and bounds so small that a world of a few seconds reaches them.
+
+use quorate_mempool::Limits;
+
+use super::World;
+use crate::check::Violation;
+
+/// Blocks above the committed one that an honest schedule of a few seconds can pile up, and far more.
+const MOST_BLOCKS: usize = 4_096;
+/// One turn in so many is looked at.
+const LOOK: u64 = 8;
+
+/// Bounds that are reached.
+pub(super) fn tight() -> Limits {
+    const KIB: usize = 1 << 10;
+    Limits {
+        max_queued_bytes: 128 * KIB,
+        max_queued_transactions: 24,
+        max_in_flight_bytes: 96 * KIB,
+        max_origin_bytes: 160 * KIB,
+        max_origin_batches: 48,
+        batch_target_bytes: 16 * KIB,
+        max_block_bytes: 128 * KIB,
+        max_remembered: 64,
+        ..Limits::default()
+    }
+}
+
+impl World {
+    /// I9, in bytes and items, at one replica.
+    pub(super) fn within_bounds(&mut self, node: usize) -> Result<(), Violation> {
+        let Some(replica) = &self.nodes[node].replica else {
+            return Ok(());
+        };
+        if !self.counters.turns.is_multiple_of(LOOK) {
+            return Ok(());
+        }
+        let (status, limits) = (replica.status(), &self.setup.limits);
+        let (own, others) = (limits.max_in_flight_bytes, self.plan.n - 1);
+        let held = limits.max_origin_bytes * others + limits.max_wanted_bytes;
+        let pool = limits.max_queued_bytes + own + held;
+        let waiting = limits.max_queued_bytes + own;
+        let over = |what, held: usize, most: usize| match held > most {
+            true => Err(Violation::OverBound(what, held)),
+            false => Ok(()),
+        };
+        over("bytes in the pool", status.pool_bytes, pool)?;
+        // A transaction is larger than a hundred bytes.
+        over("transactions queued", status.queued, waiting / 100)?;
+        over("blocks above the root", status.consensus.tree, MOST_BLOCKS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn a_pool_over_its_bounds_is_seen() {
+        let mut plan = Plan::draw(3);
+        (plan.tight, plan.byzantine) = (false, Vec::new());
+        let mut world = World::new(plan, false).unwrap();
+        let held = |world: &World| {
+            let replica = world.nodes[0].replica.as_ref();
+            replica.is_some_and(|replica| replica.status().pool_bytes > 0)
+        };
+        while !held(&world) {
+            world.step().unwrap();
+        }
+        world.counters.turns = LOOK;
+        assert!(world.within_bounds(0).is_ok());
+        let limits = &mut world.setup.limits;
+        (limits.max_queued_bytes, limits.max_in_flight_bytes) = (0, 0);
+        (limits.max_origin_bytes, limits.max_wanted_bytes) = (0, 0);
+        let seen = world.within_bounds(0);
+        assert!(matches!(
+            seen,
+            Err(Violation::OverBound("bytes in the pool", _))
+        ));
+    }
+}

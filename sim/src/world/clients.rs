@@ -1,0 +1,141 @@
+//! What clients do, and when.
+
+use quorate_replica::{Input, Reply, Ticket, Wait};
+use quorate_types::BlockTime;
+
+use super::{Event, World};
+use crate::check::Violation;
+use crate::node::START;
+use crate::plan::MILLISECOND;
+
+/// Until a client that was turned away asks again.
+const AGAIN: u64 = 250 * MILLISECOND;
+
+impl World {
+    // Clients.
+
+    pub(super) fn load(&mut self) {
+        if self.calm {
+            return;
+        }
+        for _ in 0..self.workload.due() {
+            self.request();
+        }
+        if self.workload.rng.chance(self.plan.load.reads) {
+            self.read();
+        }
+        let interval = self.plan.load.interval;
+        let next = self.now + self.workload.rng.between(interval / 2, interval * 3 / 2);
+        self.at(next, Event::Load);
+    }
+
+    /// A client signs a transaction and submits it to whoever is up, until there is an answer.
+    fn request(&mut self) {
+        let number = self.sign();
+        self.ask(number);
+    }
+
+    /// A client signs a transaction and submits it to this replica and no other. Returns its number.
+    pub(crate) fn request_at(&mut self, node: usize) -> usize {
+        let number = self.sign();
+        self.submit(number, node);
+        number
+    }
+
+    fn sign(&mut self) -> usize {
+        self.counters.submitted += 1;
+        // Block time may be ahead of true time after clocks jumped; a client reads it from any answer.
+        let ahead = self.nodes.iter().filter_map(|node| node.replica.as_ref());
+        let time = ahead.map(|replica| replica.status().time).max();
+        let time = time.unwrap_or_default().max(BlockTime(START + self.now));
+        self.workload.sign(time)
+    }
+
+    /// A client asks any replica for a key with a proof.
+    fn read(&mut self) {
+        let node = self.workload.rng.index(self.nodes.len());
+        if self.nodes[node].replica.is_some() {
+            let (ticket, key) = self.workload.read();
+            self.nodes[node].inbox.push(Input::Prove { ticket, key });
+            self.rearm(node);
+        }
+    }
+
+    /// What a correct replica answered a client.
+    pub(super) fn answered(
+        &mut self,
+        node: usize,
+        ticket: Ticket,
+        reply: Reply,
+    ) -> Result<(), Violation> {
+        match reply {
+            Reply::Executed(receipt) => {
+                let first = self.workload.answered(self.now, ticket, &receipt);
+                let first = first.map_err(|_| Violation::BadAnswer)?;
+                self.counters.acknowledged += u64::from(first);
+                // Where the judges cannot read the disk, they may not know the block yet.
+                if first && !self.nodes[node].rotten {
+                    let correct = (0..self.nodes.len()).filter(|node| !self.lies(*node));
+                    let stores = correct.map(|node| (node, &self.nodes[node].store));
+                    let liars = self.plan.faulty();
+                    self.checker.durable_at_quorum(&receipt, stores, liars)?;
+                }
+            }
+            Reply::Proof(proof) => {
+                let facts = proof.verify(&self.setup.validators);
+                let facts = facts.map_err(|_| Violation::BadAnswer)?;
+                self.counters.proved += 1;
+                let known = self.workload.proved(ticket, &facts);
+                known.map_err(|_| Violation::BadAnswer)?;
+            }
+            Reply::Refused(why) => {
+                self.counters.turned_away += 1;
+                self.trace.note(self.now, &[10], || {
+                    format!("v{node} turns a client away: {why}")
+                });
+                // Whoever has to be served here asks here again.
+                if self.calm
+                    && let Some(number) = self.workload.asked(ticket)
+                {
+                    self.at(self.now + AGAIN, Event::Insist { node, number });
+                }
+            }
+            Reply::Admitted(_) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn ask(&mut self, number: usize) {
+        if self.workload.request(number).receipt.is_some() {
+            return;
+        }
+        let up: Vec<usize> = (0..self.plan.n)
+            .filter(|node| self.nodes[*node].replica.is_some())
+            .collect();
+        if !up.is_empty() {
+            let node = self.workload.rng.pick(&up);
+            self.submit(number, node);
+            let twice = self.plan.load.twice;
+            if self.workload.rng.chance(twice) {
+                let node = self.workload.rng.pick(&up);
+                self.submit(number, node);
+            }
+        }
+        let until = self.now + self.plan.load.patience;
+        self.at(until, Event::Ask(number));
+    }
+
+    pub(super) fn submit(&mut self, number: usize, node: usize) {
+        let again = self.workload.request(number).attempts > 0;
+        self.counters.retries += u64::from(again);
+        let (ticket, transaction) = self.workload.submit(self.now, number);
+        if self.nodes[node].replica.is_some() {
+            self.nodes[node].inbox.push(Input::Submit {
+                ticket,
+                transaction: Box::new(transaction),
+                wait: Wait::Executed,
+            });
+            self.rearm(node);
+        }
+    }
+}

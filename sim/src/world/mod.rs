@@ -1,0 +1,300 @@
+//! The world: a queue of events in virtual time, and what each does.
+//!
+//! ```text
+//!   wake ─► Replica::turn ─► (time passes) ─► persist ─► sign ─► network ─► arrive ─► verify ─► inbox ─► wake
+//! ```
+//!
+//! Everything follows from the plan. It never reads a clock and knows nothing of the replica but its inputs and outputs.
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `turns` | a replica takes a turn, writes, releases |
+//! | `links` | messages and connections |
+//! | `lies` | Byzantine nodes act |
+//! | `faults` | what breaks, and the end of all faults |
+//! | `clients` | who asks what of whom |
+//! | `bounds` | how much a pool may hold |
+//! | `judging` | what the judges are shown |
+
+mod bounds;
+mod clients;
+mod faults;
+mod genesis;
+mod judging;
+mod lies;
+mod links;
+mod turns;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_replica::Setup;
+use quorate_storage::{MemStore, ledger};
+use quorate_types::Genesis;
+
+use self::faults::Over;
+use self::genesis::{genesis, key};
+use crate::adversary::{self, Adversary};
+use crate::check::{Checker, Violation};
+use crate::counters::Counters;
+use crate::keys::{Notary, Pen};
+use crate::network::{Connection, Network, Packet};
+use crate::node::Node;
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::trace::Trace;
+use crate::workload::Workload;
+
+/// Steps of a world, at most: fifty times what a usual one has.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A replica's alarm rings.
+    Wake {
+        node: usize,
+        alarm: u32,
+    },
+    /// A turn is done thinking, and its write is done.
+    Done {
+        node: usize,
+        life: u32,
+    },
+    Arrive {
+        from: usize,
+        to: usize,
+        over: Connection,
+        packet: Packet,
+    },
+    /// An end notices that its connection is gone.
+    Lost {
+        node: usize,
+        peer: usize,
+        over: Connection,
+    },
+    Dial {
+        a: usize,
+        b: usize,
+    },
+    /// A Byzantine node may act by itself.
+    Tick(usize),
+    /// The fault of this number in the plan.
+    Fault(usize),
+    /// What broke is whole again.
+    Over(Over),
+    /// A backup of a disk is taken.
+    Backup(usize),
+    Load,
+    /// A client that was turned away asks the same replica again.
+    Insist {
+        node: usize,
+        number: usize,
+    },
+    /// A client that got no answer asks another.
+    Ask(usize),
+}
+
+/// Validators, network, clients, and judges.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) plan: Plan,
+    pub(crate) now: u64,
+    tie: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    rng: Rng,
+    genesis: Genesis,
+    setup: Setup,
+    pub(crate) nodes: Vec<Node>,
+    network: Network,
+    /// Of each Byzantine node; `None` while it acts, and for correct nodes.
+    adversaries: Vec<Option<Box<dyn Adversary>>>,
+    /// The nodes that lie, ascending.
+    byzantine: Vec<usize>,
+    /// Which validator each node is.
+    identities: Vec<usize>,
+    /// The key of each node.
+    pens: Vec<Pen>,
+    pub(crate) workload: Workload,
+    pub(crate) checker: Checker,
+    pub(crate) counters: Counters,
+    pub(crate) trace: Trace,
+    /// Backups of disks, by the fault that puts them back.
+    backups: BTreeMap<usize, MemStore>,
+    /// Faults and load are over.
+    calm: bool,
+}
+
+impl World {
+    /// All validators start, on empty disks.
+    ///
+    /// # Errors
+    /// [`Violation`] if one cannot.
+    pub fn new(plan: Plan, trace: bool) -> Result<World, Violation> {
+        let mut rng = Rng::new(!plan.seed);
+        let genesis = genesis(&plan);
+        let mut setup =
+            Setup::new(&genesis, None).map_err(|e| Violation::Stopped(e.to_string()))?;
+        if plan.tight {
+            setup.limits = bounds::tight();
+        }
+        let notary = plan.stand_ins.then(|| Arc::new(Notary::default()));
+        if let Some(notary) = &notary {
+            let validators = setup.validators.as_ref().clone();
+            setup.validators = Arc::new(validators.with_memory(Arc::<Notary>::clone(notary)));
+        }
+        let keys = (0..plan.load.clients).map(|i| key(3, i)).collect();
+        let (chain, parameters) = (setup.validators.chain(), setup.parameters.clone());
+        let workload = Workload::new(plan.load.clone(), keys, chain, parameters, rng.fork());
+        let identities = plan.identities();
+        let network = Network::new(identities.len(), plan.network.clone(), rng.fork());
+        let clocks = |i: usize| plan.clocks.get(i).copied().unwrap_or_default();
+        let mut world = World {
+            adversaries: adversaries(&plan, &mut rng),
+            byzantine: plan.liars(),
+            pens: identities
+                .iter()
+                .map(|identity| Pen::new(key(1, *identity), notary.clone()))
+                .collect(),
+            nodes: (0..identities.len())
+                .map(|i| Node::new(clocks(i)))
+                .collect(),
+            identities,
+            checker: Checker::new(Arc::clone(&setup.validators)).with_notary(notary.clone()),
+            now: 0,
+            tie: 0,
+            queue: BTreeMap::new(),
+            rng,
+            genesis,
+            setup,
+            network,
+            workload,
+            counters: Counters::default(),
+            trace: Trace::new(trace),
+            backups: BTreeMap::new(),
+            calm: false,
+            plan,
+        };
+        world.schedule_faults();
+        world.at(world.plan.load.interval, Event::Load);
+        for node in 0..world.nodes.len() {
+            world.start(node)?;
+        }
+        for node in world.byzantine.clone() {
+            world.at(adversary::TICK, Event::Tick(node));
+        }
+        Ok(world)
+    }
+
+    fn at(&mut self, time: u64, event: Event) {
+        self.tie += 1;
+        self.queue.insert((time.max(self.now), self.tie), event);
+    }
+
+    /// Whether it lies by plan, so that it owes nothing.
+    pub(crate) fn lies(&self, node: usize) -> bool {
+        self.byzantine.contains(&node)
+    }
+
+    /// The validators that follow the protocol, on disks that can be read.
+    pub(crate) fn correct(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|node| !self.lies(*node) && !self.nodes[*node].rotten)
+            .collect()
+    }
+
+    /// Lets the next event happen.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub(crate) fn step(&mut self) -> Result<(), Violation> {
+        let Some(((time, _), event)) = self.queue.pop_first() else {
+            return Err(Violation::NoProgress("events", self.plan.n));
+        };
+        self.now = time;
+        self.counters.steps += 1;
+        if self.counters.steps > MOST_STEPS {
+            return Err(Violation::Storm);
+        }
+        match event {
+            Event::Wake { node, alarm } => self.wake(node, alarm),
+            Event::Done { node, life } => self.done(node, life),
+            Event::Arrive {
+                from,
+                to,
+                over,
+                packet,
+            } => {
+                self.arrive(from, to, over, &packet);
+                Ok(())
+            }
+            Event::Lost { node, peer, over } => {
+                self.lost(node, peer, over);
+                Ok(())
+            }
+            Event::Dial { a, b } => {
+                self.dial(a, b);
+                Ok(())
+            }
+            Event::Tick(node) => {
+                self.tick(node);
+                Ok(())
+            }
+            Event::Fault(number) => self.fault(number),
+            Event::Over(over) => self.over(over),
+            Event::Backup(number) => {
+                self.backup(number);
+                Ok(())
+            }
+            Event::Load => {
+                self.load();
+                Ok(())
+            }
+            Event::Insist { node, number } => {
+                if self.workload.request(number).receipt.is_none() {
+                    self.submit(number, node);
+                }
+                Ok(())
+            }
+            Event::Ask(number) => {
+                self.ask(number);
+                Ok(())
+            }
+        }
+    }
+
+    /// Where every correct replica stands, in numbers that a loop repeats: heights, and rounds against the highest.
+    pub(crate) fn stance(&self) -> Vec<(u64, u64, u64)> {
+        let up = self.correct().into_iter();
+        let status = |node: usize| Some(self.nodes[node].replica.as_ref()?.status());
+        let all: Vec<_> = up.filter_map(status).collect();
+        let round = |status: &quorate_replica::Status| status.consensus.round.number;
+        let highest = all.iter().map(round).max().unwrap_or_default();
+        let stance = |status: &quorate_replica::Status| {
+            let target = status.target.0.max(status.height.0) - status.height.0;
+            (status.height.0, highest - round(status), target)
+        };
+        all.iter().map(stance).collect()
+    }
+
+    /// When the next event happens.
+    pub(crate) fn next_time(&self) -> Option<u64> {
+        self.queue.first_key_value().map(|((time, _), _)| *time)
+    }
+
+    /// The height up to which a replica's disk holds the ledger. What it only decided does not count.
+    pub(crate) fn height(&self, node: usize) -> u64 {
+        ledger::tip(&self.nodes[node].store).map_or(0, |tip| tip.height.0)
+    }
+}
+
+/// One adversary for each node that lies, with a stream of chance of its own.
+fn adversaries(plan: &Plan, rng: &mut Rng) -> Vec<Option<Box<dyn Adversary>>> {
+    let nodes = plan.identities().len();
+    let mut all: Vec<Option<Box<dyn Adversary>>> = (0..nodes).map(|_| None).collect();
+    for liar in &plan.byzantine {
+        let kind = adversary::kind(&liar.kind).expect("a plan names kinds that exist");
+        all[liar.node] = Some((kind.make)(rng.fork()));
+    }
+    all
+}

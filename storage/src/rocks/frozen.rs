@@ -1,0 +1,52 @@
+//! What a store held at one moment, for a thread that reads for long while others write.
+
+use rocksdb::{DB, ReadOptions, SnapshotWithThreadMode};
+
+use super::{Shared, failed};
+use crate::store::Entry;
+use crate::{Order, StoreError, Table, View};
+
+/// See [`super::RocksReader::freeze`]. It shows whole writes only: each batch is in it or not.
+pub struct Frozen<'a> {
+    shared: &'a Shared,
+    snapshot: SnapshotWithThreadMode<'a, DB>,
+}
+
+impl<'a> Frozen<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Frozen<'a> {
+        let snapshot = shared.db.snapshot();
+        Frozen { shared, snapshot }
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        // Everything is read once: it should not push out what the replica reads again and again.
+        options.fill_cache(false);
+        options
+    }
+}
+
+impl View for Frozen<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let family = self.shared.family(table);
+        let found = self.shared.db.get_cf_opt(family, key, &self.options());
+        found.map_err(failed("get"))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        let options = self.options();
+        self.shared
+            .scan_with(options, table, from, to, limit, order)
+    }
+}

@@ -1,0 +1,243 @@
+//! What goes with the past, and what stays.
+
+use quorate_storage::ledger::{self, keys};
+use quorate_storage::{MemStore, Order, Store, Sync, Table, View, WriteBatch};
+use quorate_types::accumulator::Accumulator;
+use quorate_types::{
+    Batch, BatchId, Block, BlockId, BlockTime, ChainId, Digest, Epoch, FORMAT_VERSION, Finality,
+    Header, Height, Outcome, PublicKey, Receipt, Rejection, Roots, Round, Signers, TransactionId,
+    ValidatorIndex, codec,
+};
+use quorate_types::{Cc, Justify, Qc};
+
+const CHAIN: ChainId = ChainId(Digest::from_bytes([7; 32]));
+
+fn name(height: u64, index: u32) -> TransactionId {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&height.to_be_bytes());
+    bytes[8..12].copy_from_slice(&index.to_be_bytes());
+    TransactionId(Digest::from_bytes(bytes))
+}
+
+fn receipt(height: u64, index: u32) -> Receipt {
+    let outcome = match index {
+        0 => Outcome::Executed {
+            revision: height,
+            results: vec![],
+        },
+        1 => Outcome::Rejected(Rejection::UnknownClient),
+        _ => Outcome::Duplicate {
+            height: Height(1),
+            index: 0,
+        },
+    };
+    Receipt {
+        transaction: name(height, index),
+        client: PublicKey::from_bytes_unchecked([1; 32]),
+        sequence: height,
+        height: Height(height),
+        index,
+        time: BlockTime(height),
+        outcome,
+    }
+}
+
+fn batch(sequence: u64) -> Batch {
+    Batch {
+        version: FORMAT_VERSION,
+        epoch: Epoch(0),
+        origin: ValidatorIndex(0),
+        sequence,
+        expiry: BlockTime(1 << 40),
+        transactions: vec![],
+    }
+}
+
+/// Heights with a batch and three receipts each; the second was refused before, at the height below.
+fn chain(heights: u64) -> MemStore {
+    let mut write = WriteBatch::new();
+    let header = Header::genesis(CHAIN, BlockTime(0), Roots::default());
+    let mut parent = Block {
+        header,
+        batches: vec![],
+    };
+    let mut tip = ledger::create(&mut write, CHAIN, &parent);
+    let mut accumulator = Accumulator::default();
+    for height in 1..=heights {
+        let batch = batch(height);
+        let mut header = parent.header.clone();
+        header.parent = parent.id();
+        header.justify = Justify {
+            round: parent.header.round,
+            block: parent.id(),
+            signers: Signers::NONE,
+        };
+        header.height = Height(height);
+        header.round = Round::new(Epoch(0), height);
+        header.payload = Block::payload_root(&[batch.id()]);
+        let block = Block {
+            header,
+            batches: vec![batch.id()],
+        };
+        ledger::put_batch(&mut write, batch.id(), &batch);
+        let (round, id) = (block.header.round, block.id());
+        let proof = Finality {
+            cc: Cc::anchor(round, id, block.header.height),
+            qc: Qc::anchor(round, id),
+        };
+        tip = ledger::append(&mut write, &tip, &block, Some(&proof));
+        for index in 0..3 {
+            let receipt = receipt(height, index);
+            write.put(
+                Table::Receipts,
+                keys::receipt(Height(height), index),
+                codec::encode(&receipt),
+            );
+            let place = match index {
+                0 => (Height(height), index),
+                // Heard of at the height below.
+                1 => (Height(height.saturating_sub(1)), 1),
+                _ => continue,
+            };
+            write.put(
+                Table::Places,
+                keys::place(receipt.transaction),
+                codec::encode(&place),
+            );
+        }
+        for (node, digest) in accumulator.append(Digest::from_bytes([1; 32])) {
+            write.put(
+                Table::Accumulator,
+                keys::accumulator(node),
+                *digest.as_bytes(),
+            );
+        }
+        write.put(
+            Table::Meta,
+            keys::roots(Height(height)),
+            codec::encode(&Roots::default()),
+        );
+        parent = block;
+    }
+    let mut store = MemStore::new();
+    store.write(write, Sync::Yes).expect("a good disk");
+    store
+}
+
+fn count(store: &MemStore, table: Table) -> usize {
+    let all = store.scan(table, b"", None, usize::MAX, Order::Ascending);
+    all.expect("a good disk").len()
+}
+
+fn sweep(store: &mut MemStore, to: u64, ops: usize) -> ledger::Swept {
+    let swept = ledger::truncate(store, Height(to), ops).expect("whole");
+    store
+        .write(swept.writes.clone(), Sync::No)
+        .expect("a good disk");
+    swept
+}
+
+#[test]
+fn the_past_goes_and_the_rest_is_as_it_was() {
+    let whole = chain(40);
+    let mut store = whole.clone();
+    let swept = sweep(&mut store, 31, usize::MAX);
+    assert_eq!(
+        (swept.heights, swept.below, swept.more),
+        (30, Height(31), false)
+    );
+    assert_eq!(ledger::first(&store).expect("written"), Height(31));
+    for table in [Table::Batches, Table::Certificates] {
+        assert_eq!(count(&store, table), 10, "{table}");
+    }
+    assert_eq!(count(&store, Table::Blocks), 11, "the genesis stays");
+    assert_eq!(count(&store, Table::Receipts), 30);
+    // Places at heights that stay, and those that point to another height than their receipt.
+    for height in 1..=40 {
+        let there = |index| {
+            let place = ledger::place(&store, name(height, index));
+            place.expect("readable").is_some()
+        };
+        assert_eq!(there(0), height >= 31, "height {height}");
+    }
+    for height in 31..=40 {
+        let height = Height(height);
+        let block = |store| ledger::block_by_height(store, height).expect("readable");
+        assert_eq!(block(&store), block(&whole));
+        let receipts = ledger::receipts(&store, height).expect("readable");
+        assert_eq!(receipts.len(), 3);
+    }
+    // A peer that is behind is given nothing rather than half.
+    let low = ledger::stretch(&store, Height(12), 1 << 20).expect("readable");
+    assert!(low.blocks.is_empty() && low.finality.is_none());
+    let high = ledger::stretch(&store, Height(31), 1 << 20).expect("readable");
+    assert_eq!(high.blocks.len(), 10);
+    // Asked again, nothing happens.
+    assert_eq!(sweep(&mut store, 31, usize::MAX).heights, 0);
+}
+
+#[test]
+fn in_steps_it_comes_to_the_same() {
+    let (mut one, mut many) = (chain(50), chain(50));
+    sweep(&mut one, 44, usize::MAX);
+    let mut steps = 0;
+    loop {
+        let swept = sweep(&mut many, 44, 12);
+        steps += 1;
+        assert!(swept.heights <= 3);
+        if !swept.more {
+            break;
+        }
+    }
+    assert!(steps > 10);
+    for table in Table::ALL {
+        let all = |store: &MemStore| store.scan(table, b"", None, usize::MAX, Order::Ascending);
+        assert_eq!(all(&one).expect("readable"), all(&many).expect("readable"));
+    }
+}
+
+/// Later receipts are proved against the same roots as before.
+#[test]
+fn what_proofs_of_later_receipts_need_stays() {
+    let whole = chain(70);
+    for to in [2, 17, 32, 33, 63, 64, 65] {
+        let mut store = whole.clone();
+        sweep(&mut store, to, usize::MAX);
+        for height in to..=70 {
+            for size in [height, 66, 70] {
+                if size < height {
+                    continue;
+                }
+                let path = |store: &MemStore| {
+                    quorate_types::accumulator::path(height - 1, size, |node| {
+                        ledger::accumulator_node(store, node).map(|d| d.expect("needed"))
+                    })
+                };
+                let (one, other) = (path(&whole), path(&store));
+                assert_eq!(one.expect("readable"), other.expect("readable"));
+            }
+        }
+        let kept = count(&store, Table::Accumulator);
+        let all = usize::try_from(2 * (70 - to) + 20).expect("small");
+        assert!(kept <= all, "{kept} nodes are left from {to} on");
+    }
+}
+
+#[test]
+fn a_batch_that_is_needed_again_stays() {
+    let store = chain(10);
+    let swept = ledger::truncate(&store, Height(6), usize::MAX).expect("whole");
+    assert_eq!(ledger::bound(&swept.writes), Height(6));
+    let spared = batch(3).id();
+    let writes = ledger::except(swept.writes, |id: BatchId| id == spared);
+    let mut store = store;
+    store.write(writes, Sync::No).expect("a good disk");
+    for sequence in 1..=5 {
+        let id = batch(sequence).id();
+        let there = ledger::has_batch(&store, id).expect("readable");
+        let placed = ledger::ordered_at(&store, id).expect("readable").is_some();
+        assert_eq!((there, placed), (sequence == 3, sequence == 3));
+    }
+    let gone: Option<Block> = ledger::block_by_id(&store, BlockId::default()).expect("readable");
+    assert!(gone.is_none());
+}
