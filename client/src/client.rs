@@ -16,8 +16,8 @@ use quorate_types::{Rejection, Transaction, TransactionBody, TransactionId, code
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    Base64, BlockReply, CANONICAL, ClientReply, JSON_LINES, KeyReply, LogEntry, RangeReply,
-    StatusReply, SubmitReply, ValidatorsReply,
+    Base64, BlockReply, BlocksReply, CANONICAL, ClientReply, JSON_LINES, KeyReply, LogEntry,
+    RangeReply, StatusReply, SubmitReply, ValidatorsReply,
 };
 use crate::error::ClientError;
 use crate::http::{Answer, Call, Http, NoAnswer, check_endpoint};
@@ -427,6 +427,16 @@ impl Client {
     /// [`ClientError::Refused`] with status 404 above the head.
     pub async fn block(&self, height: Height) -> Result<BlockReply, ClientError> {
         Ok(self.get(format!("/v1/blocks/{height}")).await?.0)
+    }
+
+    /// At most `limit` blocks (1 to 100) from a height downwards, the newest first; from the validator's head if that is
+    /// lower.
+    ///
+    /// # Errors
+    /// [`ClientError`]; with status 410 if the height is no longer kept.
+    pub async fn blocks(&self, from: Height, limit: u32) -> Result<BlocksReply, ClientError> {
+        let path = format!("/v1/blocks?from={from}&limit={limit}");
+        Ok(self.get(path).await?.0)
     }
 
     /// A stretch of the ledger from `from` on: as much as the validator sends at once, nothing above the head.

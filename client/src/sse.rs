@@ -56,6 +56,12 @@ impl Parser {
         self.whole.pop_front()
     }
 
+    /// Whether what has arrived ends within an event, or within a line.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.has_data || !self.line.is_empty() || !self.event.name.is_empty()
+    }
+
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
@@ -114,6 +120,23 @@ mod tests {
         );
         for size in 1..STREAM.len() {
             assert_eq!(all(STREAM.chunks(size).map(<[u8]>::to_vec)), whole);
+        }
+    }
+
+    #[test]
+    fn between_events_and_after_comments_it_is_not_inside_of_one() {
+        let mut parser = Parser::default();
+        for (piece, inside) in [
+            (":\n\n", false),
+            ("event: b", true),
+            ("lock\n", true),
+            ("data: 1\n", true),
+            ("\n", false),
+            (": hel", true),
+            ("lo\n\n", false),
+        ] {
+            parser.push(piece.as_bytes()).expect("short");
+            assert_eq!(parser.is_inside(), inside, "{piece:?}");
         }
     }
 

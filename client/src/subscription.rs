@@ -15,8 +15,9 @@ use crate::error::ClientError;
 use crate::http::Call;
 use crate::sse::{Event, Parser};
 
-/// A validator that says nothing for so long, not even that there is nothing, is taken for lost.
-const SILENCE: Duration = Duration::from_secs(30);
+/// A validator that has sent nothing of a block for so long is left for the next one: it may be gone without a word, or
+/// be there and cut off from the others.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after a pass over all validators, at first; doubled up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -30,6 +31,7 @@ pub struct Subscription<'a> {
     source: Option<Source>,
     /// Which endpoint is asked next.
     turn: usize,
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ struct Source {
     endpoint: String,
     body: Incoming,
     parser: Parser,
+    /// When it last sent something of an event.
+    heard: Instant,
 }
 
 impl Client {
@@ -49,6 +53,7 @@ impl Client {
             parent: None,
             source: None,
             turn: self.preferred(),
+            patience: PATIENCE,
         }
     }
 }
@@ -58,6 +63,12 @@ impl Subscription<'_> {
     #[must_use]
     pub fn position(&self) -> Height {
         self.next
+    }
+
+    /// Sets how long one validator may have nothing new before the next is asked; 10 s unless told otherwise. On a chain
+    /// that commits less often, it costs a request each time, and no height.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// The next height, once it is committed; reconnects as often as it takes. May be dropped and called again: nothing
@@ -73,7 +84,7 @@ impl Subscription<'_> {
                 self.source = Some(self.connect().await?);
             }
             let Some(event) = self.event().await? else {
-                // Cut off, silent, or stopping: go on with another.
+                // Cut off, without news, or stopping: go on with another.
                 self.source = None;
                 self.turn += 1;
                 continue;
@@ -96,7 +107,8 @@ impl Subscription<'_> {
             if let Some(event) = source.parser.pop() {
                 return Ok(Some(event));
             }
-            let frame = tokio::time::timeout(SILENCE, source.body.frame()).await;
+            let left = self.patience.saturating_sub(source.heard.elapsed());
+            let frame = tokio::time::timeout(left, source.body.frame()).await;
             let Ok(Some(Ok(frame))) = frame else {
                 return Ok(None);
             };
@@ -106,6 +118,10 @@ impl Subscription<'_> {
             let endpoint = &source.endpoint;
             let pushed = source.parser.push(bytes);
             pushed.map_err(|error| bad(endpoint, &error.to_string()))?;
+            // "I am here" is no news; a piece of a large block is.
+            if source.parser.is_inside() {
+                source.heard = Instant::now();
+            }
         }
     }
 
@@ -118,6 +134,9 @@ impl Subscription<'_> {
             self.turn += 1;
         }
         let entry = checked?;
+        if let Some(source) = &mut self.source {
+            source.heard = Instant::now();
+        }
         self.next = entry.height.next();
         self.parent = Some(entry.id);
         Ok(entry)
@@ -173,6 +192,7 @@ impl Subscription<'_> {
                             endpoint: endpoint.clone(),
                             body,
                             parser: Parser::default(),
+                            heard: Instant::now(),
                         });
                     }
                     Ok(Err(answer)) if !goes_elsewhere(answer.status) => {

@@ -1,13 +1,13 @@
 //! The ledger as it grows: `log tail` and `kv watch`.
 //!
-//! Asks one validator after another for what is new, and goes on where it was when one of them goes away. What it shows
-//! is one validator's word; `log export` and `log verify` check it.
+//! Reads the event stream of one validator, and goes on at the height reached with another when that one goes away or has
+//! nothing new: no height is left out, none comes twice. What it shows is one validator's word; `log export` and
+//! `log verify` check it.
 
 use std::io::Write as _;
-use std::time::Duration;
 
-use quorate_client::Client;
 use quorate_client::api::LogEntry;
+use quorate_client::{Client, Subscription};
 use quorate_execution::kv::{Command, KvResult, Op, OpResult};
 use quorate_types::{Batch, Block, Height, Outcome, Transaction, codec};
 use serde_json::{Value, json};
@@ -17,46 +17,31 @@ use super::context::{Context, runtime};
 use super::output::{text_of, time_of};
 use crate::exit::{ExitStatus, Failure};
 
-/// How often a ledger that stands still is asked.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// Where in the ledger somebody is.
-struct Follower {
-    client: Client,
+struct Follower<'a> {
+    client: &'a Client,
     runtime: Runtime,
-    next: Height,
+    log: Subscription<'a>,
 }
 
-impl Follower {
+impl<'a> Follower<'a> {
     /// From a height; without one, from the next block on.
-    fn new(context: &Context, from: Option<u64>) -> Result<Follower, Failure> {
-        let client = context.client()?;
+    fn new(client: &'a Client, from: Option<u64>) -> Result<Follower<'a>, Failure> {
         let runtime = runtime()?;
-        let next = match from {
-            Some(from) => Height(from.max(1)),
+        let from = match from {
+            Some(from) => Height(from),
             None => runtime.block_on(client.status())?.height.next(),
         };
         Ok(Follower {
             client,
             runtime,
-            next,
+            log: client.subscribe(from),
         })
     }
 
-    /// Waits for the next heights; at least one.
-    fn wait(&mut self) -> Result<Vec<LogEntry>, Failure> {
-        loop {
-            let entries = self
-                .runtime
-                .block_on(self.client.log(self.next, Height(u64::MAX)))?;
-            if let Some(last) = entries.last() {
-                self.next = last.height.next();
-                return Ok(entries);
-            }
-            // Inside the runtime: a timer needs one when it is made.
-            self.runtime
-                .block_on(async { tokio::time::sleep(PAUSE).await });
-        }
+    /// Waits for the next height.
+    fn wait(&mut self) -> Result<LogEntry, Failure> {
+        Ok(self.runtime.block_on(self.log.next())?)
     }
 }
 
@@ -85,28 +70,23 @@ pub(super) fn tail(
     from: Option<u64>,
     count: Option<u64>,
 ) -> Result<ExitStatus, Failure> {
-    let mut follower = Follower::new(context, from)?;
-    let mut left = count.unwrap_or(u64::MAX);
-    while left > 0 {
-        for entry in follower.wait()? {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            let (block, transactions) = (block(&entry)?, transactions(&entry)?.len());
-            context.print.result(&entry, |out| {
-                let header = &block.header;
-                writeln!(
-                    out,
-                    "{:>9}  {}  round {}  proposer {}  {transactions} transactions  {:.16}",
-                    entry.height.0,
-                    time_of(header.time),
-                    header.round.number,
-                    header.proposer.0,
-                    entry.id.to_string(),
-                )
-            })?;
-        }
+    let client = context.client()?;
+    let mut follower = Follower::new(&client, from)?;
+    for _ in 0..count.unwrap_or(u64::MAX) {
+        let entry = follower.wait()?;
+        let (block, transactions) = (block(&entry)?, transactions(&entry)?.len());
+        context.print.result(&entry, |out| {
+            let header = &block.header;
+            writeln!(
+                out,
+                "{:>9}  {}  round {}  proposer {}  {transactions} transactions  {:.16}",
+                entry.height.0,
+                time_of(header.time),
+                header.round.number,
+                header.proposer.0,
+                entry.id.to_string(),
+            )
+        })?;
     }
     Ok(ExitStatus::Done)
 }
@@ -126,18 +106,18 @@ pub(super) fn watch(
     from: Option<u64>,
     count: Option<u64>,
 ) -> Result<ExitStatus, Failure> {
-    let mut follower = Follower::new(context, from)?;
+    let client = context.client()?;
+    let mut follower = Follower::new(&client, from)?;
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
-        for entry in follower.wait()? {
-            for transaction in transactions(&entry)? {
-                for change in changes(&follower, &entry, &transaction, prefix)? {
-                    if left == 0 {
-                        return Ok(ExitStatus::Done);
-                    }
-                    left -= 1;
-                    print(context, &entry, &transaction, &change)?;
+        let entry = follower.wait()?;
+        for transaction in transactions(&entry)? {
+            for change in changes(&follower, &entry, &transaction, prefix)? {
+                if left == 0 {
+                    return Ok(ExitStatus::Done);
                 }
+                left -= 1;
+                print(context, &entry, &transaction, &change)?;
             }
         }
     }
@@ -146,7 +126,7 @@ pub(super) fn watch(
 
 /// What a transaction changed at this height: by its receipt, since a command can be rejected or come to nothing.
 fn changes(
-    follower: &Follower,
+    follower: &Follower<'_>,
     entry: &LogEntry,
     transaction: &Transaction,
     prefix: &[u8],

@@ -10,7 +10,7 @@ use quorate_client::{Client, ClientError, Profile};
 use quorate_node::http::MAX_STREAMS;
 use quorate_types::Height;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::mock::{Mock, chain, serve};
 
@@ -201,4 +201,51 @@ async fn the_client_follows_the_log_from_one_validator_to_the_next() {
         assert_eq!(entry.height, Height(height));
     }
     assert_eq!(log.position(), Height(13));
+}
+
+/// A validator that sends this much of a stream, and is gone.
+async fn breaks_off(stream: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("somebody connects");
+        let mut request = [0; 1024];
+        let _ = socket.read(&mut request).await.expect("a request");
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        let answer = format!("{head}{stream}");
+        socket.write_all(answer.as_bytes()).await.expect("writable");
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_in_the_middle_of_a_block_is_gone_on_with_elsewhere() {
+    let whole = serve(Arc::new(Mock::default())).await;
+    let stretch = answer(whole, "/v1/log?from=3&to=5").await;
+    let text = String::from_utf8(stretch.body.to_vec()).expect("text");
+    // At any place: in the first block, between two, behind the last.
+    for cut in (0..text.len()).step_by(97) {
+        let first = breaks_off(text[..cut].to_owned()).await;
+        let client = client(&[first, whole]);
+        let mut log = client.subscribe(Height(3));
+        for height in 3..=7 {
+            let entry = log.next().await.expect("an entry");
+            assert_eq!(entry.height, Height(height), "cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_validator_without_news_is_left_for_one_that_has_some() {
+    let (behind, ahead) = (Arc::new(Mock::default()), Arc::new(Mock::default()));
+    ahead.ledger.commit(9);
+    let client = client(&[serve(behind).await, serve(ahead).await]);
+    let mut log = client.subscribe(Height(6));
+    log.set_patience(Duration::from_millis(250));
+    // The first is there, says so all the time, and has nothing above height 7.
+    for height in 6..=9 {
+        let entry = log.next().await.expect("an entry");
+        assert_eq!(entry.height, Height(height));
+    }
 }

@@ -5,5 +5,6 @@ mod cli;
 mod doctor;
 mod events;
 mod failover;
+mod follow;
 mod mock;
 mod names;

@@ -18,8 +18,9 @@ use quorate_node::backend::{
 use quorate_node::http::{self, Api, Limits};
 use quorate_node::metrics::Metrics;
 use quorate_types::{
-    BatchId, Blob, Block, BlockTime, ChainId, Digest, FORMAT_VERSION, Header, Height, Outcome,
-    Receipt, Rejection, Roots, Transaction, TransactionBody, TransactionId, Unverified,
+    Batch, BatchId, Blob, Block, BlockTime, ChainId, Digest, Epoch, FORMAT_VERSION, Header, Height,
+    Outcome, Receipt, Rejection, Roots, Transaction, TransactionBody, TransactionId, Unverified,
+    ValidatorIndex,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -59,6 +60,8 @@ pub(crate) struct Ledger {
     pub(crate) first: Mutex<Height>,
     /// Batches that each block names.
     pub(crate) batches: Mutex<usize>,
+    /// What comes with some heights.
+    pub(crate) contents: Mutex<BTreeMap<u64, Vec<Transaction>>>,
     /// Readers that have come.
     pub(crate) opened: AtomicUsize,
 }
@@ -69,6 +72,7 @@ impl Default for Ledger {
             heads: watch::channel(Some(Height(7))).0,
             first: Mutex::new(Height(1)),
             batches: Mutex::new(0),
+            contents: Mutex::default(),
             opened: AtomicUsize::new(0),
         }
     }
@@ -102,17 +106,33 @@ impl Ledger {
         let blocks = headers()
             .zip(0..=last)
             .skip_while(|(_, height)| Height(*height) < from);
-        let block = |(header, _)| LogBlock {
+        let contents = self.contents.lock().expect("unpoisoned");
+        let block = |(header, height)| LogBlock {
             block: Block {
                 header,
                 batches: vec![BatchId(Digest::from_bytes([5; 32])); batches],
             },
-            batches: Vec::new(),
+            batches: contents
+                .get(&height)
+                .map(|all| batch_of(all))
+                .into_iter()
+                .collect(),
             finality: None,
             roots: None,
         };
         Ok(blocks.map(block).collect())
     }
+}
+
+fn batch_of(transactions: &[Transaction]) -> Arc<Batch> {
+    Arc::new(Batch {
+        version: FORMAT_VERSION,
+        epoch: Epoch(0),
+        origin: ValidatorIndex(0),
+        sequence: 1,
+        expiry: BlockTime(u64::MAX),
+        transactions: transactions.to_vec(),
+    })
 }
 
 /// The headers of the mock's chain, from the genesis on.
@@ -136,13 +156,17 @@ pub(crate) fn key() -> SecretKey {
 }
 
 pub(crate) fn transaction(sequence: u64) -> Transaction {
+    transaction_of(sequence, Blob(vec![1]))
+}
+
+pub(crate) fn transaction_of(sequence: u64, command: Blob) -> Transaction {
     TransactionBody {
         version: FORMAT_VERSION,
         chain: chain(),
         client: key().public(),
         sequence,
         valid_until: BlockTime(u64::MAX),
-        commands: vec![Blob(vec![1])],
+        commands: vec![command],
     }
     .sign(&key())
 }
