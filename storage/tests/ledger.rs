@@ -366,6 +366,22 @@ fn receipts_places_roots_and_subtrees() {
     );
     let gap = ledger::receipts(&store, Height(5));
     assert_eq!(damaged(gap), Table::Receipts, "2 to 299 are missing");
+    // By the last one alone, which is what makes it cheap.
+    for (height, count) in [(4, 0), (5, 301), (6, 1), (7, 0)] {
+        let found = ledger::receipt_count(&store, Height(height)).expect("whole");
+        assert_eq!(found, count, "height {height}");
+    }
+    let mut write = WriteBatch::new();
+    let key = keys::receipt(Height(5), 400);
+    write.put(Table::Receipts, key, codec::encode(&receipt(5, 399)));
+    write.put(Table::Receipts, keys::receipt(Height(6), 1), [1]);
+    let last = keys::receipt(Height(7), u32::MAX);
+    write.put(Table::Receipts, last, codec::encode(&receipt(7, u32::MAX)));
+    commit(&mut store, write);
+    for height in 5..=7 {
+        let count = ledger::receipt_count(&store, Height(height));
+        assert_eq!(damaged(count), Table::Receipts, "height {height}");
+    }
 }
 
 #[test]

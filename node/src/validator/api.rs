@@ -317,10 +317,10 @@ impl Served {
         let Some(block) = ledger::block_by_height(&self.reader, height)? else {
             return self.check_kept(height).map(|()| None);
         };
-        let transactions = ledger::receipts(&self.reader, height)?.len();
+        let transactions = ledger::receipt_count(&self.reader, height)?;
         Ok(Some(BlockState {
             block,
-            transactions: u64::try_from(transactions).unwrap_or(u64::MAX),
+            transactions: u64::from(transactions),
         }))
     }
 
@@ -362,16 +362,18 @@ impl Served {
         if height > self.core.status().height || height == Height(0) {
             return Ok(None);
         }
-        let (from, limit) = (usize::try_from(from), usize::try_from(limit));
-        let (from, limit) = (from.unwrap_or(usize::MAX), limit.unwrap_or(usize::MAX));
-        let all = ledger::receipts(&self.reader, height)?;
-        if all.is_empty() {
+        let count = ledger::receipt_count(&self.reader, height)?;
+        if count == 0 {
             self.check_kept(height)?;
         }
-        let more = all.len() > from.saturating_add(limit);
+        let end = from.saturating_add(limit).min(count);
+        let receipts = (from..end).map(|index| {
+            let receipt = ledger::receipt(&self.reader, height, index)?;
+            receipt.map_or_else(|| self.check_kept(height).and(Err(ReadError::Damaged)), Ok)
+        });
         Ok(Some((
-            all.into_iter().skip(from).take(limit).collect(),
-            more,
+            receipts.collect::<Result<_, ReadError>>()?,
+            end < count,
         )))
     }
 

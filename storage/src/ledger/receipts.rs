@@ -47,6 +47,22 @@ pub fn receipts<V: View + ?Sized>(view: &V, height: Height) -> Result<Vec<Receip
     Ok(receipts)
 }
 
+/// How many receipts a height has, from the last one alone: their indices count from 0 without a gap.
+///
+/// # Errors
+/// [`LedgerError::Damaged`] if the last one is; a gap below it is not looked for.
+pub fn receipt_count<V: View + ?Sized>(view: &V, height: Height) -> Result<u32, LedgerError> {
+    let from = keys::receipts(height);
+    let to = prefix_end(&from);
+    let last = view.scan(Table::Receipts, &from, to.as_deref(), 1, Order::Descending)?;
+    let Some(last) = last.into_iter().next() else {
+        return Ok(0);
+    };
+    let key = last.0.clone();
+    let count = checked(last)?.index.checked_add(1);
+    count.ok_or_else(|| damaged(Table::Receipts, &key))
+}
+
 /// Where a transaction stands in the ledger.
 ///
 /// # Errors
