@@ -15,6 +15,7 @@ mod keygen;
 mod kv;
 mod ledger;
 mod output;
+mod pace;
 mod reference;
 mod snapshot;
 mod state;

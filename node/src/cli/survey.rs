@@ -246,10 +246,15 @@ impl Window {
     async fn follow(&mut self, client: &Client, head: Height) {
         let known = self.recent.back().map_or(0, |seen| seen.height.0);
         let first = (known + 1).max((head.0 + 1).saturating_sub(WINDOW)).max(1);
-        for height in first..=head.0 {
-            let Ok(reply) = client.block(Height(height)).await else {
-                return;
-            };
+        let wanted = u32::try_from((head.0 + 1).saturating_sub(first)).unwrap_or(0);
+        if wanted == 0 {
+            return;
+        }
+        let Ok(reply) = client.blocks(head, wanted).await else {
+            return;
+        };
+        // The newest is first; who is behind begins below what is known.
+        for reply in reply.blocks.iter().rev().filter(|b| b.height.0 > known) {
             let Ok(block) = codec::decode::<Block>(&reply.canonical.0, codec::MAX_ENCODED_BYTES)
             else {
                 return;

@@ -18,6 +18,7 @@ use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 
 use super::context::{Context, runtime};
 use super::doctor::headlines;
+use super::pace::{Counts, Pace};
 use super::survey::{Survey, Window};
 use crate::exit::{ExitStatus, Failure};
 
@@ -26,14 +27,17 @@ const TICK: Duration = Duration::from_millis(100);
 /// Rates that are remembered: the width of the plot.
 const HISTORY: usize = 240;
 
-/// Shows the validators of the profile live: heights, votes, connections,
-/// queues. q quits.
+/// Shows the validators of the profile live: rates, commit latency, heights,
+/// votes, connections, queues. q quits.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   quorate --profile net/client.toml top
   quorate --profile net/client.toml top --interval 0.5
 
+transactions/s  executed, at the validator that executes most
+commit latency  mean from a block's time to its commit, by the clocks of
+                all validators, since the look before
 missed  certificates of the newest 32 without its vote; a certificate
         holds exactly a quorum, so each misses some
 rtt     from here to its HTTP port and back
@@ -50,8 +54,8 @@ struct View {
     survey: Survey,
     /// Mean time from block to block.
     interval: Option<Duration>,
-    /// Blocks a second since the look before, times ten; the newest last.
-    rates: VecDeque<u64>,
+    /// From each look to the next; the newest last.
+    paces: VecDeque<Pace>,
     problems: Vec<String>,
 }
 
@@ -82,24 +86,21 @@ fn watch(client: Client, interval: Duration) -> Result<Receiver<View>, Failure> 
     let runtime = runtime()?;
     let look = move || {
         let mut window = Window::default();
-        let mut rates = VecDeque::new();
-        let mut before: Option<(Instant, u64)> = None;
+        let mut paces = VecDeque::new();
+        let mut before: Option<Counts> = None;
         loop {
             let survey = runtime.block_on(Survey::take(&client, &mut window));
-            let now = Instant::now();
-            if let Some(head) = survey.head() {
-                if let Some((then, height)) = before {
-                    rates.push_back(rate(now - then, head.0.saturating_sub(height)));
-                }
-                before = Some((now, head.0));
+            if let Some(counts) = Counts::of(&survey, Instant::now()) {
+                paces.extend(before.map(|before| counts.since(&before)));
+                before = Some(counts);
             }
-            while rates.len() > HISTORY {
-                rates.pop_front();
+            while paces.len() > HISTORY {
+                paces.pop_front();
             }
             let view = View {
                 problems: headlines(&survey),
                 interval: window.interval(),
-                rates: rates.clone(),
+                paces: paces.clone(),
                 survey,
             };
             if send.send(view).is_err() {
@@ -114,12 +115,6 @@ fn watch(client: Client, interval: Duration) -> Result<Receiver<View>, Failure> 
         .spawn(look)
         .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
     Ok(views)
-}
-
-/// Blocks a second, times ten.
-fn rate(time: Duration, blocks: u64) -> u64 {
-    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-    blocks.saturating_mul(10_000) / millis
 }
 
 fn show(terminal: &mut ratatui::DefaultTerminal, views: &Receiver<View>) -> std::io::Result<()> {
@@ -147,15 +142,17 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
     let members = u16::try_from(view.survey.members.len().max(1)).unwrap_or(u16::MAX);
     // Above all the table; what is left is the plot's, down to nothing.
     let areas = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(4),
         Constraint::Length(members.saturating_add(3)),
         Constraint::Length(5),
         Constraint::Min(3),
     ]);
-    let [head, table, plot, problems] = areas.areas(frame.area());
+    let [head, table, plots, problems] = areas.areas(frame.area());
     frame.render_widget(heading(view), head);
     draw_table(frame, table, view);
-    draw_plot(frame, plot, view);
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(plots);
+    draw_plot(frame, left, view, "blocks", |pace| pace.blocks);
+    draw_plot(frame, right, view, "transactions", |pace| pace.transactions);
     draw_problems(frame, problems, view);
 }
 
@@ -167,7 +164,14 @@ fn heading(view: &View) -> Paragraph<'static> {
     let chain: String = survey.chain.to_string().chars().take(16).collect();
     let leader = best.leader.map(|index| survey.name(index));
     let age = survey.head_age().unwrap_or_default().as_secs_f64();
-    let now = view.rates.back().copied().unwrap_or(0) as f64 / 10.0;
+    let pace = view.paces.back().copied().unwrap_or_default();
+    let per_second = |tenths: u64| format!("{}.{}", tenths / 10, tenths % 10);
+    // While nothing is committed, what it was last.
+    let latency = view.paces.iter().rev().find_map(|pace| pace.latency);
+    let latency = match latency {
+        Some(latency) => format!("{:.0} ms", latency.as_secs_f64() * 1e3),
+        None => String::from("unknown"),
+    };
     let interval = match view.interval {
         Some(interval) => format!("a block every {:.0} ms", interval.as_secs_f64() * 1e3),
         None => String::from("no blocks yet"),
@@ -181,8 +185,13 @@ fn heading(view: &View) -> Paragraph<'static> {
             Span::from("   q quits").dark_gray(),
         ]),
         Line::from(format!(
-            "height {}, {age:.1} s old   {now:.1} blocks/s   {interval}",
-            best.height
+            "height {}, {age:.1} s old   {} blocks/s   {interval}",
+            best.height,
+            per_second(pace.blocks),
+        )),
+        Line::from(format!(
+            "{} transactions/s   commit latency {latency}",
+            per_second(pace.transactions),
         )),
         Line::from(format!(
             "round {}, leader {}   quorum {} of {}   queued {queued} ({} KiB)",
@@ -261,15 +270,15 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View) {
     frame.render_widget(table, area);
 }
 
-fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
+fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View, what: &str, rate: fn(&Pace) -> u64) {
     let block = Block::bordered();
     let room = usize::from(block.inner(area).width);
     let newest: Vec<u64> = {
-        let skipped = view.rates.len().saturating_sub(room);
-        view.rates.iter().skip(skipped).copied().collect()
+        let skipped = view.paces.len().saturating_sub(room);
+        view.paces.iter().skip(skipped).map(rate).collect()
     };
     let most = newest.iter().max().copied().unwrap_or(0) as f64 / 10.0;
-    let block = block.title(format!(" blocks a second, up to {most:.1} "));
+    let block = block.title(format!(" {what} a second, up to {most:.1} "));
     let plot = Sparkline::default().data(&newest).block(block);
     frame.render_widget(plot, area);
 }
@@ -296,11 +305,25 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
+    const PAGE: &str = include_str!("top.page.md");
+
+    /// A test terminal writes each line in quotation marks.
+    fn unquoted(screen: &str) -> String {
+        let lines = screen.lines().map(|line| line.trim_matches('"').trim_end());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     fn screen(survey: Survey, width: u16, height: u16) -> String {
         let view = View {
             problems: headlines(&survey),
             interval: Some(Duration::from_millis(40)),
-            rates: (0..100).map(|at| 200 + at % 50).collect(),
+            paces: (0..100)
+                .map(|at| Pace {
+                    blocks: 200 + at % 50,
+                    transactions: 8_000 + 31 * (at % 40),
+                    latency: (at < 99).then_some(Duration::from_millis(37)),
+                })
+                .collect(),
             survey,
         };
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory");
@@ -311,12 +334,13 @@ mod tests {
     #[test]
     fn a_healthy_set_fits_eighty_by_twenty_four() {
         let screen = screen(four(), 80, 24);
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/top.screen.txt");
+        let page = PAGE.replace("SCREEN", &unquoted(&screen));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/top.md");
         if std::env::var_os("QUORATE_BLESS").is_some() {
-            std::fs::write(path, &screen).expect("the source tree is writable");
+            std::fs::write(path, &page).expect("the source tree is writable");
         }
-        let kept = std::fs::read_to_string(path).expect("kept beside the source");
-        assert_eq!(screen, kept, "QUORATE_BLESS=1 keeps the new one");
+        let kept = std::fs::read_to_string(path).expect("kept with the documentation");
+        assert_eq!(page, kept, "QUORATE_BLESS=1 keeps the new one");
         assert!(screen.contains("no problem found"));
     }
 
@@ -347,11 +371,5 @@ mod tests {
             let view = views.recv_timeout(Duration::from_secs(30)).expect("a look");
             assert!(view.survey.head().is_none());
         }
-    }
-
-    #[test]
-    fn a_rate_is_in_tenths() {
-        assert_eq!(rate(Duration::from_secs(2), 50), 250);
-        assert_eq!(rate(Duration::ZERO, 1), 10_000);
     }
 }
