@@ -14,6 +14,7 @@
 //! | any | a file damaged | [`HomeError::SafetyDamaged`] |
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,12 +41,15 @@ pub enum HomeError {
     Store(#[from] StoreError),
     /// Another process uses the home.
     #[error(
-        "{} is in use by another process. Stop that one first; two validators with one key would be faulty",
-        path.display()
+        "{} is in use by {}. Stop that one first; two validators with one key would be faulty",
+        path.display(),
+        holder.map_or_else(|| "another process".to_owned(), |pid| format!("another process, {pid}"))
     )]
     Locked {
         /// The lock file.
         path: PathBuf,
+        /// The process that holds it, if it could say so.
+        holder: Option<u32>,
     },
     /// The database is gone, but this validator has signed (exit status 7).
     #[error(
@@ -226,20 +230,35 @@ fn watermark_path(root: &Path) -> PathBuf {
     root.join("safety").join("synced")
 }
 
+/// The lock ends with the process; the number in the file is for people, and stays behind.
 fn lock(path: &Path) -> Result<File, HomeError> {
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(path)
         .map_err(StoreError::io("open", path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            // A disk without room for a number is no reason not to start.
+            let _ = file.set_len(0);
+            let _ = writeln!(file, "{}", std::process::id());
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(HomeError::Locked {
             path: path.to_path_buf(),
+            holder: holder(file),
         }),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error).into()),
     }
+}
+
+fn holder(file: File) -> Option<u32> {
+    let mut text = String::new();
+    // More than any number: whatever else is in the file is not read.
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Damage in `safety/` has its own name.

@@ -64,8 +64,26 @@ fn the_ceiling_survives() {
 fn one_process_at_a_time() {
     let dir = used();
     let first = Home::open(dir.path()).expect("usable");
-    assert!(matches!(refused(dir.path()), HomeError::Locked { .. }));
+    let own = std::process::id();
+    let error = refused(dir.path());
+    assert!(matches!(error, HomeError::Locked { holder, .. } if holder == Some(own)));
+    let message = error.to_string();
+    assert!(
+        message.contains(&format!("in use by another process, {own}.")),
+        "{message}"
+    );
+    // Whoever could not write its number holds it none the less.
+    let lock = dir.path().join("LOCK");
+    for text in ["", "junk", "1234567890123456789012345678901234567890"] {
+        fs::write(&lock, text).expect("writable");
+        let error = refused(dir.path());
+        assert!(
+            matches!(error, HomeError::Locked { holder: None, .. }),
+            "{error}"
+        );
+    }
     drop(first);
+    // What an ended process left behind locks nothing.
     assert!(Home::open(dir.path()).is_ok());
 }
 

@@ -356,8 +356,9 @@ fn entry(reader: &RocksReader, height: Height) -> Result<LogBlock, Failure> {
 }
 
 fn of_home(error: HomeError) -> Failure {
-    if let HomeError::Locked { path } = &error {
-        let message = format!("{} is locked: the validator runs", path.display());
+    if let HomeError::Locked { path, holder } = &error {
+        let holder = holder.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        let message = format!("{} is locked: the validator runs{holder}", path.display());
         return Failure::failed(message)
             .hint("stop it first, or export the log from it: quorate log export");
     }
