@@ -1,5 +1,7 @@
 //! What an operator sees with `status`, `doctor`, `log tail` and `kv watch`, of a set that runs and of one that does not.
 
+use std::process::Command;
+
 use quorate_scenarios::cluster::{Cluster, Options, START, quorate};
 use quorate_scenarios::wait::eventually;
 
@@ -141,4 +143,44 @@ fn the_ledger_and_keys_can_be_followed() {
         run.stderr
     );
     assert!(run.stderr.contains("Never submitted"), "{}", run.stderr);
+}
+
+/// A running validator whose disk is nearly full: it takes no transactions, says so, and recovers by itself.
+#[test]
+fn a_disk_without_room_is_named_and_over_when_there_is_room_again() {
+    let mut cluster = Cluster::new(Options {
+        validators: 1,
+        ..Options::default()
+    });
+    let df = Command::new("df")
+        .args(["--block-size=1", "--output=avail"])
+        .arg(cluster.path())
+        .output()
+        .expect("coreutils");
+    let free = String::from_utf8_lossy(&df.stdout).into_owned();
+    let free = free
+        .lines()
+        .nth(1)
+        .and_then(|line| line.trim().parse().ok());
+    let free: u64 = free.expect("a number of bytes");
+    // More than there is: transactions are refused; below half of it, it would halt.
+    let wanted = (free + free / 2).to_string();
+    let variable = String::from("QUORATE_STORAGE__MIN_FREE_BYTES");
+    cluster.set_environment(vec![(variable, wanted)]);
+    cluster.start_all();
+    let home = cluster.home(0).display().to_string();
+    let doctor = ["doctor", "--home", &home, "--min-free", "1"];
+    eventually(START, "the cause is named", || {
+        let run = quorate(&doctor);
+        let found = run.stdout.contains("disk-has-room") && run.stdout.contains("make room on");
+        (found && run.status == Some(1)).then_some(())
+    });
+    let run = cluster.cli(&["--timeout", "1", "kv", "put", "a", "b"]);
+    let run = run.expect(4, "no room for a transaction");
+    assert!(run.stderr.contains("disk is nearly full"), "{}", run.stderr);
+    cluster.kill(0);
+    cluster.set_environment(Vec::new());
+    cluster.start_all();
+    cluster.wait_all_ready(START);
+    cluster.put("a", "b");
 }

@@ -26,14 +26,19 @@ impl Visit {
 impl Net {
     /// A testnet whose ports are free: nothing of it runs.
     fn new() -> Net {
+        Net::of(4)
+    }
+
+    fn of(validators: usize) -> Net {
         let net = Net(tempfile::tempdir().expect("a temporary directory"));
         let output = net.path("net").display().to_string();
         let made = Command::new(env!("CARGO_BIN_EXE_quorate"))
             .args(["testnet", "--output", &output, "--base-port", "20000"])
+            .args(["--validators", &validators.to_string()])
             .output();
         assert!(made.expect("the binary runs").status.success());
         // Whatever else runs on this machine: the system chooses.
-        for index in 0..4 {
+        for index in 0..validators {
             let config = net.home(index).join("config.toml");
             let text = fs::read_to_string(&config).expect("testnet wrote it");
             let lines = text.lines().map(|line| match line.starts_with("listen") {
@@ -217,4 +222,53 @@ fn an_encrypted_key_without_its_passphrase_is_no_problem_but_said() {
     let visit = visit(&home, &[]);
     assert!(visit.found("note", "encrypted_key"), "{}", visit.said);
     assert!(visit.found("problem", "no_genesis"), "{}", visit.said);
+}
+
+#[test]
+fn a_set_of_a_size_that_tolerates_no_more_than_a_smaller_one_is_noted() {
+    let net = Net::of(3);
+    let visit = visit(&net.home(0), &[]);
+    assert_eq!(visit.status, 0, "{}", visit.said);
+    assert!(visit.found("note", "validator_count"), "{}", visit.said);
+}
+
+/// A file system of 48 MiB in a mount namespace of its own, in which `script` runs with the home as `$1`. None where the
+/// kernel gives this user no namespace: a container without the right to mount.
+fn on_a_small_disk(home: &Path, script: &str) -> Option<std::process::Output> {
+    let small = tempfile::tempdir().expect("a temporary directory");
+    let mount = "mount -t tmpfs -o size=48m quorate \"$0\"";
+    let run = |script: &str| {
+        Command::new("unshare")
+            .args(["--mount", "--map-root-user", "sh", "-c", script])
+            .arg(small.path())
+            .arg(home)
+            .env("QUORATE", env!("CARGO_BIN_EXE_quorate"))
+            .stdin(Stdio::null())
+            .output()
+            .ok()
+    };
+    run(mount).filter(|output| output.status.success())?;
+    run(&format!("{mount} && cp -a \"$1\" \"$0/home\" && {script}"))
+}
+
+#[test]
+fn a_full_disk_is_named_by_the_doctor_and_by_the_start_that_it_stops() {
+    let net = Net::new();
+    let script = "\"$QUORATE\" doctor --output json --home \"$0/home\"";
+    let Some(output) = on_a_small_disk(&net.home(0), script) else {
+        eprintln!("not tried: this user may not mount a file system");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let status = 1;
+    let visit = Visit { status, said };
+    assert!(visit.found("problem", "disk_full"), "{}", visit.said);
+    // Filled to the last byte, it cannot start; and says what to do.
+    let fill = "dd if=/dev/zero of=\"$0/rest\" bs=64k 2>/dev/null";
+    let script = format!("{{ {fill}; \"$QUORATE\" start --home \"$0/home\"; }}");
+    let output = on_a_small_disk(&net.home(0), &script).expect("it could mount before");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("make room on the disk"), "{said}");
 }

@@ -234,6 +234,9 @@ fn look_at_running(settings: &Config, found: &mut Vec<Finding>) {
                 "it has executed to another state than the others, and stopped \
                 signing: keep its home, it is evidence of a bug or of bad hardware"
             }
+            "disk-has-room" => {
+                "make room on the disk of its home: until then it takes no transactions of clients"
+            }
             "not-stopping" => "it was told to stop",
             _ => "look at its log",
         };

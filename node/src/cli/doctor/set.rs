@@ -288,6 +288,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_no_validators_is_named() {
+        let mut survey = four();
+        survey.rows[1].status = Err(Trouble::Other(String::from("HTTP status 301")));
+        survey.rows[1].set = None;
+        let (codes, text) = found(&rejoin(survey));
+        assert_eq!(codes, ["strange_answer"]);
+        assert!(text.contains(":7661: HTTP status 301"), "{text}");
+    }
+
+    #[test]
     fn clocks_are_compared_with_the_others() {
         let mut survey = four();
         survey.rows[2].skew_ns = 3_000_000_000;
