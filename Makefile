@@ -32,7 +32,7 @@ CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
 .PHONY: help setup build demo test mutants rule-deletion model chaos soak scenarios lint fmt clippy doc purity bench clean
-.PHONY: api-test metrics-test rules-test explorer-test deploy-check deb
+.PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ demo: build ## Four validators, signed transactions, a verified proof, a killed 
 test: build ## The whole test suite, scenarios with real processes included
 	@scripts/no-mutants.sh "$(QUORATE_BIN)"
 	@$(CARGO_TEST)
-	@$(MAKE) api-test rules-test metrics-test explorer-test
+	@$(MAKE) api-test rules-test metrics-test explorer-test docs-test
 
 # The checks of what other programs see, on a running testnet, with the ecosystem's own clients. CHECKS is their Python.
 CHECKS = $$(scripts/checks/venv.sh)/bin/python scripts/checks
@@ -78,6 +78,15 @@ deb: build ## The Debian package (CHECK=1: also install, run, upgrade and remove
 explorer-test: build ## The explorer in a headless Chromium, with axe; screenshots in the target directory
 	@scripts/setup.sh explorer
 	@$(CHECKS)/explorer.py
+
+docs-test: ## Does every link and anchor of the documentation lead somewhere, and has the book every page?
+	@scripts/checks/links.py --test
+	@scripts/checks/links.py
+
+book: ## The documentation as a book with a search, in target/book (mdBook comes from PyPI into the target directory)
+	@scripts/setup.sh checks
+	@"$$(scripts/checks/venv.sh book)/bin/mdbook" build --dest-dir "$(CARGO_TARGET_DIR)/book"
+	@echo "$(CARGO_TARGET_DIR)/book/index.html"
 
 mutants: ## Tests the tests: who notices each deliberate mistake, and after how many worlds
 	@cargo build --release --package quorate-sim --features mutants --locked --target-dir "$(CARGO_TARGET_DIR)/mutants"

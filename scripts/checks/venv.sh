@@ -4,6 +4,7 @@
 #
 #   scripts/checks/venv.sh          of the checks of API and explorer
 #   scripts/checks/venv.sh deploy   of the linters of deploy/
+#   scripts/checks/venv.sh book     of mdBook
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
