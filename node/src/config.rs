@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use quorate_client::http::check_endpoint;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -82,6 +83,14 @@ pub const DESCRIPTIONS: &[(&str, &str)] = &[
         "storage.min_free_bytes",
         "free space on the disk below which transactions are refused; below half of it the validator halts; 0: not looked at",
     ),
+    (
+        "trace.endpoint",
+        "http://host:port of an OpenTelemetry collector (OTLP over HTTP) that is sent traces; empty: none",
+    ),
+    (
+        "trace.one_in",
+        "of so many transactions, one is traced; all validators with the same number trace the same ones",
+    ),
 ];
 
 /// All settings. Each section has defaults, so an empty file is valid.
@@ -104,6 +113,8 @@ pub struct Config {
     pub mempool: Mempool,
     /// What is written to standard error.
     pub log: Log,
+    /// What collectors of traces are sent.
+    pub trace: Trace,
 }
 
 /// Who this is. The consensus key decides; the name guards against a mixed-up home.
@@ -191,6 +202,16 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// What collectors of traces are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trace {
+    /// `http://host:port` of an OpenTelemetry collector; empty: nothing is traced.
+    pub endpoint: String,
+    /// Of so many transactions, one is traced.
+    pub one_in: u64,
+}
+
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -267,6 +288,15 @@ impl Default for Log {
         Log {
             level: String::from("info"),
             format: LogFormat::Auto,
+        }
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Trace {
+        Trace {
+            endpoint: String::new(),
+            one_in: 1_000,
         }
     }
 }
@@ -416,10 +446,19 @@ impl Config {
                 self.mempool.max_transactions >= 1,
             ),
             ("storage.cache_bytes", self.storage.cache_bytes >= 1 << 20),
+            ("trace.one_in", self.trace.one_in >= 1),
         ];
         match rules.into_iter().find(|(_, holds)| !holds) {
             Some((name, _)) => Err(Failure::config(format!("{name} is out of its range"))),
-            None => Ok(()),
+            None => self.check_trace(),
+        }
+    }
+
+    fn check_trace(&self) -> Result<(), Failure> {
+        match self.trace.endpoint.as_str() {
+            "" => Ok(()),
+            endpoint => check_endpoint(endpoint)
+                .map_err(|error| Failure::config(format!("trace.endpoint: {error}"))),
         }
     }
 

@@ -13,6 +13,7 @@
 //! | [`metrics`], [`logging`] | what can be seen from outside |
 //! | [`audit`] | verifies a ledger from the genesis alone |
 //! | [`service`] | what systemd is told |
+//! | [`trace`] | the way of single transactions, for collectors of traces |
 //! | [`start`], [`validator`] | puts a validator together and runs it |
 
 pub mod audit;
@@ -33,4 +34,5 @@ pub mod service;
 pub mod snapshot;
 pub mod start;
 pub mod testnet;
+pub mod trace;
 pub mod validator;

@@ -28,6 +28,7 @@ use crate::passphrase::Passphrase;
 use crate::snapshot::files::Directory;
 use crate::snapshot::keeper::{self, Keeper, Policy, Space};
 use crate::snapshot::shelf::{self, Counter, Shelf};
+use crate::trace::{Journeys, Source, Tracer};
 use crate::validator::api::{Served, member};
 use crate::validator::clock::Clock;
 use crate::validator::core::{CoreError, Inbox, Item, Parts};
@@ -36,6 +37,9 @@ use crate::{ceremony, genesis, http, keys, logging, service};
 
 /// Time for open requests after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Time for the last traces after everything else has stopped.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// A stream of the log without a block says something at least so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -171,6 +175,12 @@ impl Prepared {
             (&pool, core.clone(), metrics.clone()),
         )?;
         let name = member(&self.genesis, self.setup.me).map(|info| info.name.clone());
+        let source = Source {
+            chain: self.genesis.name.clone(),
+            validator: name.clone().unwrap_or_default(),
+            index: self.me,
+        };
+        let tracer = start_tracer(&self.config, source)?;
         let backend: Arc<dyn Backend> = Arc::new(Served {
             core: core.clone(),
             reader: self.store.reader(),
@@ -182,6 +192,7 @@ impl Prepared {
             stopping: Arc::clone(&stopping),
             space: Arc::clone(&space),
             hook: hook.clone(),
+            tracer: tracer.clone(),
         });
         let servers = Servers::start(
             (self.sockets.api, self.sockets.admin),
@@ -237,6 +248,7 @@ impl Prepared {
             setup: self.setup,
             hook,
             space,
+            journeys: tracer.clone().map(|tracer| Journeys::new(tracer, self.me)),
         };
         let thread = inbox
             .start(parts, self.first, ended)
@@ -283,6 +295,9 @@ impl Prepared {
             network.shutdown().await;
         }
         drop(pool);
+        if let Some(tracer) = tracer {
+            tracer.flush(FLUSH);
+        }
         tracing::info!(event = "stopped", "stopped");
         Ok(ExitStatus::Done)
     }
@@ -519,6 +534,17 @@ fn policy(config: &Config) -> Policy {
         max_bytes: config.storage.max_bytes,
         min_free: config.storage.min_free_bytes,
     }
+}
+
+fn start_tracer(config: &Config, source: Source) -> Result<Option<Tracer>, Failure> {
+    let trace = &config.trace;
+    if trace.endpoint.is_empty() {
+        return Ok(None);
+    }
+    let tracer = Tracer::start(&trace.endpoint, trace.one_in, source);
+    tracer
+        .map(Some)
+        .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
 }
 
 fn start_verifiers(

@@ -34,6 +34,7 @@ use crate::backend::{
 use crate::metrics::Metrics;
 use crate::net::verify::Verifier;
 use crate::snapshot::keeper::{Hook, Space};
+use crate::trace::{Tracer, submitted};
 
 /// The core is stuck if it takes no turn for so long.
 const STUCK: Duration = Duration::from_secs(5);
@@ -73,6 +74,8 @@ pub struct Served {
     pub space: Arc<Space>,
     /// Makes snapshots.
     pub hook: Hook,
+    /// Takes traces, if there is a collector.
+    pub tracer: Option<Tracer>,
 }
 
 impl Backend for Served {
@@ -85,7 +88,13 @@ impl Backend for Served {
             if self.space.is_low() {
                 return Err(SubmitError::NotServing);
             }
+            let id = transaction.peek().id();
+            let traced = self.tracer.as_ref().filter(|tracer| tracer.takes(&id));
+            let begun = wall();
             let result = self.follow(transaction.peek().clone(), wait).await;
+            if let Some(tracer) = traced {
+                tracer.send(submitted(id, wait, begun.0, &result));
+            }
             let results = &self.metrics.transactions_total;
             match &result {
                 Ok(_) | Err(SubmitError::NotServing | SubmitError::Expired(_)) => {}

@@ -17,13 +17,14 @@ use quorate_replica::{BootError, Input, Output, Replica, ReplicaError, Reply, Se
 use quorate_replica::{Target, Ticket};
 use quorate_storage::ledger;
 use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
-use quorate_types::{Height, Validators};
+use quorate_types::{BlockTime, Height, Validators};
 use tokio::sync::{oneshot, watch};
 
-use super::clock::Clock;
+use super::clock::{Clock, wall};
 use super::watch::Watch;
 use crate::net::{Credit, Network};
 use crate::snapshot::keeper::{Hook, Space};
+use crate::trace::Journeys;
 
 /// Clients' inputs that wait for a turn. Those of peers are bounded by the network's credits, and its own events by the
 /// rate of handshakes, so that the channel needs no bound of its own.
@@ -275,6 +276,8 @@ pub struct Parts {
     pub hook: Hook,
     /// Whether there is room on the disk.
     pub space: Arc<Space>,
+    /// Follows traced transactions, if any are.
+    pub journeys: Option<Journeys>,
 }
 
 /// The inbox, made before whoever fills it.
@@ -330,7 +333,7 @@ impl Inbox {
     }
 
     fn run(self, mut parts: Parts, first: Output) -> Result<(), CoreError> {
-        let mut own = release(&mut parts, first, &self.core)?;
+        let mut own = release(&mut parts, first, &self.core, wall())?;
         loop {
             self.write_chores(&mut parts)?;
             if parts.space.is_out() && !self.core.shared.stopping.load(Ordering::SeqCst) {
@@ -362,12 +365,15 @@ impl Inbox {
                 .map(|item| (item.input, item.credit))
                 .unzip();
             self.core.taken(&inputs);
-            let inputs = own.into_iter().chain(inputs).collect();
             let now = parts.clock.now();
+            if let Some(journeys) = &mut parts.journeys {
+                journeys.inputs(&inputs, now.wall.0);
+            }
+            let inputs = own.into_iter().chain(inputs).collect();
             let output = parts.replica.turn(&parts.store, now, inputs)?;
             let taken = parts.clock.monotonic().since(now.monotonic);
             parts.watch.turned(Duration::from_nanos(taken));
-            own = release(&mut parts, output, &self.core)?;
+            own = release(&mut parts, output, &self.core, now.wall)?;
             drop(credits);
         }
     }
@@ -411,7 +417,7 @@ impl Inbox {
         let (replica, first) = opened?;
         let closed = std::mem::replace(&mut parts.replica, replica);
         self.core.tickets.answer(closed.close());
-        let mut own = release(parts, first, &self.core)?;
+        let mut own = release(parts, first, &self.core, wall())?;
         own.extend(connected.iter().map(Input::Connected));
         self.core.shared.installing.store(false, Ordering::Relaxed);
         let nanos = parts.clock.monotonic().since(begun);
@@ -434,8 +440,14 @@ impl Inbox {
     }
 }
 
-/// Persists, signs, sends and answers. Returns what this validator signed itself, for the next turn.
-fn release(parts: &mut Parts, output: Output, core: &Core) -> Result<Vec<Input>, CoreError> {
+/// Persists, signs, sends and answers what a turn led to that began at `turned`. Returns what this validator signed itself,
+/// for the next turn.
+fn release(
+    parts: &mut Parts,
+    output: Output,
+    core: &Core,
+    turned: BlockTime,
+) -> Result<Vec<Input>, CoreError> {
     let begun = parts.clock.monotonic();
     let synced = output.must_sync();
     let released = output.persist(&mut parts.store)?;
@@ -449,6 +461,11 @@ fn release(parts: &mut Parts, output: Output, core: &Core) -> Result<Vec<Input>,
         replies,
         notices,
     } = released.sign(&parts.key);
+    if let Some(journeys) = &mut parts.journeys {
+        let now = wall();
+        journeys.sends(&sends, now.0);
+        journeys.notices(&notices, turned.0, now.0);
+    }
     for (to, message) in sends {
         // What goes to all was signed here a moment ago, or is a certificate, which is passed over.
         if to == Target::All {
