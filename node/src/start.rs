@@ -493,7 +493,7 @@ fn store_failure(error: &StoreError) -> Failure {
         StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(
             "put the newest data back; a validator that forgot what it signed must not sign again",
         ),
-        error if error.is_damage() => Failure::damaged(error),
+        error if error.is_damage() => damaged_data(error),
         error if error.is_disk_full() => {
             Failure::failed(error).hint("make room on the disk, and start again: nothing is lost")
         }
@@ -508,8 +508,16 @@ fn boot_failure(error: BootError) -> Failure {
             Failure::config(&error).hint("data/ and genesis.json of a home must be of one chain")
         }
         BootError::Ledger(LedgerError::Store(store)) => store_failure(store),
-        _ => Failure::damaged(&error),
+        _ => damaged_data(&error),
     }
+}
+
+/// Status 8. Nothing here repairs a home on its own: what was signed must not be forgotten with what is damaged.
+fn damaged_data(error: impl std::fmt::Display) -> Failure {
+    Failure::damaged(error).hint(
+        "delete nothing: check the disk, and put back the newest copy of data/ that this home itself wrote (an older one is refused); \
+         the other validators go on without this one",
+    )
 }
 
 impl From<BootError> for Failure {
@@ -521,8 +529,8 @@ impl From<BootError> for Failure {
 fn core_failure(error: &CoreError) -> Failure {
     match error {
         CoreError::Store(store) => store_failure(store),
-        CoreError::Replica(error) => Failure::damaged(error),
-        CoreError::Boot(error) => Failure::damaged(error),
+        CoreError::Replica(error) => damaged_data(error),
+        CoreError::Boot(error) => damaged_data(error),
     }
 }
 

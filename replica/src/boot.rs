@@ -10,8 +10,8 @@ use quorate_storage::ledger::{self, LedgerError, Tip};
 use quorate_storage::{Order, Store, StoreError, Sync, Table, View, WriteBatch};
 use quorate_types::validators::ValidatorsError;
 use quorate_types::{Batch, BatchId, Block, BlockTime, Digest, Epoch, Finality, Genesis, Header};
-use quorate_types::{Height, Manifest, Now, Parameters, PublicKey, Roots, Signers, ValidatorIndex};
-use quorate_types::{Validators, Verified};
+use quorate_types::{Height, Manifest, Now, Parameters, PublicKey, Reject, Roots, SafetyRecord};
+use quorate_types::{Signers, Unverified, ValidatorIndex, Validators, Verified};
 
 use crate::Output;
 use crate::commit::Pruned;
@@ -108,6 +108,17 @@ pub enum BootError {
     /// The newest committed block has no finality proof.
     #[error("the block at height {0} has no finality proof")]
     NoFinality(Height),
+    /// It has one that decodes, and that does not verify or is of another block.
+    #[error("the finality proof of the block at height {height} is damaged: {reject}")]
+    BadFinality {
+        /// Of the newest committed block.
+        height: Height,
+        /// What is wrong with it.
+        reject: Reject,
+    },
+    /// The safety record decodes, and a certificate in it does not verify, or its parts contradict each other.
+    #[error("the safety record is damaged: {0}")]
+    BadRecord(Reject),
     /// What the first effects needed could not be read.
     #[error(transparent)]
     Replica(#[from] ReplicaError),
@@ -205,12 +216,10 @@ fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), 
     let span = u64::try_from(committed_headers(&setup.validators) - 1).expect("a few hundred");
     let from = Height(tip.height.0.saturating_sub(span));
     let committed = ledger::headers(view, from, tip.height)?;
-    let newest = committed.last().ok_or(BootError::NoFinality(tip.height))?;
+    let newest = committed.last().filter(|newest| tip.is_of(newest));
+    let newest = newest.ok_or_else(damaged_tip)?;
     let time = newest.time;
-    let finality = match tip.height {
-        Height(0) => Finality::clone(&Verified::<Finality>::anchor(&setup.validators)),
-        height => ledger::finality(view, height)?.ok_or(BootError::NoFinality(height))?,
-    };
+    let finality = finality(setup, view, tip)?;
     let executed_nonempty = committed
         .iter()
         .rev()
@@ -221,7 +230,7 @@ fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), 
             validators: Arc::clone(&setup.validators),
             me: setup.me,
             parameters: setup.parameters.clone(),
-            record: ledger::record(view)?,
+            record: record(setup, view)?,
             finality,
             blocks: complete_blocks(view)?,
             executed: executed(setup, view, tip.height, newest.claim.height)?,
@@ -230,6 +239,44 @@ fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), 
         },
         time,
     ))
+}
+
+fn damaged_tip() -> BootError {
+    BootError::Ledger(LedgerError::Damaged {
+        table: Table::Meta,
+        key: ledger::keys::TIP.to_vec(),
+    })
+}
+
+/// The finality proof of the tip. The store's checksums say that it is what was written there; only its signatures say
+/// that it is a proof.
+fn finality(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<Finality, BootError> {
+    let height = tip.height;
+    if height == Height(0) {
+        return Ok(Finality::clone(&Verified::<Finality>::anchor(
+            &setup.validators,
+        )));
+    }
+    let finality = ledger::finality(view, height)?.ok_or(BootError::NoFinality(height))?;
+    let verified = Unverified::new(finality).verify(&setup.validators);
+    let verified = verified.map_err(|reject| BootError::BadFinality { height, reject })?;
+    match verified.cc.block == tip.block {
+        true => Ok(verified.into_inner()),
+        false => Err(BootError::BadFinality {
+            height,
+            reject: Reject::CertificateMismatch,
+        }),
+    }
+}
+
+/// The safety record, if this validator ever signed.
+fn record(setup: &Setup, view: &dyn View) -> Result<Option<SafetyRecord>, BootError> {
+    let record = ledger::record(view)?;
+    if let Some(record) = &record {
+        let checked = record.check(&setup.validators);
+        checked.map_err(BootError::BadRecord)?;
+    }
+    Ok(record)
 }
 
 /// The stored blocks whose batches are stored, too: all that were voted for (P1). A block is stored when it is first seen,

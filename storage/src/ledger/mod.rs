@@ -42,7 +42,7 @@ mod stretch;
 mod truncate;
 
 use quorate_types::codec::{self, MAX_ENCODED_BYTES};
-use quorate_types::{Block, BlockId, ChainId, Digest, Height, Round, SafetyRecord};
+use quorate_types::{Block, BlockId, ChainId, Digest, Header, Height, Round, SafetyRecord};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,12 @@ impl Tip {
             block: block.id(),
             round: block.header.round,
         }
+    }
+
+    /// Whether it is of this header's block.
+    #[must_use]
+    pub fn is_of(&self, header: &Header) -> bool {
+        (self.height, self.block, self.round) == (header.height, header.id(), header.round)
     }
 }
 
