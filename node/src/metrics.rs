@@ -61,6 +61,8 @@ pub struct Families {
     pub sync_lag_blocks: IntGauge,
     pub state_divergence_total: IntCounter,
     pub evidence_total: IntCounterVec,
+    pub storage_damaged_total: IntCounterVec,
+    pub storage_mended_total: IntCounterVec,
     pub api_requests_total: IntCounterVec,
     pub api_request_seconds: HistogramVec,
     pub api_connections: IntGauge,
@@ -199,6 +201,18 @@ impl Metrics {
                 "Proofs of misbehaviour found, by kind.",
                 "kind",
             ),
+            storage_damaged_total: counters(
+                r,
+                "quorate_storage_damaged_total",
+                "Damaged entries that a peer asked for and did not get, by table.",
+                "table",
+            ),
+            storage_mended_total: counters(
+                r,
+                "quorate_storage_mended_total",
+                "Damaged entries that were fetched from a peer and written anew, by table.",
+                "table",
+            ),
             api_requests_total: counters(
                 r,
                 "quorate_api_requests_total",
@@ -226,6 +240,10 @@ impl Metrics {
         }
         for kind in ["proposal", "vote", "commit_vote"] {
             metrics.evidence_total.with_label_values(&[kind]);
+        }
+        for table in ["blocks", "batches"] {
+            metrics.storage_damaged_total.with_label_values(&[table]);
+            metrics.storage_mended_total.with_label_values(&[table]);
         }
         build_info(&metrics.registry);
         start_time(&metrics.registry);

@@ -18,6 +18,7 @@ use crate::commit::Pruned;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::install::install;
 use crate::proofs::ProofDesk;
+use crate::repair::Repairs;
 use crate::replica::{Replica, ReplicaError};
 use crate::serve::Allowance;
 use crate::transfer::Transfer;
@@ -176,6 +177,7 @@ impl Replica {
             transfer,
             connected: Signers::NONE,
             allowance: Allowance::default(),
+            repairs: Repairs::new(),
             waiters: BTreeMap::new(),
             waiting: 0,
             proofs: ProofDesk::default(),

@@ -66,6 +66,7 @@ impl Replica {
                 turn.send(Target::One(peer), Message::BatchRequest(request));
             }
         }
+        self.request_repairs(turn);
         if self.transfer.active() {
             return;
         }
@@ -87,6 +88,7 @@ impl Replica {
         let Some(newest) = blocks.first() else {
             return Ok(());
         };
+        self.mend_blocks(turn, &blocks);
         // What was asked for is certified, height included. What was not is anybody's invention.
         let asked = self.wanted_blocks.done(&newest.id());
         let oldest = blocks.last().map(|block| block.header.height);

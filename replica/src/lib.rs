@@ -23,6 +23,7 @@
 //! | `payload` | whether the batches of a block are here; fetching those that are not |
 //! | `commit` | execution and the ledger |
 //! | `catch_up`, `fetch`, `serve` | blocks and stretches of the ledger: asking, whom to ask, and answering |
+//! | `repair` | entries of this disk that a peer's question finds damaged |
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
 //! | `proofs` | keys proved against a claimed state |
 //! | `boot` | from disk in any state |
@@ -37,6 +38,7 @@ pub mod output;
 mod payload;
 pub mod proofs;
 mod propose;
+mod repair;
 pub mod replica;
 mod serve;
 pub mod snapshot;

@@ -4,7 +4,7 @@ use quorate_consensus::{Authorised, Target};
 use quorate_execution::proof::KeyProof;
 use quorate_mempool::Refusal;
 use quorate_mutants::{Mutant, mutant};
-use quorate_storage::{Store, StoreError, Sync, WriteBatch};
+use quorate_storage::{Store, StoreError, Sync, Table, WriteBatch};
 use quorate_types::evidence::EvidenceKind;
 use quorate_types::message::VerifiedMessage;
 use quorate_types::vote::Signer;
@@ -241,6 +241,10 @@ pub enum Notice {
     VotesMissing(Vec<ValidatorIndex>),
     /// Transactions left the pool because their time had passed.
     Expired(u64),
+    /// An entry of this table, which a peer asked for, cannot be read or is not what was written. It was not served.
+    Damaged(Table),
+    /// Such an entry was fetched from a peer and written anew.
+    Mended(Table),
 }
 
 impl Notice {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use quorate_consensus::Event;
 use quorate_mempool::PayloadCheck;
 use quorate_mutants::{Mutant, mutant};
-use quorate_storage::{View, ledger};
+use quorate_storage::View;
+use quorate_storage::ledger::{self, LedgerError};
 use quorate_types::{Batch, BatchId, Block, BlockId, Signers, ValidatorIndex, Verified};
 
 use crate::replica::{Replica, ReplicaError};
@@ -72,6 +73,9 @@ impl Replica {
         id: BatchId,
         batch: Verified<Batch>,
     ) -> Result<(), ReplicaError> {
+        if self.mend_batch(turn, id, &batch) {
+            return Ok(());
+        }
         if batch.origin != from {
             self.note_late(turn, id, batch.origin);
         }
@@ -149,7 +153,7 @@ impl Replica {
         &self,
         view: &dyn View,
         id: BatchId,
-    ) -> Result<Option<Arc<Batch>>, ReplicaError> {
+    ) -> Result<Option<Arc<Batch>>, LedgerError> {
         if let Some(batch) = self.pool.get(&id) {
             return Ok(Some(batch));
         }

@@ -21,6 +21,7 @@ use crate::fetch::{LedgerSync, Wanted};
 use crate::input::OwnMessage;
 use crate::output::{Notice, Output, Reply, SubmitRefusal};
 use crate::proofs::ProofDesk;
+use crate::repair::Repairs;
 use crate::serve::Allowance;
 use crate::transfer::{Progress, Transfer};
 use crate::turn::Turn;
@@ -65,6 +66,7 @@ pub struct Replica {
     pub(crate) transfer: Transfer,
     pub(crate) connected: Signers,
     pub(crate) allowance: Allowance,
+    pub(crate) repairs: Repairs,
     pub(crate) waiters: BTreeMap<TransactionId, Vec<Ticket>>,
     pub(crate) waiting: usize,
     pub(crate) proofs: ProofDesk,
@@ -147,6 +149,7 @@ impl Replica {
             self.pool.deadline(),
             self.wanted_batches.deadline(),
             self.wanted_blocks.deadline(),
+            self.repairs.deadline(),
             self.transfer.deadline(),
             match self.transfer.active() {
                 // Nobody is asked for blocks meanwhile.
@@ -266,6 +269,7 @@ impl Replica {
             VerifiedMessage::BatchResponse(batches, missing) => {
                 for id in &missing {
                     self.wanted_batches.not_there(id, turn.now.monotonic);
+                    self.cannot_mend(id, turn.now.monotonic);
                 }
                 for (id, batch) in batches {
                     self.on_batch(turn, from, id, batch)?;

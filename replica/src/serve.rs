@@ -2,14 +2,14 @@
 //!
 //! A request of a few bytes is answered with megabytes that are read and hashed here, and kept until the turn is
 //! released. So each peer has an allowance: one that asks faster is told that what it wants is not here, and has others
-//! to ask.
+//! to ask. An entry that this disk cannot give back is not here either (`repair`).
 
 use std::collections::BTreeMap;
 
 use quorate_storage::ledger;
 use quorate_types::message::{BatchRequest, BatchResponse, BlockRequest, BlockResponse};
 use quorate_types::message::{LedgerRequest, LedgerResponse, SnapshotResponse};
-use quorate_types::{Batch, Instant, Message, ValidatorIndex};
+use quorate_types::{Batch, Height, Instant, Message, ValidatorIndex};
 
 use crate::Target;
 use crate::replica::{Replica, ReplicaError};
@@ -69,9 +69,13 @@ impl Replica {
             }
             let block = match self.blocks.get(&next) {
                 Some(block) => block.clone(),
-                None => match ledger::block_by_id(turn.view(), next)? {
-                    Some(block) => block,
-                    None => break,
+                None => match ledger::block_by_id(turn.view(), next) {
+                    Ok(Some(block)) => block,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.met_damage(turn, error)?;
+                        break;
+                    }
                 },
             };
             if block.header.height <= request.above {
@@ -111,12 +115,16 @@ impl Replica {
                 response.missing.push(*id);
                 continue;
             }
-            match self.find_batch(turn.view(), *id)? {
-                Some(batch) => {
+            match self.find_batch(turn.view(), *id) {
+                Ok(Some(batch)) => {
                     bytes += batch.encoded_len();
                     response.batches.push(batch.as_ref().clone());
                 }
-                None => response.missing.push(*id),
+                Ok(None) => response.missing.push(*id),
+                Err(error) => {
+                    self.met_damage(turn, error)?;
+                    response.missing.push(*id);
+                }
             }
         }
         self.allowance.spend(from, bytes);
@@ -144,14 +152,16 @@ impl Replica {
             return Ok(());
         }
         let most = u64::try_from(ANSWER_BYTES).expect("a small constant");
-        let response = match self.allowance.allows(from, turn.now.monotonic) {
-            true => ledger::stretch(turn.view(), request.from, request.max_bytes.min(most))?,
-            false => LedgerResponse {
-                from: request.from,
-                head: self.tip.height,
-                blocks: Vec::new(),
-                finality: None,
-            },
+        let stretch = match self.allowance.allows(from, turn.now.monotonic) {
+            true => ledger::stretch(turn.view(), request.from, request.max_bytes.min(most)),
+            false => Ok(self.nothing_from(request.from)),
+        };
+        let response = match stretch {
+            Ok(response) => response,
+            Err(error) => {
+                self.met_damage(turn, error)?;
+                self.nothing_from(request.from)
+            }
         };
         let batches = response.blocks.iter().flat_map(|entry| &entry.batches);
         let bytes: usize = batches.map(Batch::encoded_len).sum();
@@ -162,6 +172,16 @@ impl Replica {
             Message::LedgerResponse(Box::new(response)),
         );
         Ok(())
+    }
+
+    /// The answer of one that does not answer: the peer goes on to the next.
+    fn nothing_from(&self, from: Height) -> LedgerResponse {
+        LedgerResponse {
+            from,
+            head: self.tip.height,
+            blocks: Vec::new(),
+            finality: None,
+        }
     }
 }
 

@@ -97,6 +97,10 @@ counters! {
     rots: "rotten entries",
     /// Validators that refused to go on with a rotten disk.
     refusals: "replicas that refused a rotten disk",
+    /// Rotten entries that a peer asked for, and did not get.
+    unserved: "rotten entries not served",
+    /// Rotten entries fetched from a peer and written anew.
+    mended: "rotten entries mended",
     /// Times a liar forgot what it had signed.
     wipes: "disks wiped",
     /// Times a liar got an old disk back.

@@ -246,6 +246,30 @@ impl Watch {
                     .inc();
                 tracing::debug!(from = from.map(|index| index.0), %reject, "refused");
             }
+            Notice::Damaged(table) => {
+                let table = table.name();
+                metrics
+                    .storage_damaged_total
+                    .with_label_values(&[table])
+                    .inc();
+                tracing::error!(
+                    event = "entry_damaged",
+                    table,
+                    "an entry that a peer asked for is damaged: it was not served; check the disk"
+                );
+            }
+            Notice::Mended(table) => {
+                let table = table.name();
+                metrics
+                    .storage_mended_total
+                    .with_label_values(&[table])
+                    .inc();
+                tracing::warn!(
+                    event = "entry_mended",
+                    table,
+                    "a damaged entry was fetched from a peer and written anew"
+                );
+            }
             Notice::Expired(count) => {
                 tracing::info!(
                     event = "transactions_expired",

@@ -79,6 +79,11 @@ impl World {
                     return Err(Violation::HonestRefused(from, reject));
                 }
             }
+            Notice::Damaged(_) if !self.nodes[node].rotten => {
+                return Err(Violation::Stopped("damage on a sound disk".into()));
+            }
+            Notice::Damaged(_) => self.counters.unserved += 1,
+            Notice::Mended(_) => self.counters.mended += 1,
             Notice::VotesMissing(_) | Notice::Expired(_) => {}
         }
         Ok(())

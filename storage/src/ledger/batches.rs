@@ -2,13 +2,18 @@
 
 use quorate_types::{Batch, BatchId, BlockTime, Digest, Height, codec};
 
-use super::{LedgerError, damaged, decode, fixed, keys};
+use super::{LedgerError, damaged, decode, fixed, get, keys};
 use crate::{Order, Table, View, WriteBatch};
 
 /// Adds a batch. `id` is its digest, which the caller has from verifying it.
 pub fn put_batch(write: &mut WriteBatch, id: BatchId, batch: &Batch) {
     write.put(Table::Batches, *id.as_bytes(), codec::encode(batch));
     write.put(Table::Ledger, keys::expiring(batch.expiry, id), Vec::new());
+}
+
+/// Adds a batch in place of a damaged one, and nothing else: when it goes is known already. `id` is its digest.
+pub fn rewrite_batch(write: &mut WriteBatch, id: BatchId, batch: &Batch) {
+    write.put(Table::Batches, *id.as_bytes(), codec::encode(batch));
 }
 
 /// A batch; its digest is checked, so this hashes every transaction.
@@ -31,7 +36,7 @@ pub fn batch<V: View + ?Sized>(view: &V, id: BatchId) -> Result<Option<Batch>, L
 /// # Errors
 /// The disk's.
 pub fn raw_batch<V: View + ?Sized>(view: &V, id: BatchId) -> Result<Option<Vec<u8>>, LedgerError> {
-    Ok(view.get(Table::Batches, id.as_bytes())?)
+    get(view, Table::Batches, id.as_bytes())
 }
 
 /// Whether a batch is stored.

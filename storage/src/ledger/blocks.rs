@@ -17,6 +17,12 @@ pub fn put_block(write: &mut WriteBatch, block: &Block) {
     );
 }
 
+/// Adds a block in place of a damaged one, and nothing else: where it stands in the ledger is known already.
+pub fn rewrite_block(write: &mut WriteBatch, block: &Block) {
+    let id = block.id();
+    write.put(Table::Blocks, *id.as_bytes(), codec::encode(block));
+}
+
 /// Adds a committed block on top of `tip`, with the proof of its own finality if it has one. Returns the new tip, for the
 /// next append to the same or a later write.
 ///

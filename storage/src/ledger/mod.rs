@@ -46,10 +46,12 @@ use quorate_types::{Block, BlockId, ChainId, Digest, Header, Height, Round, Safe
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use batches::{batch, has_batch, ordered_at, prune_expired_batches, put_batch, raw_batch};
+pub use batches::{
+    batch, has_batch, ordered_at, prune_expired_batches, put_batch, raw_batch, rewrite_batch,
+};
 pub use blocks::{
     append, block_by_height, block_by_id, finality, finality_at_or_above, finality_at_or_below,
-    headers, put_block, remove_stale_blocks, uncommitted_blocks,
+    headers, put_block, remove_stale_blocks, rewrite_block, uncommitted_blocks,
 };
 pub use receipts::{accumulator_node, place, receipt, receipt_count, receipts, roots};
 pub use staging::{
@@ -59,7 +61,7 @@ pub use staging::{
 pub use stretch::stretch;
 pub use truncate::{Swept, bound, except, first, truncate};
 
-use crate::{StoreError, Table, View, WriteBatch};
+use crate::{Fault, StoreError, Table, View, WriteBatch};
 
 /// The format that this release reads and writes. Another one is refused.
 pub const SCHEMA: u32 = 1;
@@ -231,10 +233,25 @@ fn read<T: DeserializeOwned, V: View + ?Sized>(
     table: Table,
     key: &[u8],
 ) -> Result<Option<T>, LedgerError> {
-    let Some(bytes) = view.get(table, key)? else {
-        return Ok(None);
-    };
-    decode(table, key, &bytes).map(Some)
+    match get(view, table, key)? {
+        Some(bytes) => decode(table, key, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads an entry; one that the database finds damaged is named.
+fn get<V: View + ?Sized>(
+    view: &V,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    view.get(table, key).map_err(|error| match error {
+        StoreError::Database {
+            fault: Fault::Corruption,
+            ..
+        } => damaged(table, key),
+        error => error.into(),
+    })
 }
 
 fn decode<T: DeserializeOwned>(table: Table, key: &[u8], bytes: &[u8]) -> Result<T, LedgerError> {

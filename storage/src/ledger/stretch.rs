@@ -25,12 +25,13 @@ pub fn stretch<V: View + ?Sized>(
     let mut height = from;
     let kept = from >= first(view)?;
     while kept && height > Height(0) && height <= head {
-        let key = keys::height(height);
-        let block = block_by_height(view, height)?.ok_or_else(|| damaged(Table::Ledger, &key))?;
-        if parent.is_some_and(|id| id != block.header.parent) {
-            return Err(damaged(Table::Ledger, &key));
-        }
-        let batches = batches_of(view, &block)?;
+        let entry = match entry(view, height, parent) {
+            Ok(entry) => entry,
+            // What is whole and proved is of use. Whoever goes on from there is told.
+            Err(error) if error.is_damage() && last.is_some() => break,
+            Err(error) => return Err(error),
+        };
+        let LedgerBlock { block, batches } = entry;
         bytes = bytes.saturating_add(encoded_len(&block, &batches));
         if last.is_some() && bytes > max_bytes {
             break;
@@ -55,6 +56,21 @@ pub fn stretch<V: View + ?Sized>(
         blocks,
         finality: last.map(|(_, proof)| proof),
     })
+}
+
+/// A committed block with its batches, the child of `parent`.
+fn entry<V: View + ?Sized>(
+    view: &V,
+    height: Height,
+    parent: Option<BlockId>,
+) -> Result<LedgerBlock, LedgerError> {
+    let key = keys::height(height);
+    let block = block_by_height(view, height)?.ok_or_else(|| damaged(Table::Ledger, &key))?;
+    if parent.is_some_and(|id| id != block.header.parent) {
+        return Err(damaged(Table::Ledger, &key));
+    }
+    let batches = batches_of(view, &block)?;
+    Ok(LedgerBlock { block, batches })
 }
 
 fn batches_of<V: View + ?Sized>(view: &V, block: &Block) -> Result<Vec<Batch>, LedgerError> {
