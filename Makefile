@@ -31,7 +31,7 @@ SCENARIOS := $(CARGO_TARGET_DIR)/release/quorate-scenarios
 CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
-.PHONY: help setup build demo test mutants rule-deletion model chaos soak scenarios lint fmt clippy doc purity bench clean
+.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench clean
 .PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
@@ -102,6 +102,10 @@ model: ## The protocol's rules, explored exhaustively (a few minutes; the tests 
 scenarios: build ## The long process-level scenarios, about twenty minutes (ONLY=name TIMES=n for one)
 	@scripts/setup.sh scenarios
 	@$(SCENARIOS) run $(or $(ONLY),--all) $(if $(TIMES),--times $(TIMES))
+
+fuzz: setup ## Any bytes to every decoder, the engine and recovery (TIME=seconds a target, SEED=n, ONLY=target)
+	@cargo run --release --locked -p quorate-fuzz -- run --time $(or $(TIME),60) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 soak: setup ## Simulated worlds without end (TIME=seconds, FROM=seed, STATE=file to go on from)
 	@cargo run --release --locked -p quorate-sim -- --soak $(if $(TIME),--time $(TIME)) \

@@ -20,6 +20,7 @@ declare -A below=(
     [model]="crypto types consensus"
     [node]="crypto types consensus mempool execution storage replica client"
     [benches]="crypto types consensus mempool execution storage replica client"
+    [fuzz]="crypto types consensus execution storage replica"
     [scenarios]="crypto types execution client"
 )
 pure=(mutants crypto types consensus mempool execution)

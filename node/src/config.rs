@@ -366,10 +366,7 @@ pub fn load(
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::config(format!("cannot read {shown}: {error}")))?;
-        // Once into its types, so that errors name the line; once as a table, to lay the rest over it.
-        toml::from_str::<Config>(&text)
-            .map_err(|error| Failure::config(format!("{shown}: {}", one_line(&text, &error))))?;
-        table = toml::from_str(&text).expect("parsed a moment ago");
+        table = parse(&text).map_err(|why| Failure::config(format!("{shown}: {why}")))?;
         for (section, keys) in &table {
             for key in keys.as_table().into_iter().flat_map(|keys| keys.keys()) {
                 origins.insert(format!("{section}.{key}"), Origin::File);
@@ -402,6 +399,16 @@ pub fn load(
         .map_err(|error: toml::de::Error| Failure::config(error.message()))?;
     config.check()?;
     Ok(Loaded { config, origins })
+}
+
+/// The text of a file of settings, as a table, to lay the rest over it.
+///
+/// # Errors
+/// What is wrong, with its line and column.
+pub fn parse(text: &str) -> Result<Table, String> {
+    // Once into its types, so that errors name the line.
+    toml::from_str::<Config>(text).map_err(|error| one_line(text, &error))?;
+    Ok(toml::from_str(text).expect("parsed a moment ago"))
 }
 
 /// Sets one value, and refuses it at once if the whole is no configuration any more. The text is a TOML value, or a

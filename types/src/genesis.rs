@@ -289,7 +289,7 @@ impl Parameters {
             ),
             (
                 "max_batch_bytes",
-                self.max_batch_bytes >= self.max_transaction_bytes + 1024
+                self.max_batch_bytes >= self.max_transaction_bytes.saturating_add(1024)
                     && self.max_batch_bytes <= 16 << 20,
                 "max_transaction_bytes + 1 KiB to 16 MiB",
             ),

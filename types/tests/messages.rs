@@ -566,7 +566,7 @@ fn a_genesis_names_everybody_once_with_proof() {
 
 #[test]
 fn parameters_that_cannot_work_together_are_named() {
-    let cases: [Change<Parameters>; 16] = [
+    let cases: [Change<Parameters>; 17] = [
         ("protocol_version", |p| p.protocol_version = 2),
         ("round_timeout_cap_ns", |p| {
             p.round_timeout_cap_ns = 99_999_999
@@ -578,6 +578,10 @@ fn parameters_that_cannot_work_together_are_named() {
         ("max_execution_lag", |p| p.max_execution_lag = 3),
         ("max_validity_ns", |p| p.max_validity_ns = 999_999_999),
         ("max_transaction_bytes", |p| p.max_transaction_bytes = 1_023),
+        // Found by a fuzzer: the largest number ended the check with an overflow.
+        ("max_transaction_bytes", |p| {
+            p.max_transaction_bytes = u64::MAX
+        }),
         ("max_commands", |p| p.max_commands = 0),
         ("max_commands", |p| p.max_commands = 501),
         ("max_result_bytes", |p| p.max_result_bytes = 63),

@@ -44,6 +44,7 @@ pub use events::{MAX_STREAMS, streams};
 pub use listener::Bounded;
 pub use problem::{CODES, problem};
 pub(crate) use reads::log_entry;
+pub use transactions::submitted;
 
 /// What the routes work with.
 #[derive(Clone)]

@@ -78,7 +78,10 @@ pub(super) async fn submit(
         }
         Err(_) => return problem("malformed", "the body broke off"),
     };
-    let transaction = match decode(&api, &headers, body) {
+    let media = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let transaction = match submitted(media, &body, api.max_transaction_bytes) {
         Ok(transaction) => transaction,
         Err((code, detail)) => return problem(code, &detail),
     };
@@ -159,26 +162,30 @@ pub(super) async fn show(
     }
 }
 
-/// A problem's code and detail.
-type Refusal = (&'static str, String);
-
-fn decode(api: &Api, headers: &HeaderMap, body: Bytes) -> Result<Transaction, Refusal> {
-    let media = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+/// The transaction in a request's body, of a media type; none is the canonical encoding.
+///
+/// # Errors
+/// A problem's code and its detail: a body is anybody's.
+pub fn submitted(
+    media: Option<&str>,
+    body: &[u8],
+    limit: usize,
+) -> Result<Transaction, (&'static str, String)> {
     let media = media.map(|value| value.split(';').next().unwrap_or(value).trim());
+    let json;
     let bytes = match media {
         Some(CANONICAL) | None => body,
-        Some("application/json") => match serde_json::from_slice::<SubmitRequest>(&body) {
-            Ok(request) => Bytes::from(request.transaction.0),
-            Err(error) => return Err(("malformed", error.to_string())),
-        },
+        Some("application/json") => {
+            let request = serde_json::from_slice::<SubmitRequest>(body);
+            json = request.map_err(|error| ("malformed", error.to_string()))?;
+            &json.transaction.0
+        }
         Some(_) => {
             let detail = "send application/octet-stream or application/json";
             return Err(("unsupported_media_type", detail.to_owned()));
         }
     };
-    codec::decode(&bytes, api.max_transaction_bytes).map_err(|error| {
+    codec::decode(bytes, limit).map_err(|error| {
         let code = match error {
             codec::DecodeError::TooLong { .. } => "too_large",
             codec::DecodeError::Malformed | codec::DecodeError::Trailing(_) => "malformed",

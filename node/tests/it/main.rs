@@ -6,5 +6,6 @@ mod doctor;
 mod events;
 mod failover;
 mod follow;
+mod fuzz;
 mod mock;
 mod names;
