@@ -200,6 +200,7 @@ mod tests {
         let none = verify_together(Vec::new(), Vec::new(), &validators, &parameters);
         assert_eq!((none.batches.len(), none.transactions.len()), (0, 0));
     }
+
     #[derive(Debug, Default)]
     struct Counting(AtomicUsize);
 
