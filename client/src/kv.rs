@@ -4,7 +4,8 @@
 //! cost no transaction, see [`Client::key`] and [`Client::range`].
 
 use quorate_crypto::SecretKey;
-use quorate_execution::kv::{Command, Compare, KvResult, LeafRecord, Op, OpResult, RangeEntry};
+use quorate_execution::kv::{Checkpoint, Command, Compare, Keys, KvResult, LeafRecord, Op};
+use quorate_execution::kv::{OpResult, RangeEntry, Reverted};
 use quorate_types::{Blob, Outcome, Receipt};
 
 use crate::client::Client;
@@ -33,6 +34,15 @@ pub struct Page {
     pub entries: Vec<RangeEntry>,
     /// Whether the range holds more behind the last entry.
     pub more: bool,
+}
+
+/// What a revert did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reversion {
+    /// The keys that changed, in their order.
+    pub changes: Vec<Reverted>,
+    /// Where the next revert of the range goes on, if it was not finished.
+    pub next: Option<Vec<u8>>,
 }
 
 impl Client {
@@ -145,6 +155,101 @@ impl Kv<'_> {
             KvResult::Txn { succeeded, results } => Some((succeeded, results)),
             _ => None,
         })
+        .await
+    }
+
+    /// Gives what all keys hold now a name, to go back to.
+    ///
+    /// # Errors
+    /// As [`Client::execute`]; rejected with [`CheckpointExists`](quorate_types::Rejection::CheckpointExists) or
+    /// [`TooManyCheckpoints`](quorate_types::Rejection::TooManyCheckpoints).
+    pub async fn checkpoint(&self, name: &[u8]) -> Result<Answer<Checkpoint>, ClientError> {
+        let command = Command::Checkpoint { name: blob(name) };
+        self.run(command, |result| match result {
+            KvResult::Checkpoint(checkpoint) => Some(checkpoint),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The checkpoints that are kept, oldest first.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn checkpoints(&self) -> Result<Answer<Vec<Checkpoint>>, ClientError> {
+        self.run(Command::Checkpoints, |result| match result {
+            KvResult::Checkpoints(checkpoints) => Some(checkpoints),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Takes these keys back to what they held at a checkpoint, all or none.
+    ///
+    /// # Errors
+    /// As [`Client::execute`]; rejected with [`UnknownCheckpoint`](quorate_types::Rejection::UnknownCheckpoint), or
+    /// [`CostExceeded`](quorate_types::Rejection::CostExceeded) if they are too many.
+    pub async fn revert(
+        &self,
+        checkpoint: &[u8],
+        keys: &[&[u8]],
+    ) -> Result<Answer<Reversion>, ClientError> {
+        let keys = keys.iter().copied().map(blob).collect();
+        self.take_back(checkpoint, Keys::Named(keys)).await
+    }
+
+    /// Takes the keys that begin with a prefix back to what they held at a checkpoint. With a `limit`, so many of them
+    /// are looked at and the answer says where to go on (`from` of the next call); with 0 all or none go back.
+    ///
+    /// # Errors
+    /// As [`Kv::revert`].
+    pub async fn revert_prefix(
+        &self,
+        checkpoint: &[u8],
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Answer<Reversion>, ClientError> {
+        let keys = Keys::Range {
+            start: blob(from.unwrap_or(prefix)),
+            end: behind(prefix).map(Blob),
+            limit,
+        };
+        self.take_back(checkpoint, keys).await
+    }
+
+    async fn take_back(&self, name: &[u8], keys: Keys) -> Result<Answer<Reversion>, ClientError> {
+        let checkpoint = blob(name);
+        let command = Command::Revert { checkpoint, keys };
+        self.run(command, |result| match result {
+            KvResult::Reverted { changes, next } => Some(Reversion {
+                changes,
+                next: next.map(|next| next.0),
+            }),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Ends a checkpoint (`None`: none), and drops up to `limit` records that no other one needs. Returns how many, and
+    /// whether there are more.
+    ///
+    /// # Errors
+    /// As [`Client::execute`]; rejected with [`UnknownCheckpoint`](quorate_types::Rejection::UnknownCheckpoint), or
+    /// [`Forbidden`](quorate_types::Rejection::Forbidden) if another client made it.
+    pub async fn release(
+        &self,
+        checkpoint: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Answer<(u32, bool)>, ClientError> {
+        let checkpoint = checkpoint.map(blob);
+        self.run(
+            Command::Release { checkpoint, limit },
+            |result| match result {
+                KvResult::Released { dropped, more } => Some((dropped, more)),
+                _ => None,
+            },
+        )
         .await
     }
 

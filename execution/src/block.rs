@@ -4,7 +4,7 @@
 //! | a transaction that is | uses its number up |
 //! |---|---|
 //! | executed | yes |
-//! | `BadCommand`, `Forbidden`, `CostExceeded`, `ResultTooLarge` | yes: a resubmission gets the same receipt for good |
+//! | `BadCommand`, `Forbidden`, `CostExceeded`, `ResultTooLarge`, those about checkpoints | yes: a resubmission gets the same receipt for good |
 //! | `Duplicate` | it was used by the first |
 //! | `UnknownClient`, `Expired`, `TooFarAhead`, `TooOld`, `SequenceReused` | no: no session is touched |
 
@@ -249,6 +249,9 @@ fn rejection(command: u32, error: CommandError) -> Rejection {
         CommandError::Forbidden => Rejection::Forbidden,
         CommandError::Cost(_) => Rejection::CostExceeded,
         CommandError::ResultTooLarge => Rejection::ResultTooLarge,
+        CommandError::UnknownCheckpoint => Rejection::UnknownCheckpoint(command),
+        CommandError::CheckpointExists => Rejection::CheckpointExists(command),
+        CommandError::TooManyCheckpoints => Rejection::TooManyCheckpoints(command),
         CommandError::Storage(_) => unreachable!("handled by the caller"),
     }
 }

@@ -63,6 +63,15 @@ pub enum CommandError {
     /// The result cannot be made small enough.
     #[error("its result is too large")]
     ResultTooLarge,
+    /// It names a checkpoint that is not open.
+    #[error("it names a checkpoint that is not open")]
+    UnknownCheckpoint,
+    /// A checkpoint with the name is open.
+    #[error("a checkpoint with this name is open")]
+    CheckpointExists,
+    /// No more checkpoints may be kept.
+    #[error("as many checkpoints are kept as may be")]
+    TooManyCheckpoints,
     /// Storage failed, or holds a record that the machine did not write. The block is not executed.
     #[error("the state could not be read")]
     Storage(StorageFailed),
@@ -80,6 +89,7 @@ impl CommandError {
 /// Untyped access to the records, whatever they are stored in.
 pub(crate) trait Access {
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed>;
+    fn read_hot(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed>;
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>);
     fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StorageFailed>;
 }
@@ -123,6 +133,23 @@ impl<'a> StateView<'a> {
         let key = self.own(namespace, name)?;
         self.meter.charge(meter::READ)?;
         let value = self.access.read(&key).map_err(CommandError::Storage)?;
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        self.meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)?;
+        Ok(value)
+    }
+
+    /// The record of a key that nearly every command needs: storage is asked once a block. It is free while there is no
+    /// record, so that a feature costs nothing that nobody uses.
+    ///
+    /// # Errors
+    /// As [`StateView::get`].
+    pub fn get_hot(
+        &mut self,
+        namespace: Namespace,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>, CommandError> {
+        let key = self.own(namespace, name)?;
+        let value = self.access.read_hot(&key).map_err(CommandError::Storage)?;
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)?;
         Ok(value)

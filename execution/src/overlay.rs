@@ -20,6 +20,8 @@ pub(crate) struct Overlay<'r, R: Reader> {
     /// What the transaction at hand changed, newest last.
     undo: Vec<Undo>,
     recording: bool,
+    /// What storage holds for the few keys that nearly every command needs.
+    hot: Changed,
     /// Why storage failed, for a caller whose errors do not carry it.
     failure: Option<R::Error>,
 }
@@ -31,6 +33,7 @@ impl<'r, R: Reader> Overlay<'r, R> {
             changed: BTreeMap::new(),
             undo: Vec::new(),
             recording: false,
+            hot: BTreeMap::new(),
             failure: None,
         }
     }
@@ -146,6 +149,15 @@ impl<'r, R: Reader> Overlay<'r, R> {
 impl<R: Reader> Access for Overlay<'_, R> {
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed> {
         self.get(key).map_err(|error| self.fail(error))
+    }
+
+    fn read_hot(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed> {
+        if let Some(value) = self.changed.get(key).or_else(|| self.hot.get(key)) {
+            return Ok(value.clone());
+        }
+        let value = self.read(key)?;
+        self.hot.insert(key.to_vec(), value.clone());
+        Ok(value)
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {

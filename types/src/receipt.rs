@@ -79,6 +79,19 @@ pub enum Rejection {
         "command {0} is not one of the state machine's, or has a key or value of a length that it does not take"
     )]
     BadCommand(u32),
+    /// A command that names a checkpoint which was never made, or was released.
+    #[error(
+        "command {0} names a checkpoint that is not open: it was never made, or it was released"
+    )]
+    UnknownCheckpoint(u32),
+    /// A checkpoint of a name that another one has.
+    #[error(
+        "command {0} makes a checkpoint of a name that an open one has: take another name, or release that one"
+    )]
+    CheckpointExists(u32),
+    /// A checkpoint more than may be kept.
+    #[error("command {0} makes a checkpoint, but as many are kept as may be: release the oldest")]
+    TooManyCheckpoints(u32),
 }
 
 impl Receipt {

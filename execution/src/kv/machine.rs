@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use quorate_types::{Blob, Role, codec};
 
-use super::{Check, Command, Compare, KvResult, LeafRecord, MAX_KEY_BYTES, MAX_TXN_OPS};
+use super::checkpoint::MAX_NAME_BYTES;
+use super::{Check, Command, Compare, Keys, KvResult, LeafRecord, MAX_KEY_BYTES, MAX_TXN_OPS};
 use super::{MAX_VALUE_BYTES, Op, OpResult, RangeEntry, Relation};
 use crate::keys::Namespace;
 use crate::machine::{CommandError, Context, StateMachine, StateView};
@@ -15,7 +16,7 @@ use crate::overlay::successor;
 pub struct KvMachine;
 
 /// Entries that a range reads at a time.
-const RANGE_PAGE: usize = 32;
+pub(super) const RANGE_PAGE: usize = 32;
 /// Encoded bytes of an entry of a range besides its key and value: two lengths, three numbers, a lease.
 const ENTRY_BYTES: usize = 8 + 8 + 3 * 8 + 9;
 /// Encoded bytes of a range's result besides its entries: tag, length, flag.
@@ -25,7 +26,7 @@ const TXN_BYTES: usize = 4 + 1 + 8;
 
 impl StateMachine for KvMachine {
     fn namespaces(&self) -> &'static [Namespace] {
-        &[Namespace::Kv]
+        &[Namespace::Kv, Namespace::Past]
     }
 
     fn execute(
@@ -41,16 +42,16 @@ impl StateMachine for KvMachine {
         }
         let mut run = Run {
             view,
-            revision: context.revision,
+            context,
             room: context.max_result_bytes,
         };
         Ok(codec::encode(&run.command(command)?))
     }
 }
 
-struct Run<'a, 'v> {
-    view: &'a mut StateView<'v>,
-    revision: u64,
+pub(super) struct Run<'a, 'v> {
+    pub(super) view: &'a mut StateView<'v>,
+    pub(super) context: &'a Context,
     /// Bytes that the result may still take.
     room: usize,
 }
@@ -81,6 +82,12 @@ impl Run<'_, '_> {
                 otherwise,
             } => return self.txn(&compare, then, otherwise),
             Command::Opaque(_) => return Ok(KvResult::Opaque),
+            Command::Checkpoint { name } => return self.checkpoint(name),
+            Command::Revert { checkpoint, keys } => return self.revert(&checkpoint, keys),
+            Command::Release { checkpoint, limit } => {
+                return self.release(checkpoint.as_ref(), limit);
+            }
+            Command::Checkpoints => return self.checkpoints(),
         };
         Ok(self.op(op)?.into())
     }
@@ -119,9 +126,10 @@ impl Run<'_, '_> {
                 Ok(OpResult::Get(record))
             }
             Op::Delete { key } => {
-                let existed = self.load(&key.0)?.is_some();
-                if existed {
-                    self.view.delete(Namespace::Kv, &key.0)?;
+                let before = self.load(&key.0)?;
+                let existed = before.is_some();
+                if let Some(before) = before {
+                    self.remove(&key.0, before)?;
                 }
                 self.take(4 + 1)?;
                 Ok(OpResult::Delete { existed })
@@ -150,8 +158,8 @@ impl Run<'_, '_> {
                 let lease = before.as_ref().and_then(|record| record.lease);
                 (true, self.store(key, value, lease, before)?)
             }
-            (Some(_), None) => {
-                self.view.delete(Namespace::Kv, key)?;
+            (Some(before), None) => {
+                self.remove(key, before)?;
                 (true, 0)
             }
             (None, None) => (true, 0),
@@ -206,7 +214,7 @@ impl Run<'_, '_> {
         }
     }
 
-    fn load(&mut self, key: &[u8]) -> Result<Option<LeafRecord>, CommandError> {
+    pub(super) fn load(&mut self, key: &[u8]) -> Result<Option<LeafRecord>, CommandError> {
         match self.view.get(Namespace::Kv, key)? {
             Some(bytes) => LeafRecord::decode(&bytes)
                 .map(Some)
@@ -216,21 +224,23 @@ impl Run<'_, '_> {
     }
 
     /// Sets a key and returns its version.
-    fn store(
+    pub(super) fn store(
         &mut self,
         key: &[u8],
         value: Blob,
         lease: Option<u64>,
         before: Option<LeafRecord>,
     ) -> Result<u64, CommandError> {
-        let (created, version) = match before {
+        let revision = self.context.revision;
+        let (created, version) = match &before {
             Some(record) => (record.create_revision, record.version.saturating_add(1)),
-            None => (self.revision, 1),
+            None => (revision, 1),
         };
+        self.remember(key, before)?;
         let record = LeafRecord {
             value,
             create_revision: created,
-            modify_revision: self.revision,
+            modify_revision: revision,
             version,
             lease,
         };
@@ -238,8 +248,14 @@ impl Run<'_, '_> {
         Ok(version)
     }
 
+    /// Deletes a key that exists.
+    pub(super) fn remove(&mut self, key: &[u8], before: LeafRecord) -> Result<(), CommandError> {
+        self.remember(key, Some(before))?;
+        self.view.delete(Namespace::Kv, key)
+    }
+
     /// Sets room in the result aside.
-    fn take(&mut self, bytes: usize) -> Result<(), CommandError> {
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), CommandError> {
         let rest = self.room.checked_sub(bytes);
         self.room = rest.ok_or(CommandError::ResultTooLarge)?;
         Ok(())
@@ -295,7 +311,10 @@ fn check(command: &Command) -> Result<(), CommandError> {
                 .try_for_each(|compare| check_key(&compare.key))?;
             then.iter().chain(otherwise).try_for_each(check_op)
         }
-        Command::Opaque(_) => Ok(()),
+        Command::Opaque(_) | Command::Checkpoints => Ok(()),
+        Command::Checkpoint { name } => check_name(name),
+        Command::Release { checkpoint, .. } => checkpoint.iter().try_for_each(check_name),
+        Command::Revert { checkpoint, keys } => check_name(checkpoint).and(check_keys(keys)),
     }
 }
 
@@ -313,6 +332,20 @@ fn check_key(key: &Blob) -> Result<(), CommandError> {
 
 fn check_value(value: &Blob) -> Result<(), CommandError> {
     bound(value.0.len() <= MAX_VALUE_BYTES)
+}
+
+fn check_name(name: &Blob) -> Result<(), CommandError> {
+    bound((1..=MAX_NAME_BYTES).contains(&name.0.len()))
+}
+
+fn check_keys(keys: &Keys) -> Result<(), CommandError> {
+    match keys {
+        Keys::Named(keys) => {
+            bound((1..=MAX_TXN_OPS).contains(&keys.len()))?;
+            keys.iter().try_for_each(check_key)
+        }
+        Keys::Range { start, end, .. } => check_range(start, end.as_ref()),
+    }
 }
 
 /// One byte longer than a key: `key ‖ 0` is where the reader of a truncated range goes on.

@@ -8,7 +8,10 @@
 //! A key is 1 to [`MAX_KEY_BYTES`] bytes and lies in the namespace `kv/`. Every transaction that changes something
 //! raises the revision of the whole state by one; all its changes carry that revision, as in etcd. Command
 //! bounds that do not hold make the transaction [`quorate_types::Rejection::BadCommand`].
+//!
+//! How keys go back to what they were: [`checkpoint`].
 
+pub mod checkpoint;
 mod machine;
 
 use alloc::vec::Vec;
@@ -18,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::Namespace;
 use crate::record;
+pub use checkpoint::{Checkpoint, Keys, Reverted};
 pub use machine::KvMachine;
 
 /// Longest key, in bytes.
@@ -80,6 +84,27 @@ pub enum Command {
     },
     /// Ordered and receipted; has no effect on the state.
     Opaque(Blob),
+    /// Gives what all keys hold now a name.
+    Checkpoint {
+        /// Of 1 to [`checkpoint::MAX_NAME_BYTES`]; no open checkpoint has it.
+        name: Blob,
+    },
+    /// Takes keys back to what they held at an open checkpoint, as writes of this transaction.
+    Revert {
+        /// Its name.
+        checkpoint: Blob,
+        /// Which.
+        keys: Keys,
+    },
+    /// Ends a checkpoint, and drops what no other one needs. For who made it, and admins.
+    Release {
+        /// Its name; `None` only drops.
+        checkpoint: Option<Blob>,
+        /// Most records dropped, so that it stays within the cost limits.
+        limit: u32,
+    },
+    /// Lists the checkpoints.
+    Checkpoints,
 }
 
 /// What a `Txn` consists of.
@@ -234,6 +259,24 @@ pub enum KvResult {
     },
     /// Of opaque bytes.
     Opaque,
+    /// Of a checkpoint that was made.
+    Checkpoint(Checkpoint),
+    /// Of a revert.
+    Reverted {
+        /// The keys that changed, in their order; those that held the same already are left out.
+        changes: Vec<Reverted>,
+        /// Where the next revert goes on, if the range was not finished.
+        next: Option<Blob>,
+    },
+    /// Of a release.
+    Released {
+        /// Records dropped.
+        dropped: u32,
+        /// Whether there is more to drop.
+        more: bool,
+    },
+    /// Of a list of checkpoints: those kept, oldest first.
+    Checkpoints(Vec<Checkpoint>),
 }
 
 impl KvResult {
@@ -300,7 +343,7 @@ impl Command {
     #[must_use]
     pub fn reads_only(&self) -> bool {
         match self {
-            Command::Get { .. } | Command::Range { .. } => true,
+            Command::Get { .. } | Command::Range { .. } | Command::Checkpoints => true,
             Command::Txn {
                 then, otherwise, ..
             } => then.iter().chain(otherwise).all(Op::reads_only),

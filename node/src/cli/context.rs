@@ -75,7 +75,15 @@ impl Context {
         &self,
         operation: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, Failure> {
-        Ok(runtime()?.block_on(operation)?)
+        Ok(self.attempt(operation)??)
+    }
+
+    /// As [`Context::block_on`], for a caller who has an answer to some errors.
+    pub(super) fn attempt<T>(
+        &self,
+        operation: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<Result<T, ClientError>, Failure> {
+        Ok(runtime()?.block_on(operation))
     }
 }
 

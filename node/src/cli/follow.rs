@@ -8,7 +8,7 @@ use std::io::Write as _;
 
 use quorate_client::api::LogEntry;
 use quorate_client::{Client, Subscription};
-use quorate_execution::kv::{Command, KvResult, Op, OpResult};
+use quorate_execution::kv::{Command, Keys, KvResult, Op, OpResult, Reverted};
 use quorate_types::{Batch, Block, Height, Outcome, Transaction, codec};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -94,9 +94,20 @@ pub(super) fn tail(
 /// A change of a key.
 struct Change {
     key: Vec<u8>,
-    /// None: it was deleted.
+    /// None: it was deleted, or reverted: a receipt names the keys only.
     value: Option<Vec<u8>>,
+    /// 0: it was deleted.
     version: u64,
+}
+
+impl Change {
+    fn event(&self) -> &'static str {
+        match (&self.value, self.version) {
+            (Some(_), _) => "put",
+            (None, 0) => "delete",
+            (None, _) => "revert",
+        }
+    }
 }
 
 /// `quorate kv watch`: a line for each change of a key with the prefix.
@@ -135,7 +146,17 @@ fn changes(
     let commands: Vec<Command> = commands
         .filter_map(|c| Command::decode(&c.0).ok())
         .collect();
-    let touches = |command: &Command| keys(command).any(|key| key.starts_with(prefix));
+    let touches = |command: &Command| {
+        // Which keys of a range it changed is in its receipt alone.
+        let range = matches!(
+            command,
+            Command::Revert {
+                keys: Keys::Range { .. },
+                ..
+            }
+        );
+        range || keys(command).any(|key| key.starts_with(prefix))
+    };
     if !commands.iter().any(touches) {
         return Ok(Vec::new());
     }
@@ -172,6 +193,10 @@ fn keys(command: &Command) -> Box<dyn Iterator<Item = &[u8]> + '_> {
         Command::Put { key, .. } | Command::Delete { key } | Command::CompareAndSet { key, .. } => {
             Box::new(std::iter::once(key.0.as_slice()))
         }
+        Command::Revert {
+            keys: Keys::Named(keys),
+            ..
+        } => Box::new(keys.iter().map(|key| key.0.as_slice())),
         Command::Txn {
             then, otherwise, ..
         } => {
@@ -225,6 +250,11 @@ fn effects(command: Command, result: KvResult) -> Vec<Change> {
                 })
                 .collect()
         }
+        (Command::Revert { .. }, KvResult::Reverted { changes, .. }) => {
+            let changes = changes.into_iter();
+            let change = |reverted: Reverted| change(reverted.key.0, None, reverted.version);
+            changes.map(change).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -238,7 +268,7 @@ fn print(
     let base64 = |bytes: &Vec<u8>| quorate_client::api::Base64(bytes.clone());
     let value: Value = json!({
         "height": entry.height, "transaction": transaction.id().to_string(),
-        "event": if change.value.is_some() { "put" } else { "delete" },
+        "event": change.event(),
         "key": base64(&change.key), "value": change.value.as_ref().map(base64),
         "version": change.version,
     });
@@ -253,7 +283,8 @@ fn print(
         ),
         None => writeln!(
             out,
-            "delete\t{}\t(height {})",
+            "{}\t{}\t(height {})",
+            change.event(),
             text_of(&change.key),
             entry.height
         ),

@@ -9,6 +9,7 @@ use quorate_execution::kv::{LeafRecord, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use serde_json::{Value, json};
 
 use super::OutputFlag;
+use super::checkpoint::{self, Revert};
 use super::context::Context;
 use super::output::text_of;
 use crate::exit::{ExitStatus, Failure};
@@ -29,6 +30,8 @@ Examples:
   quorate kv range gree
   quorate kv watch gree
   quorate kv delete greeting
+  quorate kv checkpoint before-upgrade
+  quorate kv revert before-upgrade --prefix config/ --yes
 
 A key or value that begins with 0x is hexadecimal.")]
 pub(super) struct Kv {
@@ -110,6 +113,40 @@ Examples:
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },
+    /// Name what all keys hold now, so that they can be taken back to it
+    #[command(after_help = "\
+While it is open, the first write to each key also stores what the key held
+before. Release it when it is not needed any more.
+
+Example:
+  quorate kv checkpoint before-upgrade")]
+    Checkpoint { name: String },
+    /// List the checkpoints
+    #[command(after_help = "Example:\n  quorate kv checkpoints")]
+    Checkpoints,
+    /// Take keys back to what they held at a checkpoint
+    #[command(after_help = "\
+It is a transaction that writes the old values anew: the history stays as it is,
+and with a checkpoint made before, the revert can itself be reverted.
+
+Examples:
+  quorate kv revert before-upgrade greeting answer --yes
+  quorate kv revert before-upgrade --prefix config/ --yes
+  quorate kv revert before-upgrade --prefix '' --in-steps --yes")]
+    Revert(Revert),
+    /// End a checkpoint, and drop what was stored for it
+    #[command(after_help = "\
+For the client that made it, and admins. What an older open checkpoint still
+needs is dropped when that one is released.
+
+Example:
+  quorate kv release before-upgrade --yes")]
+    Release {
+        name: String,
+        /// Needed, since nothing can be taken back to it afterwards
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 impl Kv {
@@ -144,12 +181,16 @@ impl Kv {
                 from,
                 count,
             } => super::follow::watch(context, &bytes(&prefix)?, from, count),
+            Verb::Checkpoint { name } => checkpoint::make(context, &bytes(&name)?),
+            Verb::Checkpoints => checkpoint::list(context),
+            Verb::Revert(revert) => revert.run(context),
+            Verb::Release { name, yes } => checkpoint::release(context, &bytes(&name)?, yes),
         }
     }
 }
 
 /// An argument as bytes: `0x…` is hexadecimal, everything else text.
-fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
     match text.strip_prefix("0x") {
         Some(digits) => hex::decode(digits)
             .map_err(|error| Failure::usage(format!("{text:?} is not hexadecimal: {error}"))),
@@ -158,7 +199,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// A key, which the state machine would refuse if it were empty or too long.
-fn key_of(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn key_of(text: &str) -> Result<Vec<u8>, Failure> {
     let key = bytes(text)?;
     match (1..=MAX_KEY_BYTES).contains(&key.len()) {
         true => Ok(key),

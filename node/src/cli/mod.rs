@@ -4,6 +4,7 @@
 //! to standard error.
 
 mod bench;
+mod checkpoint;
 mod config;
 mod context;
 mod doctor;

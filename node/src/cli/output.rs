@@ -1,6 +1,7 @@
 //! Results on standard output, as text or JSON.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -58,6 +59,30 @@ impl Printer {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
             Err(error) => Err(Failure::failed(format!("standard output: {error}"))),
         }
+    }
+}
+
+/// How far long work is, on standard error; a line a second at most.
+#[derive(Debug)]
+pub(super) struct Progress {
+    shown: Instant,
+}
+
+impl Progress {
+    pub(super) fn start() -> Progress {
+        Progress {
+            shown: Instant::now(),
+        }
+    }
+
+    /// Says where the work is, unless that was said just now.
+    pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
+        if self.shown.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.shown = Instant::now();
+        // Nobody has to read it.
+        let _ = writeln!(io::stderr(), "quorate: {}", line());
     }
 }
 

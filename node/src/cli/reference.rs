@@ -58,6 +58,14 @@ const SHAPES: &[(&str, &str)] = &[
         "kv cas",
         "`transaction`, `height`, `index`, `swapped`, `version`",
     ),
+    (
+        "kv checkpoint",
+        "`transaction`, `name`, `height`, `time`, `revision`, `owner`, `released`",
+    ),
+    (
+        "kv checkpoints",
+        "array of `name`, `height`, `time`, `revision`, `owner`, `released`",
+    ),
     ("kv delete", "`transaction`, `height`, `index`, `existed`"),
     (
         "kv get",
@@ -65,9 +73,14 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     ("kv put", "`transaction`, `height`, `index`, `version`"),
     ("kv range", "`entries`: array as `kv get`, `more`"),
+    ("kv release", "`dropped`"),
+    (
+        "kv revert",
+        "`changes`: array of `key` (base64), `version` (0: deleted), `transaction`; `transactions`",
+    ),
     (
         "kv watch",
-        "lines: `height`, `transaction`, `event` (`put`, `delete`), `key`, `value` (null: deleted), `version`; bytes are base64",
+        "lines: `height`, `transaction`, `event` (`put`, `delete`, `revert`), `key`, `value` (null: deleted, or reverted), `version`; bytes are base64",
     ),
     (
         "log export",
