@@ -92,6 +92,7 @@ fn genesis(clients: u16) -> Genesis {
         }],
         clients: (0..clients).map(client).collect(),
         machine: "kv".into(),
+        origin: None,
     }
 }
 

@@ -106,12 +106,14 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// The state of height 0, and the changes that store it. The genesis must be a checked one ([`Genesis::check`]).
+    /// The state of height 0, and the changes that store it. The genesis must be a checked one ([`Genesis::check`]), of a
+    /// chain that starts empty; of others see [`fork`](crate::fork).
     ///
     /// # Panics
-    /// If the genesis names a state machine that a check refuses.
+    /// If the genesis names a state machine that a check refuses, or an origin.
     #[must_use]
     pub fn genesis(genesis: &Genesis) -> (Executor, Vec<Change>, Roots) {
+        assert_eq!(genesis.origin, None, "its state is not in the genesis");
         let machine = machine(&genesis.machine).expect("a checked genesis");
         let records = genesis_records(genesis);
         let mut tree = Tree::new(TreeLimits::default());
@@ -312,12 +314,24 @@ impl<E> From<TreeError<E>> for ExecuteError<E> {
 /// # Errors
 /// [`ValidatorsError`], which a checked genesis does not lead to.
 pub fn genesis_validators(genesis: &Genesis) -> Result<(Header, Validators), ValidatorsError> {
-    let (_, _, roots) = Executor::genesis(genesis);
+    let roots = genesis_roots(genesis);
     let chain = genesis.chain_id();
     let header = Header::genesis(chain, genesis.time, roots);
     let anchor = (header.id(), header.height);
     let validators = Validators::new(chain, Epoch(0), genesis.consensus_keys(), anchor)?;
     Ok((header, validators))
+}
+
+/// Roots of height 0 of a checked genesis.
+#[must_use]
+pub fn genesis_roots(genesis: &Genesis) -> Roots {
+    match &genesis.origin {
+        None => Executor::genesis(genesis).2,
+        Some(origin) => Roots {
+            state: origin.root,
+            receipts: Accumulator::default().root(),
+        },
+    }
 }
 
 fn machine(name: &str) -> Option<Box<dyn StateMachine>> {
@@ -328,9 +342,9 @@ fn machine(name: &str) -> Option<Box<dyn StateMachine>> {
 }
 
 /// The records that a chain starts with.
-fn genesis_records(genesis: &Genesis) -> Changed {
+pub(crate) fn genesis_records(genesis: &Genesis) -> Changed {
     let chain = Chain {
-        id: genesis.chain_id(),
+        id: genesis.state_id(),
         name: genesis.name.clone(),
         machine: genesis.machine.clone(),
     };

@@ -9,6 +9,8 @@
 //! | `sys/head` | the revision, `u64`; absent before the first change |
 //! | `sys/session/` key (32) `/head`, `/c` chunk (8, big-endian) | see [`crate::session`] |
 //! | `sys/expiry/` bucket (8, big-endian) key (32) | `()`: the session may be dropped when the bucket is over |
+//!
+//! What a machine keeps under `kv/` and `past/` says its module, e.g. [`crate::kv`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,6 +25,8 @@ pub enum Namespace {
     Sys,
     /// Keys and values.
     Kv,
+    /// What keys held at checkpoints.
+    Past,
     /// Topics.
     Topic,
     /// Locks.
@@ -38,6 +42,7 @@ impl Namespace {
         match self {
             Namespace::Sys => b"sys/",
             Namespace::Kv => b"kv/",
+            Namespace::Past => b"past/",
             Namespace::Topic => b"topic/",
             Namespace::Lock => b"lock/",
             Namespace::App => b"app/",
@@ -50,6 +55,7 @@ impl Namespace {
         match self {
             Namespace::Sys => b"sys0",
             Namespace::Kv => b"kv0",
+            Namespace::Past => b"past0",
             Namespace::Topic => b"topic0",
             Namespace::Lock => b"lock0",
             Namespace::App => b"app0",
@@ -66,7 +72,7 @@ impl Namespace {
 /// What the chain is. Written by the genesis only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
-    /// Its identity.
+    /// Its identity; see [`Genesis::state_id`](quorate_types::Genesis::state_id) for a chain with an origin.
     pub id: ChainId,
     /// Its name, for people.
     pub name: String,

@@ -16,6 +16,7 @@
 //! | [`proof`] | what clients can check offline (F1, F2) |
 //! | [`flush`] | when the tree's pages are written, and how many with each block |
 //! | [`snapshot`] | a state in chunks, each with its proof, and back |
+//! | [`fork`] | a chain that starts from another chain's state |
 //! | [`persist`], [`space`] | what is stored where |
 //!
 //! A block goes through `block.rs` (checks, commands, receipts) on an overlay (`overlay.rs`); then the executor applies
@@ -27,6 +28,7 @@ extern crate alloc;
 mod block;
 pub mod executor;
 pub mod flush;
+pub mod fork;
 pub mod keys;
 pub mod kv;
 pub mod machine;
@@ -40,5 +42,6 @@ pub mod snapshot;
 pub mod space;
 pub mod tree;
 
-pub use executor::{ExecuteError, Executed, Executor, OpenError, OrderedBlock, genesis_validators};
+pub use executor::{ExecuteError, Executed, Executor, OpenError, OrderedBlock};
+pub use executor::{genesis_roots, genesis_validators};
 pub use space::{Change, Entry, Reader, Space};

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::executor::OpenError;
 use crate::persist::{self, AnchorRecord, Pages};
 use crate::record;
-use crate::space::{Change, Reader, Space};
+use crate::space::{Change, Entry, Reader, Space};
 use crate::tree::{self, RangeProof, Tree, TreeError, TreeLimits};
 
 /// Version that every encoded chunk begins with.
@@ -237,9 +237,18 @@ impl Installer {
         reader: &R,
         chunk: Chunk,
     ) -> Result<Vec<Change>, OpenError<R::Error>> {
-        let mut edits = Vec::with_capacity(chunk.records.len());
-        let mut changes = Vec::with_capacity(chunk.records.len());
-        for (Blob(key), Blob(record)) in chunk.records {
+        let records = chunk.records.into_iter();
+        self.add_records(reader, records.map(|(key, record)| (key.0, record.0)))
+    }
+
+    /// Takes records of which nothing was verified. Whoever does so trusts what [`Installer::finish`] says of the root.
+    pub(crate) fn add_records<R: Reader>(
+        &mut self,
+        reader: &R,
+        records: impl Iterator<Item = Entry>,
+    ) -> Result<Vec<Change>, OpenError<R::Error>> {
+        let (mut edits, mut changes) = (Vec::new(), Vec::new());
+        for (key, record) in records {
             edits.push((key.clone(), Some(record::digest(&record))));
             changes.push(Change::put(Space::State, key, record));
         }
@@ -259,6 +268,11 @@ impl Installer {
         };
         persist::put_anchor(&mut changes, &record);
         Ok(changes)
+    }
+
+    /// The root of what was added so far.
+    pub(crate) fn root(&mut self) -> Digest {
+        self.tree.root()
     }
 
     /// The end, after all chunks: from the batch with these changes on, the state is that of `height`.

@@ -67,6 +67,7 @@ pub fn genesis() -> Genesis {
             role: Role::Writer,
         }],
         machine: "kv".into(),
+        origin: None,
     }
 }
 

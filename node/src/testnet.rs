@@ -97,6 +97,7 @@ pub fn make(plan: &Plan) -> Result<Made, Failure> {
         validators: infos,
         clients,
         machine: String::from("kv"),
+        origin: None,
     };
     genesis
         .check()
@@ -279,6 +280,7 @@ pub(crate) mod tests {
                 role: Role::Writer,
             }],
             machine: String::from("kv"),
+            origin: None,
         }
     }
 

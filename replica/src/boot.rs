@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use quorate_consensus::{Boot, Engine, committed_headers};
-use quorate_execution::{Executor, OpenError};
+use quorate_execution::{Executor, OpenError, genesis_roots};
 use quorate_mempool::{Limits, Pool, Seat};
 use quorate_storage::ledger::{self, LedgerError, Tip};
 use quorate_storage::{Order, Store, StoreError, Sync, Table, View, WriteBatch};
@@ -60,8 +60,7 @@ impl Setup {
     /// [`ValidatorsError`] for a set that cannot be; [`Genesis::check`] finds more.
     pub fn new(genesis: &Genesis, key: Option<&PublicKey>) -> Result<Setup, ValidatorsError> {
         let chain = genesis.chain_id();
-        let (_, _, roots) = Executor::genesis(genesis);
-        let header = Header::genesis(chain, genesis.time, roots);
+        let header = Header::genesis(chain, genesis.time, genesis_roots(genesis));
         let anchor = (header.id(), header.height);
         let validators = Validators::new(chain, Epoch(0), genesis.consensus_keys(), anchor)?;
         Ok(Setup {
@@ -74,6 +73,12 @@ impl Setup {
             genesis: Arc::new(genesis.clone()),
             header,
         })
+    }
+
+    /// The genesis.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
     }
 
     /// The block at height 0.
@@ -98,6 +103,9 @@ pub enum BootError {
     /// The state cannot be read back, or has another root than the ledger says.
     #[error("state: {0}")]
     State(#[from] OpenError<StoreError>),
+    /// The chain starts from another chain's state, and the store is empty: see [`crate::found`].
+    #[error("this chain starts from another chain's state, which is not here")]
+    NoOrigin,
     /// The state and the ledger do not end at the same height.
     #[error("the state is at height {state}, the ledger at {ledger}")]
     Heights {
@@ -197,6 +205,9 @@ impl Replica {
 
 /// Writes the genesis block and state.
 fn create(setup: &Setup, store: &mut dyn Store) -> Result<Tip, BootError> {
+    if setup.genesis.origin.is_some() {
+        return Err(BootError::NoOrigin);
+    }
     let (_, changes, _) = Executor::genesis(&setup.genesis);
     let mut writes = WriteBatch::new();
     for change in changes {

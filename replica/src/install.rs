@@ -55,7 +55,7 @@ pub(crate) fn install(validators: &Validators, store: &mut dyn Store) -> Result<
     Ok(true)
 }
 
-fn put(writes: &mut WriteBatch, changes: Vec<quorate_execution::Change>) {
+pub(crate) fn put(writes: &mut WriteBatch, changes: Vec<quorate_execution::Change>) {
     for change in changes {
         match change.value {
             Some(value) => writes.put(table(change.space), change.key, value),

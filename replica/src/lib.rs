@@ -26,12 +26,13 @@
 //! | `repair` | entries of this disk that a peer's question finds damaged |
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
 //! | `proofs` | keys proved against a claimed state |
-//! | `boot` | from disk in any state |
+//! | `boot`, [`found`] | from disk in any state; from another chain's state |
 
 mod boot;
 mod catch_up;
 mod commit;
 mod fetch;
+pub mod found;
 pub mod input;
 pub mod install;
 pub mod output;

@@ -36,6 +36,7 @@ fn setup() -> Setup {
         }],
         clients: Vec::new(),
         machine: "kv".into(),
+        origin: None,
     };
     Setup::new(&genesis, Some(&key().public())).unwrap()
 }

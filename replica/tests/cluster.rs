@@ -47,6 +47,7 @@ fn genesis(n: u8) -> Genesis {
             role: Role::Writer,
         }],
         machine: "kv".into(),
+        origin: None,
     }
 }
 

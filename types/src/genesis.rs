@@ -3,12 +3,17 @@
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
-use quorate_crypto::{Domain, KeyError, PublicKey, Signature, hash, verify};
-use serde::{Deserialize, Serialize};
+use quorate_crypto::{Digest, Domain, KeyError, PublicKey, Signature, hash, verify};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::vote::Signer;
-use crate::{BlockTime, ChainId, FORMAT_VERSION, MAX_VALIDATORS, codec};
+use crate::{BlockTime, ChainId, FORMAT_VERSION, Height, MAX_VALIDATORS, codec};
+
+/// Version of a genesis that names an [`Origin`]. Others have [`FORMAT_VERSION`], and the encoding they always had.
+pub const FORKED_VERSION: u16 = 2;
 
 /// What everybody must agree on. Lives in the certified state once the chain runs; only the genesis writes it so far.
 /// Times are nanoseconds, sizes bytes.
@@ -128,11 +133,26 @@ impl ValidatorInfo {
     }
 }
 
+/// Which chain's state a chain starts from, if it does not start empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The other chain.
+    pub chain: ChainId,
+    /// The height there.
+    pub height: Height,
+    /// The state root there, after that height.
+    pub state: Digest,
+    /// State root of this chain's height 0: over what was taken over and what this genesis says. Zero while the genesis
+    /// is being made.
+    pub root: Digest,
+}
+
 /// The first agreement of all, made by people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Genesis {
-    /// [`FORMAT_VERSION`].
+    /// [`FORMAT_VERSION`], or [`FORKED_VERSION`] with an origin.
     pub version: u16,
     /// The chain's name, for people.
     pub name: String,
@@ -146,14 +166,73 @@ pub struct Genesis {
     pub clients: Vec<Client>,
     /// The state machine: `kv`.
     pub machine: String,
+    /// The state to start from; `None`: an empty one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl Serialize for Genesis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Genesis::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Genesis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Genesis, D::Error> {
+        match deserializer.is_human_readable() {
+            true => Genesis::deserialize(deserializer),
+            // The encoding names no fields: the version tells whether there is an origin at the end.
+            false => deserializer.deserialize_tuple(8, Fields),
+        }
+    }
+}
+
+/// Reads the fields of a genesis in their order.
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Genesis;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the fields of a genesis")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<Genesis, A::Error> {
+        let mut genesis = Genesis {
+            version: field(&mut fields)?,
+            name: field(&mut fields)?,
+            time: field(&mut fields)?,
+            parameters: field(&mut fields)?,
+            validators: field(&mut fields)?,
+            clients: field(&mut fields)?,
+            machine: field(&mut fields)?,
+            origin: None,
+        };
+        if genesis.version == FORKED_VERSION {
+            let origin: Option<Origin> = field(&mut fields)?;
+            // `None` has another encoding: no bytes at all.
+            genesis.origin = Some(origin.ok_or_else(|| de::Error::custom("no origin"))?);
+        }
+        Ok(genesis)
+    }
+}
+
+fn field<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(fields: &mut A) -> Result<T, A::Error> {
+    let short = || de::Error::custom("a field is missing");
+    fields.next_element()?.ok_or_else(short)
 }
 
 /// Why a genesis cannot start a chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
     /// Another release's format.
-    #[error("format version {0} is not {FORMAT_VERSION}, the one this release speaks")]
+    #[error(
+        "format version {0} is not {FORMAT_VERSION}, the one this release speaks ({FORKED_VERSION} with an origin)"
+    )]
     Version(u16),
+    /// An origin that is not finished.
+    #[error("the origin names no root of the state that the chain starts from")]
+    Origin,
     /// Nobody, or more than [`MAX_VALIDATORS`].
     #[error("a chain has 1 to {MAX_VALIDATORS} validators, not {0}")]
     Validators(usize),
@@ -181,6 +260,17 @@ impl Genesis {
         ChainId(hash(Domain::Genesis, &[&codec::encode(self)]))
     }
 
+    /// What the state of the chain calls itself: the chain's identity, or, if it starts from another chain's state, what
+    /// that would be without the root. For the identity depends on the root, and the root on what is in the state.
+    #[must_use]
+    pub fn state_id(&self) -> ChainId {
+        let mut genesis = self.clone();
+        if let Some(origin) = &mut genesis.origin {
+            origin.root = Digest::default();
+        }
+        genesis.chain_id()
+    }
+
     /// The consensus keys in the order of their indices.
     #[must_use]
     pub fn consensus_keys(&self) -> Vec<PublicKey> {
@@ -192,8 +282,18 @@ impl Genesis {
     /// # Errors
     /// [`GenesisError`], the first found.
     pub fn check(&self) -> Result<(), GenesisError> {
-        if self.version != FORMAT_VERSION {
+        let version = match self.origin {
+            None => FORMAT_VERSION,
+            Some(_) => FORKED_VERSION,
+        };
+        if self.version != version {
             return Err(GenesisError::Version(self.version));
+        }
+        if self
+            .origin
+            .is_some_and(|origin| origin.root == Digest::default())
+        {
+            return Err(GenesisError::Origin);
         }
         if self.validators.is_empty() || self.validators.len() > MAX_VALIDATORS {
             return Err(GenesisError::Validators(self.validators.len()));

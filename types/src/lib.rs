@@ -48,7 +48,7 @@ pub use batch::Batch;
 pub use block::{Block, Claim, Header, Justify, Roots};
 pub use certificate::{Cc, Entry, Finality, Qc, Tc, TcVote};
 pub use evidence::Evidence;
-pub use genesis::{Client, Genesis, Parameters, Role, ValidatorInfo};
+pub use genesis::{Client, Genesis, Origin, Parameters, Role, ValidatorInfo};
 pub use ids::{
     BatchId, BlockId, BlockTime, ChainId, Epoch, Height, Round, TransactionId, ValidatorIndex,
 };

@@ -516,6 +516,13 @@ fn a_genesis_names_everybody_once_with_proof() {
     assert_eq!(many, Err(GenesisError::Validators(129)));
     let machine = check_genesis(|g| g.machine = "vm".into());
     assert_eq!(machine, Err(GenesisError::Machine("vm".into())));
+    // A version that fits what is in it, and a root that was worked out.
+    assert_eq!(forked().check(), Ok(()));
+    let version = |change: fn(&mut Genesis)| with(forked(), change).check();
+    assert_eq!(version(|g| g.version = 1), Err(GenesisError::Version(1)));
+    assert_eq!(version(|g| g.origin = None), Err(GenesisError::Version(2)));
+    let unfinished = version(|g| g.origin.as_mut().unwrap().root = Digest::default());
+    assert_eq!(unfinished, Err(GenesisError::Origin));
 
     let repeats: [Change<Genesis>; 6] = [
         ("a validator's name", |g| g.validators[1].name = "v0".into()),
@@ -601,4 +608,17 @@ fn parameters_that_cannot_work_together_are_named() {
             "{name}: {refused:?}"
         );
     }
+}
+
+/// The root in the origin depends on the state, which names the chain: so that name leaves the root out, and only it.
+#[test]
+fn the_state_s_name_of_a_chain_depends_on_all_but_the_root() {
+    assert_eq!(genesis().state_id(), genesis().chain_id());
+    let other_root = with(forked(), |g| {
+        g.origin.as_mut().unwrap().root = Digest::from_bytes([9; 32]);
+    });
+    assert_eq!(other_root.state_id(), forked().state_id());
+    assert_ne!(other_root.chain_id(), forked().chain_id());
+    let other_height = with(forked(), |g| g.origin.as_mut().unwrap().height = Height(78));
+    assert_ne!(other_height.state_id(), forked().state_id());
 }

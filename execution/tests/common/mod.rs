@@ -110,6 +110,7 @@ pub fn genesis(change: impl FnOnce(&mut Parameters)) -> Genesis {
         .map(client)
         .to_vec(),
         machine: "kv".into(),
+        origin: None,
     };
     genesis.check().expect("a good genesis");
     genesis

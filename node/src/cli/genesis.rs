@@ -206,6 +206,7 @@ fn new(context: &Context, path: &Path, name: String) -> Result<ExitStatus, Failu
         validators: Vec::new(),
         clients: Vec::new(),
         machine: String::from("kv"),
+        origin: None,
     };
     save(context, path, &draft, "started")
 }

@@ -101,6 +101,7 @@ impl Troupe {
                 role: Role::Writer,
             }],
             machine: "kv".into(),
+            origin: None,
         };
         let setup = Setup::new(&genesis, None).expect("distinct keys");
         let mut disk = MemStore::new();

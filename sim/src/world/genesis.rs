@@ -42,5 +42,6 @@ pub(super) fn genesis(plan: &Plan) -> Genesis {
         validators: validators.collect(),
         clients: clients.collect(),
         machine: "kv".into(),
+        origin: None,
     }
 }

@@ -17,6 +17,8 @@ pub const FIRST: &[u8] = b"ledger/first";
 pub const SWEPT: &[u8] = b"ledger/swept";
 /// Of the next chunk of a snapshot that takes the state's place, in `Meta`; absent unless one does.
 pub const INSTALL: &[u8] = b"ledger/install";
+/// Of the chain whose first state is being put together from another chain's, in `Meta`; absent when there is a ledger.
+pub const FOUNDING: &[u8] = b"ledger/founding";
 /// Of the manifest, in `Staging`.
 pub const MANIFEST: &[u8] = b"manifest";
 /// Before a height, in `Meta`.

@@ -16,6 +16,7 @@
 //!               "ledger/first"                                    height u64 BE: nothing below is kept
 //!               "ledger/swept"                                    height u64 BE: everything below is removed
 //!               "ledger/install"                                  u32 BE: chunks installed of the staged snapshot
+//!               "ledger/founding"                                 chain id, 32 bytes: its first state is not whole yet
 //!               "roots/" ‖ height u64 BE                          Roots
 //! Blocks        block id, 32 bytes                                Block
 //! Ledger        'b' ‖ batch id, 32 bytes                          height u64 BE that ordered it (last, if repeated)
@@ -155,11 +156,12 @@ impl core::fmt::Display for Hex<'_> {
 /// its marks.
 pub fn open<V: View + ?Sized>(view: &V, chain: ChainId) -> Result<Option<Tip>, LedgerError> {
     let Some(schema) = view.get(Table::Meta, keys::SCHEMA)? else {
-        // The marks are in the first write of all. Anything without them is no ledger.
+        // The marks are in the first write of all. Anything without them is no ledger, unless it says that it is not yet.
         let others = view.scan(Table::Meta, b"", None, 1, crate::Order::Ascending)?;
-        return match others.is_empty() {
-            true => Ok(None),
-            false => Err(damaged(Table::Meta, keys::SCHEMA)),
+        return match (view.get(Table::Meta, keys::FOUNDING)?, others.is_empty()) {
+            (None, true) => Ok(None),
+            (None, false) => Err(damaged(Table::Meta, keys::SCHEMA)),
+            (Some(found), _) => same_chain(keys::FOUNDING, &found, chain).map(|()| None),
         };
     };
     let schema = u32::from_be_bytes(fixed(Table::Meta, keys::SCHEMA, &schema)?);
@@ -172,14 +174,22 @@ pub fn open<V: View + ?Sized>(view: &V, chain: ChainId) -> Result<Option<Tip>, L
     let Some(found) = view.get(Table::Meta, keys::CHAIN)? else {
         return Err(damaged(Table::Meta, keys::CHAIN));
     };
-    let found = ChainId(Digest::from_bytes(fixed(Table::Meta, keys::CHAIN, &found)?));
-    if found != chain {
-        return Err(LedgerError::OtherChain {
-            found,
-            expected: chain,
-        });
-    }
+    same_chain(keys::CHAIN, &found, chain)?;
     tip(view).map(Some)
+}
+
+fn same_chain(key: &[u8], found: &[u8], expected: ChainId) -> Result<(), LedgerError> {
+    let found = ChainId(Digest::from_bytes(fixed(Table::Meta, key, found)?));
+    match found == expected {
+        true => Ok(()),
+        false => Err(LedgerError::OtherChain { found, expected }),
+    }
+}
+
+/// Adds the mark of a store whose first state is written piece by piece, before [`create`]: until then it counts as one
+/// that was never used. To be deleted with the write that creates the ledger.
+pub fn put_founding(write: &mut WriteBatch, chain: ChainId) {
+    write.put(Table::Meta, keys::FOUNDING, *chain.as_bytes());
 }
 
 /// Adds the first write of a store: its marks, and the genesis block as the tip. To be persisted, synced, together with

@@ -74,6 +74,7 @@ pub fn formats() -> Vec<Format> {
     closing.next_validators = Some(Digest::from_bytes([9; 32]));
     let mut all = vec![
         format::<Genesis>("genesis", &genesis(), Some(chain().0)),
+        format::<Genesis>("genesis_forked", &forked(), Some(forked().chain_id().0)),
         format::<Transaction>("transaction", &transaction(), Some(transaction().id().0)),
         format::<Batch>("batch", &batch(), Some(batch().id().0)),
         format(
@@ -113,6 +114,9 @@ pub fn formats() -> Vec<Format> {
     let rejections = [
         ("unknown_client", Rejection::UnknownClient),
         ("bad_command", Rejection::BadCommand(3)),
+        ("unknown_checkpoint", Rejection::UnknownCheckpoint(0)),
+        ("checkpoint_exists", Rejection::CheckpointExists(1)),
+        ("too_many_checkpoints", Rejection::TooManyCheckpoints(2)),
     ];
     for (name, rejection) in rejections {
         let receipt = receipt(Outcome::Rejected(rejection));

@@ -6,6 +6,7 @@ pub mod formats;
 use quorate_crypto::SecretKey;
 use quorate_types::accumulator::Accumulator;
 use quorate_types::evidence::{EvidenceKind, Statement};
+use quorate_types::genesis::{FORKED_VERSION, Origin};
 use quorate_types::message::{
     BatchRequest, BatchResponse, BlockRequest, BlockResponse, ChunkRequest, ChunkResponse,
     LedgerBlock, LedgerRequest, LedgerResponse, SnapshotRequest, SnapshotResponse,
@@ -63,6 +64,21 @@ pub fn genesis() -> Genesis {
             role: Role::Writer,
         }],
         machine: "kv".into(),
+        origin: None,
+    }
+}
+
+/// A genesis that takes another chain's state over.
+pub fn forked() -> Genesis {
+    Genesis {
+        version: FORKED_VERSION,
+        origin: Some(Origin {
+            chain: chain(),
+            height: Height(77),
+            state: Digest::from_bytes([7; 32]),
+            root: Digest::from_bytes([8; 32]),
+        }),
+        ..genesis()
     }
 }
 
