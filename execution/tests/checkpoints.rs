@@ -591,11 +591,14 @@ fn a_replica_that_got_its_state_by_snapshot_reverts_alike() {
     assert_eq!((one.roots, one.receipts), (two.roots, two.receipts));
 }
 
+/// Keys with their values and leases.
+type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+
 /// What a checkpoint means: copies of everything.
 #[derive(Clone, Default)]
 struct Model {
-    keys: BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>,
-    open: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>>,
+    keys: Contents,
+    open: BTreeMap<Vec<u8>, Contents>,
 }
 
 impl Model {
@@ -681,7 +684,7 @@ fn random_command(dice: &mut Dice) -> Command {
     }
 }
 
-fn contents(chain: &Chain) -> BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)> {
+fn contents(chain: &Chain) -> Contents {
     let stored = chain
         .memory
         .scan(Space::State, b"kv/", Some(b"kv0"), usize::MAX)

@@ -5,6 +5,7 @@
 //! I3, I4, I6.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use quorate_client::api::{Base64, LogEntry};
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
 use crate::memory::Memory;
+use crate::origin;
 
 /// Heights whose roots are kept for claims, besides those since the newest claim.
 const KEPT_ROOTS: u64 = 8_192;
@@ -51,15 +53,15 @@ pub struct Verdict {
 }
 
 impl Audit {
-    /// Begins at the genesis, which is a checked one.
+    /// Begins at the genesis, which is a checked one. `directory` is where it lies, for a chain that starts from another
+    /// chain's state.
     ///
     /// # Errors
-    /// Status 3 for a genesis that no chain can start from.
-    pub fn new(genesis: &Genesis) -> Result<Audit, Failure> {
+    /// Status 3 for a genesis that no chain can start from, otherwise as [`origin::in_memory`].
+    pub fn new(genesis: &Genesis, directory: Option<&Path>) -> Result<Audit, Failure> {
         let (parent, validators) = genesis_validators(genesis).map_err(Failure::config)?;
-        let (executor, changes, roots) = Executor::genesis(genesis);
-        let mut memory = Memory::default();
-        memory.apply(changes);
+        let (memory, executor) = origin::in_memory(directory, genesis)?;
+        let roots = executor.roots();
         Ok(Audit {
             chain: genesis.chain_id(),
             parameters: genesis.parameters.clone(),
@@ -385,7 +387,7 @@ mod tests {
     }
 
     fn audit(genesis: &Genesis, entries: &[LogEntry]) -> Result<Verdict, Failure> {
-        let mut audit = Audit::new(genesis)?;
+        let mut audit = Audit::new(genesis, None)?;
         entries.iter().try_for_each(|entry| audit.push(entry))?;
         audit.finish()
     }

@@ -31,6 +31,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Makes a snapshot now. The height, or why there is none.
     fn snapshot(&self) -> BoxFuture<'_, Result<Height, String>>;
 
+    /// Makes a copy of the database in the home, for a backup. The height, or why there is none.
+    fn backup(&self) -> BoxFuture<'_, Result<Height, String>>;
+
     /// How it is, without waiting for the core: also when that is stuck.
     fn health(&self) -> Health;
 }

@@ -18,6 +18,7 @@
 
 pub mod audit;
 pub mod backend;
+pub mod backup;
 pub mod ceremony;
 pub mod cli;
 pub mod config;
@@ -29,9 +30,11 @@ pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod net;
+pub mod origin;
 pub mod passphrase;
 pub mod service;
 pub mod snapshot;
+pub mod staged;
 pub mod start;
 pub mod testnet;
 pub mod trace;

@@ -33,6 +33,12 @@ impl Reader for Memory {
 }
 
 impl Memory {
+    /// Applies what the tree needs, and leaves the records out.
+    pub fn apply_tree(&mut self, mut changes: Vec<Change>) {
+        changes.retain(|change| change.space != Space::State);
+        self.apply(changes);
+    }
+
     /// Applies changes, except of what no root depends on.
     pub fn apply(&mut self, changes: Vec<Change>) {
         for change in changes {

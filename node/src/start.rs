@@ -33,7 +33,7 @@ use crate::validator::api::{Served, member};
 use crate::validator::clock::Clock;
 use crate::validator::core::{CoreError, Inbox, Item, Parts};
 use crate::validator::watch::{Watch, reason};
-use crate::{ceremony, genesis, http, keys, logging, service};
+use crate::{backup, ceremony, genesis, http, keys, logging, origin, service};
 
 /// Time for open requests after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -129,6 +129,8 @@ impl Prepared {
         let locked = open_home(home)?;
         let sockets = Sockets::bind(&config)?;
         let mut store = open_store(locked, &config)?;
+        backup::clean(home)?;
+        origin::found(home, &setup, &mut store)?;
         let clock = Clock::start();
         let (replica, first) =
             Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
@@ -193,6 +195,7 @@ impl Prepared {
             space: Arc::clone(&space),
             hook: hook.clone(),
             tracer: tracer.clone(),
+            home: self.home.clone(),
         });
         let servers = Servers::start(
             (self.sockets.api, self.sockets.admin),

@@ -24,6 +24,8 @@ use crate::{genesis, keys};
 
 /// Clients with names of people; further ones are `client-4`, `client-5`, ….
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
+/// Name of the profile.
+const PROFILE: &str = "client.toml";
 /// Most clients in a new genesis.
 const MAX_CLIENTS: usize = 10_000;
 /// First port of the first validator if all are on this machine.
@@ -38,8 +40,10 @@ pub struct Plan {
     pub name: String,
     /// How many validators.
     pub validators: usize,
-    /// How many clients, all writers.
+    /// How many clients.
     pub clients: usize,
+    /// What they may do.
+    pub role: Role,
     /// Where the validators run.
     pub place: Place,
     /// What all agree on.
@@ -81,15 +85,27 @@ type Ports = [u16; 3];
 pub fn make(plan: &Plan) -> Result<Made, Failure> {
     check(plan)?;
     prepare(&plan.output)?;
+    make_in(&plan.output, plan, |_| Ok(()))
+}
+
+/// Makes all files in an empty directory that is going to be `plan.output`. `finish` adds to the genesis what it lacks.
+///
+/// # Errors
+/// As [`make`], and whatever `finish` fails with.
+pub fn make_in(
+    directory: &Path,
+    plan: &Plan,
+    finish: impl FnOnce(&mut Genesis) -> Result<(), Failure>,
+) -> Result<Made, Failure> {
     let mut homes = Vec::new();
     let mut infos = Vec::new();
     for index in 0..plan.validators {
-        let home = plan.output.join(validator_name(index));
-        infos.push(make_home(&home, index, &plan.place)?);
-        homes.push(home);
+        let name = validator_name(index);
+        infos.push(make_home(&directory.join(&name), index, &plan.place)?);
+        homes.push(plan.output.join(name));
     }
-    let (clients, names) = make_clients(plan)?;
-    let genesis = Genesis {
+    let (clients, names) = make_clients(directory, plan)?;
+    let mut genesis = Genesis {
         version: FORMAT_VERSION,
         name: plan.name.clone(),
         time: quorate_client::validity::wall_clock(),
@@ -99,14 +115,16 @@ pub fn make(plan: &Plan) -> Result<Made, Failure> {
         machine: String::from("kv"),
         origin: None,
     };
+    finish(&mut genesis)?;
     genesis
         .check()
         .map_err(|error| Failure::config(format!("the new genesis: {error}")))?;
     let text = genesis::to_json(&genesis);
-    for directory in homes.iter().chain([&plan.output]) {
-        write(&directory.join("genesis.json"), &text)?;
+    for index in 0..plan.validators {
+        let home = directory.join(validator_name(index));
+        write(&home.join("genesis.json"), &text)?;
     }
-    let profile = plan.output.join("client.toml");
+    write(&directory.join("genesis.json"), &text)?;
     let endpoints = (0..plan.validators).map(|index| {
         let (host, [_, api, _]) = location(index, &plan.place);
         format!("http://{host}:{api}")
@@ -117,16 +135,20 @@ pub fn make(plan: &Plan) -> Result<Made, Failure> {
         genesis: Some(PathBuf::from("genesis.json")),
         keys: Some(PathBuf::from("clients")),
     };
-    write(&profile, &contents.to_toml())?;
+    write(&directory.join(PROFILE), &contents.to_toml())?;
     Ok(Made {
         genesis,
         homes,
         clients: names,
-        profile,
+        profile: plan.output.join(PROFILE),
     })
 }
 
-fn check(plan: &Plan) -> Result<(), Failure> {
+/// Whether the numbers can be.
+///
+/// # Errors
+/// Status 2.
+pub fn check(plan: &Plan) -> Result<(), Failure> {
     if plan.validators == 0 || plan.validators > MAX_VALIDATORS {
         return Err(Failure::usage(format!(
             "--validators is 1 to {MAX_VALIDATORS}"
@@ -200,8 +222,8 @@ fn info(
     }
 }
 
-fn make_clients(plan: &Plan) -> Result<(Vec<Client>, Vec<String>), Failure> {
-    let directory = plan.output.join("clients");
+fn make_clients(directory: &Path, plan: &Plan) -> Result<(Vec<Client>, Vec<String>), Failure> {
+    let directory = directory.join("clients");
     fs::create_dir_all(&directory).map_err(|error| cannot("create", &directory, &error))?;
     let mut clients = Vec::new();
     let mut names = Vec::new();
@@ -212,7 +234,7 @@ fn make_clients(plan: &Plan) -> Result<(Vec<Client>, Vec<String>), Failure> {
         clients.push(Client {
             name: name.clone(),
             key: key.public(),
-            role: Role::Writer,
+            role: plan.role,
         });
         names.push(name);
     }
@@ -290,6 +312,7 @@ pub(crate) mod tests {
             name: String::from("test"),
             validators: 4,
             clients: 5,
+            role: Role::Writer,
             place: Place::Loopback { base_port: 9_000 },
             parameters: Parameters::default(),
         }

@@ -26,7 +26,7 @@
 //! | `repair` | entries of this disk that a peer's question finds damaged |
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
 //! | `proofs` | keys proved against a claimed state |
-//! | `boot`, [`found`] | from disk in any state; from another chain's state |
+//! | `boot`, [`found`], [`inspect`] | from disk in any state; from another chain's state; looked at only |
 
 mod boot;
 mod catch_up;
@@ -34,6 +34,7 @@ mod commit;
 mod fetch;
 pub mod found;
 pub mod input;
+pub mod inspect;
 pub mod install;
 pub mod output;
 mod payload;

@@ -182,6 +182,15 @@ impl Cluster {
     /// If `quorate testnet` fails.
     #[must_use]
     pub fn new(options: Options) -> Cluster {
+        Cluster::made_by(options, &["testnet"])
+    }
+
+    /// As [`Cluster::new`], made by another verb that takes the same flags.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn made_by(options: Options, verb: &[&str]) -> Cluster {
         let ports = Ports::reserve(options.validators);
         let directory = tempfile::Builder::new().prefix("quorate-").tempdir();
         let directory = directory.expect("a temporary directory");
@@ -189,18 +198,17 @@ impl Cluster {
         let output = path.display().to_string();
         let [validators, clients] = [options.validators, options.clients].map(|n| n.to_string());
         let base = ports.base().to_string();
-        quorate(&[
-            "testnet",
-            "--validators",
-            &validators,
-            "--clients",
-            &clients,
-            "--output",
-            &output,
-            "--base-port",
-            &base,
-        ])
-        .expect(0, "testnet makes the homes");
+        let flags = [
+            ("--validators", &validators),
+            ("--clients", &clients),
+            ("--output", &output),
+            ("--base-port", &base),
+        ];
+        let flags = flags
+            .iter()
+            .flat_map(|(flag, value)| [*flag, value.as_str()]);
+        let arguments: Vec<&str> = verb.iter().copied().chain(flags).collect();
+        quorate(&arguments).expect(0, "the homes are made");
         let node = |i: u16| {
             let home = path.join(format!("validator-{i}"));
             let image = directory.path().join(format!("shadow-{i}"));

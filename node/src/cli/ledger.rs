@@ -212,12 +212,15 @@ fn export_home(home: &Path, (from, to): (Height, Height)) -> Result<ExitStatus, 
     lines.end()
 }
 
+/// A genesis, and the directory that it lies in.
+type Trusted = (Genesis, PathBuf);
+
 /// Which genesis is trusted: the one that is named, the home's, or the profile's.
 fn trusted(
     context: &Context,
     named: Option<PathBuf>,
     home: Option<&Path>,
-) -> Result<Option<Genesis>, Failure> {
+) -> Result<Option<Trusted>, Failure> {
     let path = match (named, home) {
         (Some(path), _) => Some(path),
         (None, Some(home)) => Some(home.join("genesis.json")),
@@ -225,18 +228,22 @@ fn trusted(
             .profile_if_named()?
             .and_then(|profile| profile.genesis),
     };
-    path.map(|path| crate::genesis::read(&path)).transpose()
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+    Ok(Some((crate::genesis::read(&path)?, directory)))
 }
 
 fn verify_home(
     context: &Context,
     home: &Path,
-    genesis: Option<Genesis>,
+    trusted: Option<Trusted>,
 ) -> Result<ExitStatus, Failure> {
-    let genesis = genesis.ok_or_else(|| Failure::usage("name the genesis"))?;
+    let (genesis, directory) = trusted.ok_or_else(|| Failure::usage("name the genesis"))?;
     let (store, tip) = open(home, &genesis)?;
     let reader = store.reader();
-    let mut audit = Audit::new(&genesis)?;
+    let mut audit = Audit::new(&genesis, Some(&directory))?;
     let bar = progress(tip);
     while audit.next() <= tip {
         audit.push(&log_entry(&entry(&reader, audit.next())?))?;
@@ -249,8 +256,9 @@ fn verify_home(
 fn verify_file(
     context: &Context,
     file: &Path,
-    genesis: Option<Genesis>,
+    trusted: Option<Trusted>,
 ) -> Result<ExitStatus, Failure> {
+    let (genesis, directory) = trusted.unzip();
     let shown = file.display();
     let unreadable =
         |error: std::io::Error| Failure::failed(format!("cannot read {shown}: {error}"));
@@ -294,7 +302,7 @@ fn verify_file(
             head.genesis
         }
     };
-    let mut audit = Audit::new(&genesis)?;
+    let mut audit = Audit::new(&genesis, directory.as_deref())?;
     let bar = progress(Height(0));
     while let Some(number) = next(&mut line)? {
         let entry: LogEntry =

@@ -3,12 +3,14 @@
 //! Parses and dispatches, and prints nothing by itself except failures. Results go to standard output, logs and failures
 //! to standard error.
 
+mod backup;
 mod bench;
 mod checkpoint;
 mod config;
 mod context;
 mod doctor;
 mod follow;
+mod fork;
 mod genesis;
 mod init;
 mod key;
@@ -152,8 +154,12 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     Bench(bench::Bench),
     /// Make, list, verify and restore snapshots of the state
     Snapshot(snapshot::Snapshot),
+    /// Copy a validator's home, while it runs or when it is stopped
+    Backup(backup::Backup),
     /// Work a stopped validator's state out again, and compare every root
     Replay(state::Replay),
+    /// Make a new chain that starts from the state of another one
+    Fork(fork::Fork),
     /// Say where two states differ
     DiffState(state::DiffState),
     /// Make a key pair
@@ -196,8 +202,10 @@ impl Verb {
             Verb::Init(verb) => verb.output,
             Verb::Genesis(verb) => verb.output,
             Verb::Config(verb) => verb.output,
-            // The testnet's --output is a directory.
+            // Their --output is a directory.
             Verb::Testnet(_)
+            | Verb::Fork(_)
+            | Verb::Backup(_)
             | Verb::Start { .. }
             | Verb::Top(_)
             | Verb::Reference { .. }
@@ -267,7 +275,9 @@ fn dispatch(cli: Cli) -> Result<ExitStatus, Failure> {
         Verb::Verify(verb) => verb.run(&context),
         Verb::Bench(verb) => verb.run(&context),
         Verb::Snapshot(verb) => verb.run(&context),
+        Verb::Backup(verb) => verb.run(&context),
         Verb::Replay(verb) => verb.run(&context),
+        Verb::Fork(verb) => verb.run(&context),
         Verb::DiffState(verb) => verb.run(&context),
         Verb::Keygen(verb) => verb.run(&context),
         Verb::Key(verb) => verb.run(&context),

@@ -11,7 +11,10 @@ use crate::config::{DESCRIPTIONS, Loaded};
 
 /// What each verb prints with `--output json`: one document, unless it says lines.
 const SHAPES: &[(&str, &str)] = &[
-    ("backup", "see its help"),
+    (
+        "backup",
+        "no JSON: its `--output` is a directory, which holds `backup.json`",
+    ),
     (
         "bench",
         "`offered_per_second`, `committed_per_second`, `p50_ms`, `p99_ms`, `p999_ms`, `max_ms`, `errors`, `committed`, `seconds`, `clients`, `size`, `error_codes` (object: code, count)",
@@ -26,6 +29,7 @@ const SHAPES: &[(&str, &str)] = &[
         "doctor",
         "`healthy`, `findings`: array of `severity` (`problem`, `warning`, `note`), `code` (stable), `message`, `action`",
     ),
+    ("fork", "no JSON: its `--output` is a directory"),
     (
         "genesis add-client",
         "`genesis`, `chain`, `validators`, `clients` (numbers)",

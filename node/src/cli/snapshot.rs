@@ -91,10 +91,8 @@ impl Snapshot {
 
 fn create(context: &Context, home: &Path) -> Result<ExitStatus, Failure> {
     let config = read_config(home)?;
-    let height = match ask(
-        config.admin.listen,
-        context.timeout.max(Duration::from_secs(30)),
-    )? {
+    let patience = context.timeout.max(Duration::from_secs(30));
+    let height = match request(config.admin.listen, patience, "POST /snapshots")? {
         Some(height) => height,
         None => create_offline(home, &config)?,
     };
@@ -103,8 +101,12 @@ fn create(context: &Context, home: &Path) -> Result<ExitStatus, Failure> {
     show(context, &path, &manifest)
 }
 
-/// Asks the running validator; `None` if there is none.
-fn ask(admin: SocketAddr, timeout: Duration) -> Result<Option<Height>, Failure> {
+/// Asks the running validator to make something; `None` if there is none.
+pub(super) fn request(
+    admin: SocketAddr,
+    timeout: Duration,
+    what: &str,
+) -> Result<Option<Height>, Failure> {
     let Ok(mut stream) = TcpStream::connect_timeout(&admin, Duration::from_secs(2)) else {
         return Ok(None);
     };
@@ -116,7 +118,7 @@ fn ask(admin: SocketAddr, timeout: Duration) -> Result<Option<Height>, Failure> 
     };
     stream.set_read_timeout(Some(timeout)).map_err(failed)?;
     let request = format!(
-        "POST /snapshots HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{what} HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut answer = String::new();
@@ -128,7 +130,7 @@ fn ask(admin: SocketAddr, timeout: Duration) -> Result<Option<Height>, Failure> 
         Some(height) => Ok(Some(Height(height))),
         None => Err(Failure::new(
             ExitStatus::Unavailable,
-            format!("the validator made no snapshot: {}", body.trim()),
+            format!("the validator answered to {what}: {}", body.trim()),
         )),
     }
 }
@@ -210,6 +212,7 @@ fn restore(context: &Context, home: &Path, path: &Path) -> Result<ExitStatus, Fa
     let setup = setup(&home.join("genesis.json"))?;
     let manifest = checked(&setup, path)?;
     let mut store = open_store(open_home(home)?, &config)?;
+    crate::origin::found(home, &setup, &mut store)?;
     let clock = Clock::start();
     // The first start of an empty home writes the genesis; what it would send is never sent.
     let (replica, _unsent) = Replica::open(setup.clone(), &mut store, clock.now())?;

@@ -10,7 +10,7 @@ use quorate_execution::{Change, Entry, Executor, OrderedBlock};
 use quorate_replica::snapshot::check_chunk;
 use quorate_storage::ledger;
 use quorate_storage::{Order, RocksReader, Table, View as _};
-use quorate_types::{Batch, Genesis, Height, Manifest, Roots};
+use quorate_types::{Batch, Height, Manifest, Roots};
 use serde_json::{Value, json};
 
 use super::OutputFlag;
@@ -18,10 +18,10 @@ use super::context::Context;
 use super::output::text_of;
 use super::snapshot::{checked, read_config, setup};
 use crate::exit::{ExitStatus, Failure};
-use crate::genesis;
 use crate::memory::Memory;
 use crate::snapshot::files;
 use crate::start::{open_home, open_store};
+use crate::{genesis, origin};
 
 /// Work the state of a stopped validator out again from its ledger, and
 /// compare every root on the way
@@ -78,8 +78,8 @@ impl Replay {
         let store = open_store(open_home(&self.home)?, &config)?;
         let reader = store.reader();
         let (mut memory, mut executor) = match &self.from {
-            None => from_genesis(&genesis),
-            Some(path) => from_snapshot(&self.home, path)?,
+            None => origin::in_memory(Some(&self.home), &genesis)?,
+            Some(path) => from_snapshot(&self.home.join("genesis.json"), path)?,
         };
         let from = executor.height();
         let kept = ledger::first(&reader).map_err(Failure::damaged)?;
@@ -111,16 +111,9 @@ impl Replay {
     }
 }
 
-fn from_genesis(genesis: &Genesis) -> (Memory, Executor) {
-    let (executor, changes, _) = Executor::genesis(genesis);
-    let mut memory = Memory::default();
-    memory.apply(changes);
-    (memory, executor)
-}
-
 /// The state in a snapshot, everything about it checked.
-fn from_snapshot(home: &Path, path: &Path) -> Result<(Memory, Executor), Failure> {
-    let setup = setup(&home.join("genesis.json"))?;
+pub(super) fn from_snapshot(genesis: &Path, path: &Path) -> Result<(Memory, Executor), Failure> {
+    let setup = setup(genesis)?;
     let manifest = checked(&setup, path)?;
     let mut memory = Memory::default();
     let mut installer = Installer::begin();
@@ -138,7 +131,11 @@ fn from_snapshot(home: &Path, path: &Path) -> Result<(Memory, Executor), Failure
 }
 
 /// Executes the next block of a ledger, and holds the roots against those that were stored.
-fn step(reader: &RocksReader, memory: &mut Memory, executor: &mut Executor) -> Result<(), Failure> {
+pub(super) fn step(
+    reader: &RocksReader,
+    memory: &mut Memory,
+    executor: &mut Executor,
+) -> Result<(), Failure> {
     let height = executor.height().next();
     let lacks =
         |what: &str| Failure::damaged(format!("the ledger lacks {what} of height {height}"));

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use quorate_types::Parameters;
+use quorate_types::{Parameters, Role};
 use serde::Serialize;
 
 use super::output::Printer;
@@ -62,6 +62,7 @@ impl Testnet {
             place: self
                 .hosts
                 .map_or(Place::Loopback { base_port }, Place::Hosts),
+            role: Role::Writer,
             parameters: Parameters::default(),
         })?;
         let keys = made.clients.iter();

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use super::{problem, typed};
 use crate::backend::Backend;
@@ -36,13 +36,24 @@ pub(super) fn router(backend: Arc<dyn Backend>, metrics: Metrics) -> Router {
         )
         .layer(DefaultBodyLimit::max(MAX_FILTER_BYTES))
         .route("/snapshots", post(snapshot))
+        // PUT for the same reason: what it makes takes room.
+        .route("/backups", put(backup))
         .fallback(|| async { problem("not_found", "no such route") })
         .with_state(Admin { backend, metrics })
 }
 
 /// Makes a snapshot; answers with its height.
 async fn snapshot(State(admin): State<Admin>) -> Response {
-    match admin.backend.snapshot().await {
+    made(admin.backend.snapshot().await)
+}
+
+/// Makes a copy of the database in the home; answers with its height.
+async fn backup(State(admin): State<Admin>) -> Response {
+    made(admin.backend.backup().await)
+}
+
+fn made(result: Result<quorate_types::Height, String>) -> Response {
+    match result {
         Ok(height) => typed("application/json", format!("{{\"height\":{height}}}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }

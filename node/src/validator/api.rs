@@ -1,6 +1,7 @@
 //! What the HTTP layer asks, answered: transactions through the verifiers and the core, everything that is on disk from
 //! a reader of the store, so that questions do not take the core's time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::backend::{
     Backend, BlockState, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError, Reply,
     SubmitError,
 };
+use crate::backup;
 use crate::metrics::Metrics;
 use crate::net::verify::Verifier;
 use crate::snapshot::keeper::{Hook, Space};
@@ -76,6 +78,8 @@ pub struct Served {
     pub hook: Hook,
     /// Takes traces, if there is a collector.
     pub tracer: Option<Tracer>,
+    /// The home.
+    pub home: PathBuf,
 }
 
 impl Backend for Served {
@@ -144,6 +148,12 @@ impl Backend for Served {
                 .unwrap_or_else(|_| Err(String::from("a snapshot is being made already")))
         }
         .boxed()
+    }
+
+    fn backup(&self) -> BoxFuture<'_, Result<Height, String>> {
+        let (reader, home) = (self.reader.clone(), self.home.clone());
+        let made = tokio::task::spawn_blocking(move || backup::checkpoint(&reader, &home));
+        async move { made.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed()
     }
 
     fn health(&self) -> Health {

@@ -296,6 +296,10 @@ impl Backend for Mock {
         async { Err(String::from("a mock has no state")) }.boxed()
     }
 
+    fn backup(&self) -> BoxFuture<'_, Result<Height, String>> {
+        async { Err(String::from("a mock has no disk")) }.boxed()
+    }
+
     fn health(&self) -> Health {
         self.health.lock().expect("unpoisoned").clone()
     }

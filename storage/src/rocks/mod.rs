@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::sync::Arc;
 
 use quorate_types::Round;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteOptions};
 
 pub use frozen::Frozen;
@@ -235,6 +236,19 @@ impl RocksReader {
             flushed.map_err(failed("flush"))?;
         }
         self.0.db.flush().map_err(failed("flush"))
+    }
+
+    /// Makes a copy of the database as it is at one moment, in a directory that must not exist. On the same file system
+    /// it shares the files that never change, so it takes little time and room, but keeps what the database drops later.
+    /// Writes go on meanwhile.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn checkpoint(&self, path: &std::path::Path) -> Result<(), StoreError> {
+        let checkpoint = Checkpoint::new(&self.0.db).map_err(failed("checkpoint"))?;
+        checkpoint
+            .create_checkpoint(path)
+            .map_err(failed("checkpoint"))
     }
 
     /// Gives the space of what was deleted from a table back to the disk: of keys from `from` up to `to`, or of all. It

@@ -1,0 +1,178 @@
+//! A directory that gets its name when it is whole.
+//!
+//! It is made as `NAME.unfinished` beside its place, synced file by file, and renamed. So a crash or an interrupt leaves
+//! either everything or a directory whose name says what it is, and which the next attempt removes. What is there
+//! already is never touched.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::exit::Failure;
+
+/// See the [module](self). Removed if it is dropped before it is finished.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    target: PathBuf,
+    finished: bool,
+}
+
+impl Staged {
+    /// Begins a directory, which must be new or empty.
+    ///
+    /// # Errors
+    /// Status 1: something is there, or the system refused.
+    pub fn begin(target: &Path) -> Result<Staged, Failure> {
+        let mut found = match fs::read_dir(target) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(cannot("read", target, &error)),
+        };
+        if found.as_mut().and_then(Iterator::next).is_some() {
+            let message = format!("{} is not empty", target.display());
+            let hint = "name a new directory; nothing is overwritten";
+            return Err(Failure::failed(message).hint(hint));
+        }
+        let Some(name) = target.file_name() else {
+            return Err(Failure::usage("name a directory to make"));
+        };
+        let mut unfinished = OsString::from(name);
+        unfinished.push(".unfinished");
+        let path = target.with_file_name(unfinished);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|error| cannot("remove", &path, &error))?;
+        }
+        fs::create_dir_all(&path).map_err(|error| cannot("create", &path, &error))?;
+        Ok(Staged {
+            path,
+            target: target.to_path_buf(),
+            finished: false,
+        })
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes everything durable, and gives it its name.
+    ///
+    /// # Errors
+    /// Status 1: the system refused; nothing has the name.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        sync(&self.path)?;
+        // Onto an empty directory, or onto nothing.
+        fs::rename(&self.path, &self.target)
+            .map_err(|error| cannot("rename", &self.path, &error))?;
+        self.finished = true;
+        let parent = self.target.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let synced = File::open(parent).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| cannot("sync", parent, &error))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is by the next attempt.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Makes a file or a directory with all that is in it durable.
+fn sync(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(|error| cannot("read", path, &error))? {
+            sync(&entry.map_err(|error| cannot("read", path, &error))?.path())?;
+        }
+    }
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| cannot("sync", path, &error))
+}
+
+/// Writes a new file.
+///
+/// # Errors
+/// Status 1.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = File::create_new(path).and_then(|mut file| file.write_all(bytes));
+    written.map_err(|error| cannot("write", path, &error))
+}
+
+/// Copies a file.
+///
+/// # Errors
+/// Status 1.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    // Reading and writing are told apart by who refuses.
+    fs::copy(from, to)
+        .map(drop)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                cannot("copy", from, &error)
+            }
+            _ => cannot("write", to, &error),
+        })
+}
+
+/// What the system refused, and what to do if the disk is full.
+pub fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::failed(format!("cannot {what} {}: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            failure.hint("make room on the disk, and try again: nothing was left behind")
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::ExitStatus;
+
+    #[test]
+    fn what_has_the_name_is_whole_and_nothing_is_overwritten() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let target = directory.path().join("new");
+        let unfinished = directory.path().join("new.unfinished");
+        let staged = Staged::begin(&target).expect("nothing is there");
+        write(&staged.path().join("a"), b"1").expect("written");
+        write(&staged.path().join("a"), b"2").expect_err("it is there");
+        drop(staged);
+        assert!(
+            !unfinished.exists() && !target.exists(),
+            "an error leaves nothing"
+        );
+        // As a crash would leave it.
+        fs::create_dir_all(unfinished.join("old")).expect("made");
+        fs::create_dir(&target).expect("made: empty is as good as absent");
+        let staged = Staged::begin(&target).expect("what is unfinished goes");
+        assert!(!staged.path().join("old").exists());
+        fs::create_dir(staged.path().join("b")).expect("made");
+        write(&staged.path().join("b/c"), b"1").expect("written");
+        copy(&staged.path().join("none"), &staged.path().join("d")).expect_err("not there");
+        staged.finish().expect("renamed");
+        assert_eq!(fs::read(target.join("b/c")).expect("there"), b"1");
+        assert!(!unfinished.exists());
+        let refused = Staged::begin(&target).expect_err("something is there");
+        assert_eq!(refused.status, ExitStatus::Failed);
+        assert!(
+            refused.message.contains("is not empty"),
+            "{}",
+            refused.message
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_the_way_out() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let failure = cannot("write", Path::new("x"), &full);
+        assert!(failure.hint.is_some_and(|hint| hint.contains("make room")));
+    }
+}
