@@ -299,6 +299,9 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
             "99 clients",
         ),
         (with(&["bench", "--clients", "0"]), 2, "--clients"),
+        (with(&["bench", "--batch", "0"]), 2, "--batch"),
+        (with(&["bench", "--batch", "501"]), 2, "--batch"),
+        (with(&["bench", "--connections", "0"]), 2, "--connections"),
         (
             with(&["bench", "--clients", "1", "--seconds", "1"]),
             4,
