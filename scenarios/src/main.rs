@@ -1,6 +1,7 @@
-//! Runs scenarios at full length: `quorate-scenarios list`, `quorate-scenarios run NAME [--times N]`; and chaos:
-//! `quorate-scenarios chaos --seed N --seconds N`.
+//! Runs scenarios at full length: `quorate-scenarios list`, `quorate-scenarios run NAME [--times N]`; chaos:
+//! `quorate-scenarios chaos --seed N --seconds N`; and a network with delays, for benchmarks: `quorate-scenarios relay`.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use clap::{Parser, Subcommand};
 use quorate_scenarios::catalogue::{self, Scenario};
 use quorate_scenarios::chaos;
 use quorate_scenarios::chaos::plan::{Kind, Plan};
+use quorate_scenarios::chaos::relay::{Link, Relays};
 
 /// What Quorate promises, tried on the real binary.
 #[derive(Debug, Parser)]
@@ -34,6 +36,8 @@ enum Verb {
     },
     /// Real validators under a seeded schedule of faults, then an audit
     Chaos(Chaos),
+    /// Passes datagrams between validators on, late, until its standard input ends
+    Relay(Relay),
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,6 +59,19 @@ struct Chaos {
     plan: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct Relay {
+    /// Addresses that the validators know of each other, by validator
+    #[arg(long, value_delimiter = ',', required = true)]
+    public: Vec<SocketAddr>,
+    /// Where they listen
+    #[arg(long, value_delimiter = ',', required = true)]
+    behind: Vec<SocketAddr>,
+    /// Every link's, one way
+    #[arg(long, value_name = "MS")]
+    delay_ms: u64,
+}
+
 fn main() -> ExitCode {
     let (names, all, times) = match Arguments::parse().verb {
         Verb::List => {
@@ -71,6 +88,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Verb::Chaos(arguments) => return chaos(&arguments),
+        Verb::Relay(arguments) => return relay(&arguments),
         Verb::Run { names, all, times } => (names, all, times),
     };
     let mut chosen: Vec<&Scenario> = Vec::new();
@@ -133,6 +151,30 @@ fn chaos(arguments: &Chaos) -> ExitCode {
     println!("BROKEN; the same schedule again:");
     println!("    quorate-scenarios chaos --seed {seed} --seconds {seconds}{faults}{dense}");
     ExitCode::FAILURE
+}
+
+fn relay(arguments: &Relay) -> ExitCode {
+    let Relay {
+        public,
+        behind,
+        delay_ms,
+    } = arguments;
+    if public.len() != behind.len() {
+        eprintln!("--public and --behind name one address each for every validator");
+        return ExitCode::from(2);
+    }
+    let relays = Relays::start(public, behind, 0);
+    let link = Link {
+        delay_ms: *delay_ms,
+        ..Link::default()
+    };
+    for from in 0..public.len() {
+        (0..public.len()).for_each(|to| relays.set(from, to, link));
+    }
+    println!("ready");
+    // Whoever started this holds the other end; it closes when that process ends, however it ends.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    ExitCode::SUCCESS
 }
 
 fn holds(scenario: &Scenario, times: Option<usize>) -> bool {
