@@ -31,7 +31,7 @@ SCENARIOS := $(CARGO_TARGET_DIR)/release/quorate-scenarios
 CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
-.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench clean
+.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench microbench clean
 .PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
@@ -115,8 +115,13 @@ chaos: build ## Real validators under a seeded schedule of faults, then an audit
 	@$(SCENARIOS) chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(DENSE),--dense)
 
-bench: build ## Micro-benchmarks (the load generator is `quorate bench`)
-	@cargo bench --workspace --locked
+bench: build ## The table of docs/BENCHMARKS.md: loads, faults, etcd beside it; under 20 minutes (QUICK=1: does it work?)
+	@scripts/setup.sh bench
+	@$(CARGO_BUILD) --example throughput
+	@scripts/bench/main.py $(if $(QUICK),--quick)
+
+microbench: setup ## Parts, with criterion: certificates, a vote, execution, the codec, proofs, storage (ONLY=name)
+	@cargo bench --locked --workspace --bench parts -- $(ONLY)
 
 lint: fmt clippy doc purity ## Everything below that reads and does not run
 

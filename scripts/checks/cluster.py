@@ -69,13 +69,15 @@ def free_base(count):
 class Cluster:
     """Four validators on loopback, and what is asked of them."""
 
-    def __init__(self, directory, extra=()):
+    def __init__(self, directory, extra=(), clients=LOADERS + 1):
         self.directory = pathlib.Path(directory)
         self.net = self.directory / "net"
         self.base = free_base(VALIDATORS)
         self.processes = {}
         self.extra = list(extra)
-        self.quorate("testnet", "--validators", str(VALIDATORS), "--clients", str(LOADERS + 1), "--base-port", str(self.base),
+        # Further variables of the validators' environment, by validator.
+        self.environment = {i: {} for i in range(VALIDATORS)}
+        self.quorate("testnet", "--validators", str(VALIDATORS), "--clients", str(clients), "--base-port", str(self.base),
                      "--output", str(self.net))
         self.keys = sorted((self.net / "clients").glob("*.pem"))
 
@@ -99,7 +101,7 @@ class Cluster:
     def start(self, i):
         log = open(self.directory / f"validator-{i}.log", "ab")
         self.processes[i] = subprocess.Popen([binary(), "start", "--home", str(self.net / f"validator-{i}"), *self.extra],
-                                             stdout=log, stderr=log)
+                                             stdout=log, stderr=log, env={**os.environ, **self.environment[i]})
 
     def kill(self, i):
         process = self.processes.pop(i)

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Measures the table of docs/BENCHMARKS.md on this machine: four validators and the load for them, and Debian's etcd.
+
+`make bench` runs it whole, in less than 20 minutes, and writes the page and its plots. With QUICK=1 every run lasts two
+seconds, nothing is written, and the figures mean little: it shows that the measuring works.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+
+import page
+from systems import Etcd, Quorate, Watch, primitives, running, sync_seconds
+
+# What etcd is compared at.
+CLIENTS = (1, 64, 256, 1000)
+# Rows that need many clients and no comparison.
+MANY = 256
+# Clients whose transactions hold 100 commands each.
+BATCHERS = 64
+DELAY_MS = 50
+# Transactions a second and clients where the links are slow: a load that queues nowhere.
+LIGHT = (100, 16)
+# Shares of the capacity of a closed loop that the open loop offers.
+CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+# Transactions under way at most when more is offered than can be done.
+OVERLOAD_CONNECTIONS = 8_000
+
+
+def say(words):
+    print(f"bench: {words}", file=sys.stderr, flush=True)
+
+
+def median(runs):
+    """The run whose rate is the middle one."""
+    return sorted(runs, key=lambda run: run["committed_per_second"])[len(runs) // 2]
+
+
+def compare(directory, seconds, repeats):
+    """The same closed loops on both systems in turn, so that a change of the machine's mood meets both."""
+    runs = {name: {str(clients): [] for clients in CLIENTS} for name in ("quorate", "etcd")}
+    for turn in range(repeats):
+        for name, kind in (("quorate", Quorate), ("etcd", Etcd)):
+            with running(kind, directory, f"{name}-{turn}") as system:
+                for clients in CLIENTS:
+                    run = system.load(clients, seconds)
+                    say(f"{name}, clients {clients}: {run['committed_per_second']:,.0f}/s, p50 {run['p50_ms']:.2f} ms")
+                    runs[name][str(clients)].append(run)
+    return {name: {clients: median(all_) for clients, all_ in by.items()} for name, by in runs.items()}
+
+
+def rest(directory, seconds, capacity, r):
+    """Every other row, on validators that are new, and on validators with slow links."""
+    with running(Quorate, directory, "rows") as system:
+        say("100 commands a transaction")
+        r["batch"] = system.load(BATCHERS, seconds, batch=100)
+        r["opaque"] = system.load(BATCHERS, seconds, batch=100, opaque=True)
+    with running(Quorate, directory, "loads") as system:
+        say("open loop")
+        r["curve"] = [system.load(MANY, seconds, rate=max(1, round(share * capacity))) for share in CURVE]
+        say("three times the capacity")
+        r["overload"] = system.load(1000, seconds, rate=round(3 * capacity), connections=OVERLOAD_CONNECTIONS)
+        say("memory at full load, then one of four dead")
+        with Watch(system) as watch:
+            r["healthy"] = system.load(MANY, 3 * seconds)
+        r["memory_samples"] = watch.samples
+        r["memory_most"] = [most for _, most in system.memory()]
+        system.kill(3)
+        system.load(MANY, 2)  # what the death itself costs is another row's business
+        r["dead"] = system.load(MANY, 3 * seconds)
+    with running(Quorate, directory, "slow", delay_ms=DELAY_MS) as system:
+        say(f"links of {DELAY_MS} ms")
+        rate, clients = LIGHT
+        system.load(clients, 2, rate=rate)  # round-trip times are learned
+        r["slow"] = system.load(clients, seconds, rate=rate)
+
+
+def machine():
+    cpus = pathlib.Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.*)$", cpus, re.MULTILINE)
+    kib = int(re.search(r"^MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(), re.MULTILINE)[1])
+    return {"cpu": model[1] if model else platform.machine(), "memory": f"{kib / (1 << 20):.0f} GiB", "kernel": platform.release()}
+
+
+def commit():
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=page.ROOT).stdout.strip()
+    # The page itself changes with every run.
+    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return git("rev-parse", "--short=12", "HEAD") + (" with changes" if dirty else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two seconds a run, nothing written")
+    arguments = parser.parse_args()
+    seconds, repeats = (2, 1) if arguments.quick else (8, 3)
+    # Thousands of connections, each with two ends.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
+    target.mkdir(parents=True, exist_ok=True)
+    r = {"seconds": seconds, "repeats": repeats, "cores": len(os.sched_getaffinity(0)), "machine": machine(), "commit": commit(),
+         "command": "make bench" + (" QUICK=1" if arguments.quick else ""),
+         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
+    # In the target directory and not in /tmp, which may be memory: then nothing would be synced to anything.
+    with tempfile.TemporaryDirectory(dir=target, prefix="bench-") as directory:
+        say("primitives")
+        r["sync_seconds"] = sync_seconds(directory)
+        r["verify_seconds"] = primitives()
+        r.update(compare(directory, seconds, repeats))
+        capacity = max(run["committed_per_second"] for run in r["quorate"].values())
+        rest(directory, seconds, capacity, r)
+        r["verify_seconds"] = min(r["verify_seconds"], primitives())  # the machine's better moment: the harder limit
+    (target / "bench.json").write_text(json.dumps(r, indent=1))
+    print(page.text_table(r))
+    if not arguments.quick:
+        page.write(r)
+    # Two seconds are too short for figures, not for finding that a row was not measured.
+    lost = [name for name in ("batch", "opaque", "healthy", "dead", "slow", "overload") if not r[name]["committed"]]
+    if lost:
+        sys.exit(f"bench: nothing was committed in {', '.join(lost)}")
+
+
+if __name__ == "__main__":
+    main()
