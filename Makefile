@@ -31,7 +31,7 @@ SCENARIOS := $(CARGO_TARGET_DIR)/release/quorate-scenarios
 CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
-.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench microbench clean
+.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench microbench profile clean
 .PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
@@ -119,6 +119,10 @@ bench: build ## The table of docs/BENCHMARKS.md: loads, faults, etcd beside it; 
 	@scripts/setup.sh bench
 	@$(CARGO_BUILD) --example throughput
 	@scripts/bench/main.py $(if $(QUICK),--quick)
+
+profile: build ## Where a transaction's microseconds go, by thread, from perf: the table of docs/PERFORMANCE.md
+	@scripts/setup.sh profile
+	@scripts/bench/profile.py
 
 microbench: setup ## Parts, with criterion: certificates, a vote, execution, the codec, proofs, storage (ONLY=name)
 	@cargo bench --locked --workspace --bench parts -- $(ONLY)

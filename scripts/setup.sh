@@ -8,6 +8,7 @@
 #   scripts/setup.sh prometheus  also Debian's prometheus, which scrapes a testnet in a check
 #   scripts/setup.sh deploy      also the linters of deploy/
 #   scripts/setup.sh bench       also Debian's etcd, which `make bench` measures beside Quorate
+#   scripts/setup.sh profile     also perf, which samples the validators
 #   scripts/setup.sh explorer    also a headless Chromium, for the check of the explorer
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -47,6 +48,7 @@ case "${1:-}" in
                have systemd-analyze || missing+=(systemd)
                have promtool || missing+=(prometheus) ;;
     bench)     have etcd || missing+=(etcd-server) ;;
+    profile)   have perf || missing+=(linux-perf) ;;
     explorer)  have_venv || missing+=(python3-venv)
                have_chromium || missing+=(chromium-headless-shell fonts-dejavu-core) ;;
 esac
