@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use quorate_benches::random::Random;
-use quorate_consensus::{Boot, Engine, Event};
+use quorate_consensus::{Boot, Engine, Event, Start};
 use quorate_crypto::{Digest, SecretKey, Signature};
 use quorate_execution::kv::Command;
 use quorate_execution::tree::{Change, NoPages, Tree, TreeLimits};
@@ -77,6 +77,7 @@ impl Set {
             me: Some(ValidatorIndex(0)),
             parameters: Parameters::default(),
             record: None,
+            start: Start::Open,
             committed: vec![self.genesis.clone()],
             finality: Finality::clone(&Verified::<Finality>::anchor(&self.validators)),
             blocks: Vec::new(),

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use quorate_types::{BatchId, Block, BlockId, BlockTime, Evidence, Finality, Height, Message};
 use quorate_types::{Reject, Roots, Round, SafetyRecord, Signers, ValidatorIndex, Verified};
 
-use crate::Authorised;
+use crate::{Authorised, Passed};
 
 /// One output of [`crate::Engine::step`].
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +63,13 @@ pub enum Effect {
         ours: Roots,
         /// What the others claim.
         certified: Roots,
+    },
+    /// P5: this validator has learnt what it may have signed before it started, and takes part from now on.
+    Passed(Passed),
+    /// Somebody else signs with this validator's key: this bears our name, and we did not sign it.
+    Twin {
+        /// In which round.
+        round: Round,
     },
     /// Something was refused for ever: to be counted against the sender, if there is one to blame.
     Refused {

@@ -4,6 +4,7 @@
 //! because the event that enabled it came in an unusual order.
 
 mod certify;
+mod fencing;
 mod propose;
 mod sync;
 mod voting;
@@ -22,6 +23,7 @@ use quorate_types::{
 use quorate_types::{Unverified, ValidatorIndex, Validators, Verified, Vote};
 
 use crate::execution::{Divergence, Execution};
+use crate::fence::{Fence, Start};
 use crate::leader::Election;
 use crate::pacemaker::Pacemaker;
 use crate::safety::Safety;
@@ -30,6 +32,7 @@ use crate::validate::Judge;
 use crate::votes::Tally;
 use crate::{Effect, Event, Target};
 
+use fencing::Witness;
 use propose::Plan;
 
 /// What an engine starts from: all of it read from this validator's own durable store.
@@ -41,8 +44,10 @@ pub struct Boot {
     pub me: Option<ValidatorIndex>,
     /// Of the chain.
     pub parameters: Parameters,
-    /// `None` for a validator that has never signed (fresh genesis).
+    /// `None` for a validator that has never signed (fresh genesis), or that lost its record.
     pub record: Option<SafetyRecord>,
+    /// Whether all that it signed is in there.
+    pub start: Start,
     /// The committed block and up to [`committed_headers`] − 1 before it, newest last; never empty.
     pub committed: Vec<Header>,
     /// Of the last of them, or the anchor's.
@@ -86,6 +91,8 @@ pub struct Status {
     pub tree: usize,
     /// This replica's execution contradicts a quorum (V5); it signs nothing any more.
     pub diverged: bool,
+    /// It has not learnt yet what it may have signed before it started (P5); it signs nothing until then.
+    pub fenced: bool,
 }
 
 /// The last of each kind that this validator signed, for T2. They come back as events once they are durable.
@@ -138,6 +145,9 @@ pub struct Engine {
     asked: Asked,
     /// When each validator's old Timeout was last answered.
     helped: BTreeMap<ValidatorIndex, Instant>,
+    /// Until it is passed (P5).
+    fence: Option<Fence>,
+    witness: Witness,
     out: Vec<Effect>,
 }
 
@@ -164,6 +174,9 @@ impl Engine {
             .map(|qc| Unverified::new(qc).verify(&validators))
             .collect::<Result<_, _>>()
             .expect("I3: the record's own certificates verify");
+        let start = boot.me.map_or(Start::Open, |_| boot.start);
+        let record = boot.record.as_ref();
+        let fence = Fence::new(start, record, &validators, now.monotonic);
         let mut engine = Engine {
             election: Election::new(Arc::clone(&validators)),
             safety: Safety::new(boot.me, boot.record, &validators),
@@ -186,6 +199,8 @@ impl Engine {
             own: Own::default(),
             asked: Asked::default(),
             helped: BTreeMap::new(),
+            fence,
+            witness: Witness::default(),
             out: Vec::new(),
             parameters: boot.parameters,
             validators,
@@ -195,6 +210,9 @@ impl Engine {
         for block in blocks {
             // What does not descend from the root any more is left to the replica to delete.
             let _ = engine.tree.insert(block.id(), block, Payload::Ready);
+        }
+        if engine.fence.is_some() {
+            engine.safety.fence();
         }
         engine.enter_round(now);
         for qc in certificates {
@@ -232,7 +250,12 @@ impl Engine {
                 empty,
             } => self.on_executed(height, roots, empty),
             Event::Synced { headers, finality } => self.on_synced(now, headers, *finality),
-            Event::Connected(peer) => self.catch_up(peer),
+            Event::Connected(peer) => {
+                self.ask(peer);
+                self.catch_up(peer);
+            }
+            Event::FenceRequest { from, nonce } => self.on_fence_request(now, from, nonce),
+            Event::FenceReply { from, reply } => self.on_fence_reply(now, from, &reply),
             Event::Deadline => self.on_deadline(now),
         }
         self.settle(now)
@@ -242,7 +265,9 @@ impl Engine {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let round = (!self.safety.is_halted()).then(|| self.pacemaker.deadline())?;
-        Some(self.clock.map_or(round, |clock| clock.min(round)))
+        let fence = self.fence.as_ref().map(Fence::deadline);
+        let other = [self.clock, fence].into_iter().flatten().min();
+        Some(other.map_or(round, |other| other.min(round)))
     }
 
     /// The block of the highest QC: what the next honest proposal extends.
@@ -272,6 +297,7 @@ impl Engine {
             committed_round: root.round,
             tree: self.tree.len(),
             diverged: self.safety.is_halted(),
+            fenced: self.safety.is_fenced(),
         }
     }
 
@@ -280,6 +306,7 @@ impl Engine {
     fn settle(&mut self, now: Now) -> Vec<Effect> {
         self.try_commit();
         self.adopt_parentless();
+        self.try_pass(now);
         self.try_vote(now);
         self.try_commit_votes();
         self.try_propose(now);
@@ -293,6 +320,7 @@ impl Engine {
 
     fn on_deadline(&mut self, now: Now) {
         self.clock = self.clock.filter(|clock| now.monotonic < *clock);
+        self.ask_again(now);
         self.pacemaker.wake(now.monotonic);
         if self.pacemaker.expired(now.monotonic) {
             self.give_up(now);

@@ -4,8 +4,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use quorate_types::{Batch, BatchId, Block, BlockId, CommitVote, Finality, Header, Height};
-use quorate_types::{Proposal, Qc, Roots, Round, Tc, Timeout, ValidatorIndex, Verified, Vote};
+use quorate_types::{Batch, BatchId, Block, BlockId, CommitVote, FenceReply, Finality, Header};
+use quorate_types::{
+    Height, Proposal, Qc, Roots, Round, Tc, Timeout, ValidatorIndex, Verified, Vote,
+};
 
 /// One input of [`crate::Engine::step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,20 @@ pub enum Event {
     },
     /// A connection to this validator was made (T2).
     Connected(ValidatorIndex),
+    /// A validator has started, and asks what this one knows (P5).
+    FenceRequest {
+        /// Who asks.
+        from: ValidatorIndex,
+        /// To be repeated in the answer.
+        nonce: u64,
+    },
+    /// Answers [`crate::Effect::Send`] of a request.
+    FenceReply {
+        /// Whose connection it came over: the answer itself is not signed.
+        from: ValidatorIndex,
+        /// What it says.
+        reply: Box<Verified<FenceReply>>,
+    },
     /// [`crate::Engine::deadline`] has passed.
     Deadline,
 }

@@ -40,6 +40,11 @@
 //! persists a whole turn before it signs anything. A validator's own messages come back as events in the next turn, so
 //! that its own vote counts only once it is durable. After a restart, the recorded round counts as used (P4).
 //!
+//! # A start
+//!
+//! What is on the disk may be an older copy of what this validator was. So it asks the others ([`Start`], `fence.rs`), signs
+//! nothing until enough have answered, and afterwards nothing but Timeouts in rounds in which it may have signed (P5).
+//!
 //! # Where things are
 //!
 //! | file | owns |
@@ -49,7 +54,9 @@
 //! | `engine/voting.rs` | proposals, votes, commit votes |
 //! | `engine/propose.rs` | when to propose, and the header |
 //! | `engine/sync.rs` | what is missing: fetch, or synchronise |
+//! | `engine/fencing.rs` | asking, answering, passing the fence; who else signs with our key |
 //! | `safety.rs` | the record; the only maker of [`Approved`] |
+//! | `fence.rs` | the answers, and which rounds they burn (P5) |
 //! | `validate.rs` | V1, V2, V4–V6: never, or not yet |
 //! | `tree.rs` | blocks above the root, headers below it |
 //! | `votes.rs` | tallies, their bounds, evidence |
@@ -65,6 +72,7 @@ mod effect;
 mod engine;
 mod event;
 mod execution;
+mod fence;
 mod leader;
 mod pacemaker;
 mod safety;
@@ -75,4 +83,5 @@ mod votes;
 pub use effect::{Effect, ProposeRequest, Target};
 pub use engine::{Boot, Engine, Status, committed_headers};
 pub use event::Event;
+pub use fence::{Passed, Start};
 pub use safety::{Approved, Authorised};

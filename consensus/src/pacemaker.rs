@@ -135,6 +135,12 @@ impl Pacemaker {
         self.expires = now.plus_nanos(self.timeout / 2);
     }
 
+    /// The timer runs out now.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.wait_until = None;
+        self.expires = now;
+    }
+
     /// When something happens next.
     pub(crate) fn deadline(&self) -> Instant {
         let wait = self.wait_until.unwrap_or(self.expires);

@@ -1,5 +1,5 @@
 //! Decides whether this validator may sign, and is the only place that makes an [`Approved`] value. Owns the safety
-//! record. Rules A1 (what moves the round), V3, C1, C2, T1, P1–P4; keeps I1 and I2.
+//! record. Rules A1 (what moves the round), V3, C1, C2, T1, P1–P5; keeps I1 and I2.
 //!
 //! Must never look at a block's content: what else a vote needs is shown by tokens that only the rules concerned can
 //! make ([`Votable`]: V1, V2, V4–V6; [`Held`]: C3).
@@ -35,6 +35,10 @@ pub(crate) struct Safety {
     last_committed: Round,
     /// This replica's execution contradicts a quorum: nothing is signed any more (V5).
     halted: bool,
+    /// Nobody knows yet what was signed before the start: nothing is signed (P5).
+    fenced: bool,
+    /// What the fence burnt: nothing but Timeouts is signed up to there.
+    burnt: Option<Round>,
 }
 
 /// What a leader brings to its proposal.
@@ -86,7 +90,41 @@ impl Safety {
             last_proposed: burnt,
             last_committed: anchor.round,
             halted: false,
+            fenced: false,
+            burnt: None,
         }
+    }
+
+    /// P5: signs nothing until [`Safety::open`].
+    pub(crate) fn fence(&mut self) {
+        self.fenced = true;
+    }
+
+    /// P5: the fence was passed. Whatever was signed before the start, and forgotten, was signed in no higher round.
+    pub(crate) fn open(&mut self, burnt: Round) {
+        assert!(self.fenced, "P5: a fence is passed once");
+        self.fenced = false;
+        if mutant(Mutant::FenceBurnsNothing) {
+            return;
+        }
+        self.burnt = Some(burnt);
+        self.last_voted = self.last_voted.max(burnt);
+        self.last_proposed = self.last_proposed.max(burnt);
+        self.last_committed = self.last_committed.max(burnt);
+    }
+
+    /// Whether the current round can only be given up here.
+    pub(crate) fn is_burnt(&self) -> bool {
+        self.burnt.is_some_and(|burnt| self.record.round <= burnt)
+    }
+
+    /// The round above which everything that bears our name was signed since the start; `None` where that is not known.
+    pub(crate) fn burnt(&self) -> Option<Round> {
+        self.burnt
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced
     }
 
     pub(crate) fn round(&self) -> Round {
@@ -122,9 +160,13 @@ impl Safety {
         self.me
     }
 
-    /// Whoever would sign; nobody if this is an observer or has diverged.
+    /// Whoever would sign; nobody if this is an observer, has diverged or is fenced.
     pub(crate) fn signer(&self) -> Option<ValidatorIndex> {
-        self.me.filter(|_| !self.halted)
+        self.me.filter(|_| !self.halted && !self.fenced)
+    }
+
+    pub(crate) fn last_proposed(&self) -> Round {
+        self.last_proposed
     }
 
     /// V5: signs nothing from now on.

@@ -28,9 +28,9 @@ fn four_validators_commit_everything_three_delays_after_the_proposal() {
     for node in &world.nodes {
         assert!(node.evidence.is_empty() && node.refused.is_empty() && node.diverged.is_empty());
     }
-    // Proposal, vote, commit vote: a delay each.
+    // The question and the answer of the fence (P5); then proposal, vote, commit vote: a delay each.
     let first = &world.nodes[0];
-    assert_eq!(first.commits[0], 3 * MS);
+    assert_eq!(first.commits[0], 5 * MS);
     // The executions are claimed.
     assert!(world.claim(0).height.0 > 0);
 }

@@ -87,6 +87,8 @@ mutants! {
     EntryTcNotRecorded,
     /// P4: after a restart the recorded round counts as unused.
     RoundNotBurnt,
+    /// P5: whatever the others answer to a validator that starts, it burns nothing.
+    FenceBurnsNothing,
     // Progress.
     /// A2: a certificate for an unknown block is dropped.
     UnknownQcDropped,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use quorate_consensus::{Boot, Engine, committed_headers};
+use quorate_consensus::{Boot, Engine, Start, committed_headers};
 use quorate_execution::{Executor, OpenError, genesis_roots};
 use quorate_mempool::{Limits, Pool, Seat};
 use quorate_storage::ledger::{self, LedgerError, Tip};
@@ -34,6 +34,18 @@ const TRANSFER_GAP: u64 = 10_000;
 /// How far the numbers of own batches, which start at the wall clock, may have run ahead of it.
 const NUMBERS_AHEAD: u64 = 1 << 32;
 
+/// How far what the store says of this validator's own past is to be believed (P5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Past {
+    /// It may be an older copy, and there is no telling: every start is one behind the restart fence.
+    #[default]
+    Doubted,
+    /// What was signed is forgotten: the strict fence.
+    Forgotten,
+    /// Nobody is asked. For whoever owes nothing.
+    Believed,
+}
+
 /// Everything about a chain and a validator's place in it that follows from the genesis.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -49,6 +61,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Behind by more heights than this, a snapshot is fetched instead of blocks, if a peer has one.
     pub transfer_gap: u64,
+    /// Whether the store tells all that was signed.
+    pub past: Past,
     genesis: Arc<Genesis>,
     header: Header,
 }
@@ -70,6 +84,7 @@ impl Setup {
             clients: genesis.clients.iter().map(|client| client.key).collect(),
             limits: Limits::default(),
             transfer_gap: TRANSFER_GAP,
+            past: Past::default(),
             genesis: Arc::new(genesis.clone()),
             header,
         })
@@ -152,6 +167,7 @@ impl Replica {
             true => ledger::tip(&*store)?,
             false => tip,
         };
+        let start = start(setup.past, &*store, now);
         let mut turn = Turn::new(&*store, now);
         let executor = Executor::open(&StateReader(turn.view()))?;
         if executor.height() != tip.height {
@@ -160,7 +176,7 @@ impl Replica {
                 ledger: tip.height,
             });
         }
-        let (boot, time) = boot(&setup, turn.view(), &tip)?;
+        let (boot, time) = boot(&setup, start, turn.view(), &tip)?;
         let blocks: BTreeMap<_, _> = boot
             .blocks
             .iter()
@@ -203,6 +219,19 @@ impl Replica {
     }
 }
 
+/// The wall clock tells this start from every other: it need not be right, only not the same to the nanosecond.
+fn start(past: Past, store: &dyn Store, now: Now) -> Start {
+    let nonce = now.wall.0;
+    match past {
+        Past::Believed => Start::Open,
+        Past::Doubted => Start::Fenced { nonce },
+        Past::Forgotten => Start::Forgetful {
+            nonce,
+            ceiling: store.ceiling(),
+        },
+    }
+}
+
 /// Writes the genesis block and state.
 fn create(setup: &Setup, store: &mut dyn Store) -> Result<Tip, BootError> {
     if setup.genesis.origin.is_some() {
@@ -225,7 +254,12 @@ fn create(setup: &Setup, store: &mut dyn Store) -> Result<Tip, BootError> {
 }
 
 /// What the engine starts from, and the time of the newest committed block.
-fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), BootError> {
+fn boot(
+    setup: &Setup,
+    start: Start,
+    view: &dyn View,
+    tip: &Tip,
+) -> Result<(Boot, BlockTime), BootError> {
     let span = u64::try_from(committed_headers(&setup.validators) - 1).expect("a few hundred");
     let from = Height(tip.height.0.saturating_sub(span));
     let committed = ledger::headers(view, from, tip.height)?;
@@ -244,6 +278,7 @@ fn boot(setup: &Setup, view: &dyn View, tip: &Tip) -> Result<(Boot, BlockTime), 
             me: setup.me,
             parameters: setup.parameters.clone(),
             record: record(setup, view)?,
+            start,
             finality,
             blocks: complete_blocks(view)?,
             executed: executed(setup, view, tip.height, newest.claim.height)?,

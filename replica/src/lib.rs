@@ -49,9 +49,9 @@ mod transfer;
 mod turn;
 mod view;
 
-pub use boot::{BootError, Setup};
+pub use boot::{BootError, Past, Setup};
 pub use input::{Input, Ticket, Wait};
 pub use output::{Notice, Output, Released, Reply, Signed, SubmitRefusal};
-pub use quorate_consensus::Target;
+pub use quorate_consensus::{Passed, Target};
 pub use replica::{Replica, ReplicaError, Status};
 pub use transfer::Progress;

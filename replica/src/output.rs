@@ -1,6 +1,6 @@
 //! What a turn leads to, sealed until it is durable.
 
-use quorate_consensus::{Authorised, Target};
+use quorate_consensus::{Authorised, Passed, Target};
 use quorate_execution::proof::KeyProof;
 use quorate_mempool::Refusal;
 use quorate_mutants::{Mutant, mutant};
@@ -230,6 +230,10 @@ pub enum Notice {
         /// Certified by the others.
         certified: Roots,
     },
+    /// This validator has learnt what it may have signed before it started, and takes part from now on (P5).
+    Passed(Passed),
+    /// Somebody else signs with this validator's key, in this round.
+    Twin(Round),
     /// Something was refused for ever.
     Refused {
         /// Whose fault, where known.

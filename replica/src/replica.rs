@@ -286,6 +286,13 @@ impl Replica {
                 self.on_chunk(turn, from, *response);
                 Ok(())
             }
+            VerifiedMessage::FenceRequest(request) => {
+                let nonce = request.nonce;
+                self.drive(turn, Event::FenceRequest { from, nonce })
+            }
+            VerifiedMessage::FenceReply(reply) => {
+                self.drive(turn, Event::FenceReply { from, reply })
+            }
             // Answered outside of the turn (`snapshot::answer`): reading files is not the core's work.
             VerifiedMessage::SnapshotRequest(_) | VerifiedMessage::ChunkRequest(_) => Ok(()),
         }
@@ -342,6 +349,8 @@ impl Replica {
                     ours,
                     certified,
                 }),
+                Effect::Passed(passed) => turn.notice(Notice::Passed(passed)),
+                Effect::Twin { round } => turn.notice(Notice::Twin(round)),
                 Effect::Refused { from, reject } => turn.notice(Notice::Refused { from, reject }),
             }
         }

@@ -78,6 +78,8 @@ pub enum Violation {
     Lasso(&'static str),
     /// I10: evidence against a validator that did nothing wrong.
     FalseEvidence(ValidatorIndex),
+    /// A correct replica, whose key nobody else has, says that somebody signs with it.
+    FalseTwin(Round),
     /// A correct replica says that it diverged.
     Diverged(Height),
     /// A ledger cannot be read.

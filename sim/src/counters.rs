@@ -121,6 +121,10 @@ counters! {
     duplicates: "duplicates not executed",
     /// Starts with a round in the record that may not be signed again (P4).
     burnt: "restarts with a burnt round",
+    /// Fences passed by validators that started (P5).
+    fences: "fences passed",
+    /// Times a correct validator got an old disk back.
+    restored: "correct validators put back to an old disk",
     /// Histories of single keys for which an order was found without the ledger.
     histories: "histories of keys found linearizable without the ledger",
     /// Those for which the search gave up.

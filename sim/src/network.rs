@@ -308,5 +308,7 @@ fn kind(message: &Message) -> &'static str {
         Message::SnapshotResponse(_) => "snapshot response",
         Message::ChunkRequest(_) => "chunk request",
         Message::ChunkResponse(_) => "chunk response",
+        Message::FenceRequest(_) => "fence request",
+        Message::FenceReply(_) => "fence reply",
     }
 }

@@ -26,6 +26,7 @@ pub mod block;
 pub mod certificate;
 pub mod codec;
 pub mod evidence;
+pub mod fence;
 pub mod genesis;
 pub mod ids;
 pub mod memory;
@@ -48,6 +49,7 @@ pub use batch::Batch;
 pub use block::{Block, Claim, Header, Justify, Roots};
 pub use certificate::{Cc, Entry, Finality, Qc, Tc, TcVote};
 pub use evidence::Evidence;
+pub use fence::{FenceReply, FenceRequest};
 pub use genesis::{Client, Genesis, Origin, Parameters, Role, ValidatorInfo};
 pub use ids::{
     BatchId, BlockId, BlockTime, ChainId, Epoch, Height, Round, TransactionId, ValidatorIndex,

@@ -7,7 +7,7 @@ use quorate_mutants::{Mutant, mutant};
 use serde::{Deserialize, Serialize};
 
 use crate::{Batch, BatchId, Blob, Block, BlockId, CommitVote, Digest, Evidence};
-use crate::{Finality, Height, Manifest};
+use crate::{FenceReply, FenceRequest, Finality, Height, Manifest};
 use crate::{
     Parameters, Proposal, Qc, Reject, Tc, Timeout, Unverified, Validators, Verified, Vote,
 };
@@ -69,6 +69,10 @@ pub enum Message {
     ChunkRequest(ChunkRequest),
     /// Answers it.
     ChunkResponse(Box<ChunkResponse>),
+    /// From who has just started: asks what the receiver knows of it (P5).
+    FenceRequest(FenceRequest),
+    /// Answers it.
+    FenceReply(Box<FenceReply>),
 }
 
 /// Asks for the newest snapshot above a height.
@@ -263,6 +267,10 @@ pub enum VerifiedMessage {
     ChunkRequest(ChunkRequest),
     /// See [`Message::ChunkResponse`]; the chunk is not verified.
     ChunkResponse(Box<ChunkResponse>),
+    /// See [`Message::FenceRequest`].
+    FenceRequest(FenceRequest),
+    /// See [`Message::FenceReply`].
+    FenceReply(Box<Verified<FenceReply>>),
 }
 
 impl Message {
@@ -277,7 +285,9 @@ impl Message {
             | Message::Qc(_)
             | Message::Tc(_)
             | Message::Finality(_)
-            | Message::Evidence(_) => Class::Consensus,
+            | Message::Evidence(_)
+            | Message::FenceRequest(_)
+            | Message::FenceReply(_) => Class::Consensus,
             Message::Batch(_) => Class::Batches,
             Message::BlockRequest(_)
             | Message::BlockResponse(_)
@@ -371,6 +381,10 @@ impl Message {
             }
             Message::ChunkRequest(m) => VerifiedMessage::ChunkRequest(m),
             Message::ChunkResponse(m) => VerifiedMessage::ChunkResponse(m),
+            Message::FenceRequest(m) => VerifiedMessage::FenceRequest(m),
+            Message::FenceReply(m) => {
+                VerifiedMessage::FenceReply(Box::new(Unverified::new(*m).verify(validators)?))
+            }
         })
     }
 }

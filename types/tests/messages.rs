@@ -4,12 +4,14 @@ mod common;
 
 use common::*;
 use quorate_crypto::PublicKey;
+use quorate_types::fence::{Signed, SignedBy};
 use quorate_types::genesis::GenesisError;
 use quorate_types::message::{MAX_BLOCKS, MAX_REQUESTED_BATCHES};
 use quorate_types::proposal::MAX_INLINE_BYTES;
 use quorate_types::{
-    Batch, BatchId, Blob, Block, BlockId, ChainId, Claim, Digest, Epoch, Genesis, Header, Height,
-    Message, Parameters, Proposal, Reject, Round, Signature, Signers, Transaction, ValidatorIndex,
+    Batch, BatchId, Blob, Block, BlockId, ChainId, Claim, Digest, Entry, Epoch, FenceReply,
+    Genesis, Header, Height, Message, Parameters, Proposal, Reject, Round, Signature, Signers,
+    Transaction, ValidatorIndex,
 };
 
 /// What is changed, how it is refused, and the change.
@@ -621,4 +623,104 @@ fn the_state_s_name_of_a_chain_depends_on_all_but_the_root() {
     assert_ne!(other_root.chain_id(), forked().chain_id());
     let other_height = with(forked(), |g| g.origin.as_mut().unwrap().height = Height(78));
     assert_ne!(other_height.state_id(), forked().state_id());
+}
+
+/// P5: an answer proves what it says, by certificates and by the asker's own signature.
+#[test]
+fn an_answer_at_the_fence_is_proved_in_every_part() {
+    let check = |change: fn(&mut FenceReply)| {
+        let reply = with(fence_reply(), change);
+        check(Message::FenceReply(Box::new(reply)))
+    };
+    fn signed(reply: &mut FenceReply) -> &mut SignedBy {
+        reply.signed.as_mut().expect("the vector has one")
+    }
+    assert_eq!(check(|_| ()), Ok(()));
+    assert_eq!(check(|r| r.signed = None), Ok(()));
+    let cases: [(&str, Reject, fn(&mut FenceReply)); 8] = [
+        (
+            "a QC of the round entered",
+            Reject::CertificateMismatch,
+            |r| {
+                r.high_qc = qc(6, some_block(6));
+            },
+        ),
+        ("a QC without a quorum", Reject::NoQuorum, |r| {
+            r.high_qc.signatures.pop();
+        }),
+        ("a TC without a quorum", Reject::NoQuorum, |r| {
+            if let Entry::Tc(tc) = &mut r.entry {
+                tc.votes.pop();
+            }
+        }),
+        ("a QC for another block", Reject::BadSignature, |r| {
+            r.entry = Entry::Qc(with(qc(4, some_block(4)), |qc| qc.block = some_block(5)));
+        }),
+        ("another round", Reject::BadSignature, |r| {
+            signed(r).round = Round::new(Epoch(0), 9);
+        }),
+        ("another signer", Reject::BadSignature, |r| {
+            signed(r).signer = ValidatorIndex(2);
+        }),
+        ("no signer of the set", Reject::UnknownSigner, |r| {
+            signed(r).signer = ValidatorIndex(4);
+        }),
+        ("another kind", Reject::BadSignature, |r| {
+            signed(r).what = Signed::Vote(second().id());
+        }),
+    ];
+    for (what, reject, change) in cases {
+        assert_eq!(check(change), Err(reject), "{what}");
+    }
+    assert_eq!(
+        check(|r| signed(r).round = Round::new(Epoch(1), 2)),
+        Err(Reject::WrongEpoch)
+    );
+}
+
+/// Each kind of statement is verified over what its message covers.
+#[test]
+fn whatever_a_validator_signed_can_be_shown_to_it() {
+    let (a_vote, a_commit) = (
+        vote(1, round(2), second().id()).into_inner(),
+        commit_vote(1, round(2), second().id(), 2).into_inner(),
+    );
+    let a_timeout = timeout(1, 5, qc(4, some_block(4)), None).into_inner();
+    let a_proposal = proposal();
+    let header = &a_proposal.block.header;
+    let all = [
+        (
+            header.proposer,
+            header.round,
+            Signed::Proposal(header.id()),
+            a_proposal.signature,
+        ),
+        (
+            a_vote.voter,
+            a_vote.round,
+            Signed::Vote(a_vote.block),
+            a_vote.signature,
+        ),
+        (
+            a_commit.voter,
+            a_commit.round,
+            Signed::CommitVote(a_commit.block, a_commit.height),
+            a_commit.signature,
+        ),
+        (
+            a_timeout.voter,
+            a_timeout.round,
+            Signed::Timeout(a_timeout.high_qc.round),
+            a_timeout.signature,
+        ),
+    ];
+    for (signer, round, what, signature) in all {
+        let signed = SignedBy {
+            signer,
+            round,
+            what,
+            signature,
+        };
+        assert!(unverified(signed).verify(&validators()).is_ok(), "{what:?}");
+    }
 }

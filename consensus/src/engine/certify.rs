@@ -20,6 +20,7 @@ const HELP_INTERVAL_NS: u64 = MIN_TIMEOUT_NS / 2;
 
 impl Engine {
     pub(super) fn on_vote(&mut self, now: Now, vote: Verified<Vote>) {
+        self.witness_vote(&vote);
         if Some(vote.voter) == self.me() {
             keep_newer(&mut self.own.vote, &vote, |vote| vote.round);
         }
@@ -31,6 +32,7 @@ impl Engine {
     }
 
     pub(super) fn on_commit_vote(&mut self, now: Now, vote: Verified<CommitVote>) {
+        self.witness_commit_vote(&vote);
         if Some(vote.voter) == self.me() {
             keep_newer(&mut self.own.commit_vote, &vote, |vote| vote.round);
         }
@@ -55,6 +57,7 @@ impl Engine {
     }
 
     pub(super) fn on_timeout(&mut self, now: Now, timeout: Box<Verified<Timeout>>) {
+        self.witness_timeout(&timeout);
         self.on_qc(now, timeout.high_qc());
         if let Some(tc) = timeout.entry_tc() {
             self.on_tc(now, tc);
@@ -238,6 +241,7 @@ impl Engine {
         self.clock = None;
         self.plan = None;
         self.allow_idle_wait();
+        self.leave_burnt(now);
     }
 
     /// The branch that the round was entered on may have become known after the round began.

@@ -15,6 +15,7 @@ use crate::votes::Tallied;
 
 impl Engine {
     pub(super) fn on_proposal(&mut self, now: Now, proposal: Box<Verified<Proposal>>) {
+        self.witness_proposal(&proposal);
         // A1: what it carries counts, whatever becomes of the proposal itself.
         if let Some(finality) = proposal.finality() {
             self.on_finality(now, finality);

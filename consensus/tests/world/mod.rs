@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quorate_consensus::{Authorised, Boot, Effect, Engine, Event, Target, committed_headers};
+use quorate_consensus::committed_headers;
+use quorate_consensus::{Authorised, Boot, Effect, Engine, Event, Passed, Start, Target};
 use quorate_crypto::{Digest, Domain, SecretKey, hash};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::vote::Signable;
@@ -76,6 +77,7 @@ impl Chain {
             me,
             parameters: self.parameters.clone(),
             record: None,
+            start: Start::Open,
             committed: vec![self.genesis.clone()],
             finality: Finality::clone(&Verified::<Finality>::anchor(&self.validators)),
             blocks: Vec::new(),
@@ -105,6 +107,7 @@ pub(crate) fn now(monotonic: u64) -> Now {
 }
 
 /// What a validator has made durable.
+#[derive(Clone)]
 pub(crate) struct Disk {
     pub(crate) record: Option<SafetyRecord>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
@@ -124,6 +127,8 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     pub(crate) evidence: Vec<Evidence>,
     pub(crate) diverged: Vec<Height>,
+    pub(crate) passed: Vec<Passed>,
+    pub(crate) twins: Vec<Round>,
     pub(crate) refused: Vec<quorate_types::Reject>,
     /// Commit times by height.
     pub(crate) commits: Vec<u64>,
@@ -137,7 +142,7 @@ pub(crate) struct Node {
 #[derive(Clone)]
 enum Packet {
     Event(Event),
-    Message(Message),
+    Message(usize, Message),
 }
 
 pub(crate) struct World {
@@ -161,6 +166,10 @@ pub(crate) struct World {
     pub(crate) ledger: BTreeMap<Height, BlockId>,
     /// What was signed: (validator, kind, round) to block.
     signed: BTreeMap<(usize, u8, Round), BlockId>,
+    /// Whether validators start behind the fence, as they do in production.
+    pub(crate) fenced: bool,
+    /// Those that start behind the strict one.
+    pub(crate) forgetful: BTreeSet<usize>,
     /// Proposals made, by round.
     pub(crate) proposals: BTreeMap<Round, Vec<Verified<quorate_types::Proposal>>>,
 }
@@ -184,12 +193,15 @@ impl World {
             equivocator: None,
             ledger: BTreeMap::new(),
             signed: BTreeMap::new(),
+            fenced: true,
+            forgetful: BTreeSet::new(),
             proposals: BTreeMap::new(),
             chain,
         };
         let mut started = Vec::new();
         for i in 0..world.chain.keys.len() {
-            let boot = world.chain.boot(Some(index(i)));
+            let mut boot = world.chain.boot(Some(index(i)));
+            boot.start = world.start(i);
             let disk = Disk {
                 record: None,
                 blocks: BTreeMap::new(),
@@ -208,6 +220,8 @@ impl World {
                 disk,
                 evidence: Vec::new(),
                 diverged: Vec::new(),
+                passed: Vec::new(),
+                twins: Vec::new(),
                 refused: Vec::new(),
                 commits: Vec::new(),
                 corrupt: false,
@@ -221,6 +235,25 @@ impl World {
             world.apply(i, effects);
         }
         world
+    }
+
+    fn start(&self, i: usize) -> Start {
+        let nonce = self.time + 1;
+        match self.forgetful.contains(&i) {
+            true => Start::Forgetful {
+                nonce,
+                ceiling: None,
+            },
+            false if self.fenced => Start::Fenced { nonce },
+            false => Start::Open,
+        }
+    }
+
+    /// Starts again from what it had when the copy was made.
+    pub(crate) fn restore(&mut self, i: usize, copy: Disk) {
+        self.crash(i);
+        self.nodes[i].disk = copy;
+        self.restart(i);
     }
 
     pub(crate) fn n(&self) -> usize {
@@ -306,7 +339,7 @@ impl World {
     fn deliver(&mut self, to: usize, packet: Packet) {
         let event = match packet {
             Packet::Event(event) => event,
-            Packet::Message(message) => {
+            Packet::Message(from, message) => {
                 let verified = message
                     .verify(&self.chain.validators, &self.chain.parameters)
                     .expect("correct validators send valid messages");
@@ -318,6 +351,14 @@ impl World {
                     VerifiedMessage::Qc(m) => Event::Qc(m),
                     VerifiedMessage::Tc(m) => Event::Tc(m),
                     VerifiedMessage::Finality(m) => Event::Finality(m),
+                    VerifiedMessage::FenceRequest(m) => Event::FenceRequest {
+                        from: index(from),
+                        nonce: m.nonce,
+                    },
+                    VerifiedMessage::FenceReply(reply) => Event::FenceReply {
+                        from: index(from),
+                        reply,
+                    },
                     other => panic!("an engine sent {other:?}"),
                 }
             }
@@ -358,10 +399,10 @@ impl World {
             Effect::Send { to, message } => match to {
                 Target::All => {
                     for to in (0..self.n()).filter(|to| *to != i) {
-                        self.transmit(i, to, Packet::Message(Message::clone(&message)));
+                        self.transmit(i, to, Packet::Message(i, Message::clone(&message)));
                     }
                 }
-                Target::One(to) => self.transmit(i, to.as_usize(), Packet::Message(*message)),
+                Target::One(to) => self.transmit(i, to.as_usize(), Packet::Message(i, *message)),
             },
             Effect::CheckPayload(block) => {
                 if !self.starved.contains(&i) {
@@ -392,6 +433,8 @@ impl World {
                 self.nodes[i].evidence.push(Evidence::clone(&evidence));
             }
             Effect::Diverged { height, .. } => self.nodes[i].diverged.push(height),
+            Effect::Passed(passed) => self.nodes[i].passed.push(passed),
+            Effect::Twin { round } => self.nodes[i].twins.push(round),
             Effect::Refused { reject, .. } => self.nodes[i].refused.push(reject),
         }
     }
@@ -594,6 +637,7 @@ impl World {
     /// Starts again from the disk; everybody connects again.
     pub(crate) fn restart(&mut self, i: usize) {
         let mut boot = self.chain.boot(Some(index(i)));
+        boot.start = self.start(i);
         let disk = &self.nodes[i].disk;
         let keep = committed_headers(&self.chain.validators);
         boot.record.clone_from(&disk.record);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_consensus::{Boot, Engine, Event};
+use quorate_consensus::{Boot, Engine, Event, Start};
 use quorate_crypto::{Digest, Domain, SecretKey, Signature, hash};
 use quorate_types::vote::Signable;
 use quorate_types::{
@@ -112,6 +112,7 @@ impl Chain {
             me,
             parameters: self.parameters.clone(),
             record: None,
+            start: Start::Open,
             committed: vec![self.genesis.clone()],
             finality: Finality::clone(&Verified::<Finality>::anchor(&self.validators)),
             blocks: Vec::new(),

@@ -71,6 +71,8 @@ impl World {
                 }
             }
             Notice::Diverged { height, .. } => return Err(Violation::Diverged(height)),
+            Notice::Passed(_) => self.counters.fences += 1,
+            Notice::Twin(round) => return Err(Violation::FalseTwin(round)),
             Notice::Refused { from, reject } => {
                 if let Some(from) = from
                     && !self.lies(from.as_usize())

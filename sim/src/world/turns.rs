@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_replica::{Replica, Setup};
+use quorate_replica::{Past, Replica, Setup};
 
 use super::{Event, World};
 use crate::check::Violation;
@@ -14,6 +14,10 @@ impl World {
         let mut setup = Setup::new(&self.genesis, Some(&key)).expect("checked at the beginning");
         setup.validators = Arc::clone(&self.setup.validators);
         setup.limits = self.setup.limits.clone();
+        if self.lies(node) {
+            // It goes on from whatever disk it has, as the worst of the faulty would.
+            setup.past = Past::Believed;
+        }
         let at = &mut self.nodes[node];
         at.stop();
         at.born = self.now;

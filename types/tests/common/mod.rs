@@ -6,6 +6,7 @@ pub mod formats;
 use quorate_crypto::SecretKey;
 use quorate_types::accumulator::Accumulator;
 use quorate_types::evidence::{EvidenceKind, Statement};
+use quorate_types::fence::{Signed, SignedBy};
 use quorate_types::genesis::{FORKED_VERSION, Origin};
 use quorate_types::message::{
     BatchRequest, BatchResponse, BlockRequest, BlockResponse, ChunkRequest, ChunkResponse,
@@ -15,10 +16,10 @@ use quorate_types::snapshot::{MANIFEST_VERSION, Manifest, Piece};
 use quorate_types::vote::Signable;
 use quorate_types::{
     Batch, Blob, Block, BlockId, BlockTime, Cc, ChainId, Claim, Client, CommitVote, Digest, Entry,
-    Epoch, Evidence, FORMAT_VERSION, Finality, Genesis, Header, Height, Justify, Message,
-    Parameters, Proposal, Qc, Role, Roots, Round, SafetyRecord, Signature, Signers, Tc, Timeout,
-    Transaction, TransactionBody, Unverified, ValidatorIndex, ValidatorInfo, Validators, Verified,
-    Vote,
+    Epoch, Evidence, FORMAT_VERSION, FenceReply, FenceRequest, Finality, Genesis, Header, Height,
+    Justify, Message, Parameters, Proposal, Qc, Role, Roots, Round, SafetyRecord, Signature,
+    Signers, Tc, Timeout, Transaction, TransactionBody, Unverified, ValidatorIndex, ValidatorInfo,
+    Validators, Verified, Vote,
 };
 
 pub const N: u8 = 4;
@@ -469,7 +470,28 @@ pub fn messages() -> Vec<(&'static str, Message)> {
                 chunk: Some(Blob(b"chunk".to_vec())),
             })),
         ),
+        (
+            "fence_request",
+            Message::FenceRequest(FenceRequest { nonce: 12 }),
+        ),
+        ("fence_reply", Message::FenceReply(Box::new(fence_reply()))),
     ]
+}
+
+/// From somebody in round 5, to the validator that commit-voted in round 2.
+pub fn fence_reply() -> FenceReply {
+    let vote = commit_vote(1, round(2), second().id(), 2);
+    FenceReply {
+        nonce: 12,
+        entry: Entry::Tc(tc()),
+        high_qc: qc(2, second().id()),
+        signed: Some(SignedBy {
+            signer: vote.voter,
+            round: vote.round,
+            what: Signed::CommitVote(vote.block, vote.height),
+            signature: vote.signature,
+        }),
+    }
 }
 
 /// Everybody of the set, and one more.
