@@ -43,6 +43,7 @@ pub struct Families {
     pub consensus_commit_latency_seconds: Histogram,
     pub consensus_timeouts_total: IntCounter,
     pub consensus_leader: IntGauge,
+    pub consensus_fenced: IntGauge,
     pub consensus_votes_missing_total: IntCounterVec,
     pub mempool_transactions: IntGauge,
     pub mempool_bytes: IntGauge,
@@ -63,6 +64,7 @@ pub struct Families {
     pub evidence_total: IntCounterVec,
     pub storage_damaged_total: IntCounterVec,
     pub storage_mended_total: IntCounterVec,
+    pub key_conflicts_total: IntCounterVec,
     pub api_requests_total: IntCounterVec,
     pub api_request_seconds: HistogramVec,
     pub api_connections: IntGauge,
@@ -71,6 +73,10 @@ pub struct Families {
 
 /// Results of a transaction, as labels of `quorate_transactions_total`.
 pub const RESULTS: [&str; 5] = ["executed", "rejected", "duplicate", "refused", "full"];
+
+/// What `quorate_key_conflicts_total` counts: at a start, a round signed in that the home knows nothing of; then, what
+/// bears our name and was not signed here; connections that a peer gave up for a newer one from our network key.
+pub const KEY_CONFLICTS: [&str; 3] = ["home", "signature", "connection"];
 
 /// Reasons of `quorate_peer_rejected_total` that are there from the start: those that an operator is most likely to ask for.
 /// The others appear when they happen; all of them are values of two enums.
@@ -113,6 +119,11 @@ impl Metrics {
                 r,
                 "quorate_consensus_leader",
                 "Index of the validator that leads the round; -1 while it is not known.",
+            ),
+            consensus_fenced: gauge(
+                r,
+                "quorate_consensus_fenced",
+                "1 while the validator asks what it signed before it started, and signs nothing.",
             ),
             consensus_votes_missing_total: counters(
                 r,
@@ -213,6 +224,12 @@ impl Metrics {
                 "Damaged entries that were fetched from a peer and written anew, by table.",
                 "table",
             ),
+            key_conflicts_total: counters(
+                r,
+                "quorate_key_conflicts_total",
+                "Signs that the home is an old copy, or that its keys are used elsewhere too.",
+                "sign",
+            ),
             api_requests_total: counters(
                 r,
                 "quorate_api_requests_total",
@@ -244,6 +261,9 @@ impl Metrics {
         for table in ["blocks", "batches"] {
             metrics.storage_damaged_total.with_label_values(&[table]);
             metrics.storage_mended_total.with_label_values(&[table]);
+        }
+        for sign in KEY_CONFLICTS {
+            metrics.key_conflicts_total.with_label_values(&[sign]);
         }
         build_info(&metrics.registry);
         start_time(&metrics.registry);

@@ -23,7 +23,7 @@ use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
 use crate::metrics::Metrics;
 use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers, remembering};
-use crate::net::{Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer};
+use crate::net::{By, Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer, Reason};
 use crate::passphrase::Passphrase;
 use crate::snapshot::files::Directory;
 use crate::snapshot::keeper::{self, Keeper, Policy, Space};
@@ -629,8 +629,19 @@ fn start_network(
                 credit: Credit::none(),
             });
         }
-        NetEvent::Disconnected { peer, reason, .. } => {
+        NetEvent::Disconnected { peer, reason, by } => {
             tracing::info!(event = "peer_disconnected", %peer, %reason, "disconnected");
+            if (reason, by) == (Reason::Replaced, By::Peer) {
+                // We did not dial again: that we do only when a connection has ended.
+                metrics
+                    .key_conflicts_total
+                    .with_label_values(&["connection"])
+                    .inc();
+                tracing::error!(
+                    event = "key_used_elsewhere", %peer,
+                    "that peer has a newer connection with this validator's network key: another process has the key. Stop one of the two"
+                );
+            }
             core.push(Item {
                 input: Input::Disconnected(peer),
                 credit: Credit::none(),

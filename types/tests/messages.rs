@@ -637,7 +637,7 @@ fn an_answer_at_the_fence_is_proved_in_every_part() {
     }
     assert_eq!(check(|_| ()), Ok(()));
     assert_eq!(check(|r| r.signed = None), Ok(()));
-    let cases: [(&str, Reject, fn(&mut FenceReply)); 8] = [
+    let cases: [Case<FenceReply>; 8] = [
         (
             "a QC of the round entered",
             Reject::CertificateMismatch,

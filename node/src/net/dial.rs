@@ -21,11 +21,15 @@ pub(crate) async fn keep(shared: Arc<Shared>, link: Arc<Link>) {
     loop {
         match connect(&shared, &link).await {
             Some((connection, software)) => {
-                backoff.reset();
                 let (shared, link) = (Arc::clone(&shared), Arc::clone(&link));
                 // A task of its own: when this one is aborted, the session still tells its end.
                 let session = tokio::spawn(session::run(shared, link, connection, software));
-                let _ = session.await;
+                let ended = session.await.ok();
+                // Another process has our key and has taken our place. Each would throw the other out as fast as it can
+                // dial, if neither waited longer and longer.
+                if ended != Some((Reason::Replaced, By::Peer)) {
+                    backoff.reset();
+                }
             }
             None => debug!(peer = %link.index(), address = link.peer.address, "dial failed"),
         }

@@ -36,17 +36,17 @@ fn priority(class: Class) -> i32 {
     }
 }
 
-/// Runs a connection to its end.
+/// Runs a connection to its end, and tells it.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     link: Arc<Link>,
     connection: Connection,
     software: String,
-) {
+) -> (Reason, By) {
     let installed = link.install(&connection, software, &*shared.sink);
     let Some((generation, outbox)) = installed else {
         close(&connection, Reason::Removed);
-        return;
+        return (Reason::Removed, By::Us);
     };
     let failure = carry(&shared, &link, &connection, &outbox).await;
     let (reason, by) = match failure {
@@ -60,6 +60,7 @@ pub(crate) async fn run(
             .map_or((Reason::Transport, By::Us), cause),
     };
     link.remove(generation, reason, by, &*shared.sink);
+    (reason, by)
 }
 
 /// Returns what ended the connection first; all its tasks end with it.

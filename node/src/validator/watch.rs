@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use quorate_replica::replica::Status;
-use quorate_replica::{Notice, Progress};
+use quorate_replica::{Notice, Passed, Progress};
 use quorate_storage::RocksStore;
 use quorate_types::evidence::EvidenceKind;
 use quorate_types::{Height, Reject, Round, Signers, ValidatorIndex};
@@ -82,6 +82,9 @@ impl Watch {
             .leader
             .map_or(-1, |leader| i64::from(leader.0));
         metrics.consensus_leader.set(leader);
+        metrics
+            .consensus_fenced
+            .set(i64::from(status.consensus.fenced));
         metrics
             .mempool_transactions
             .set(gauge(u64::try_from(status.queued).unwrap_or(u64::MAX)));
@@ -227,6 +230,9 @@ impl Watch {
                 };
                 metrics.evidence_total.with_label_values(&[kind]).inc();
                 tracing::warn!(event = "evidence", kind, %signer, %round, "a validator signed twice");
+                if Some(*signer) == self.me {
+                    self.twin(*round);
+                }
             }
             Notice::Diverged {
                 height,
@@ -239,6 +245,8 @@ impl Watch {
                     "state diverged: a quorum certified another state, so this validator has stopped voting and serving"
                 );
             }
+            Notice::Passed(passed) => self.passed(passed),
+            Notice::Twin(round) => self.twin(*round),
             Notice::Refused { from, reject } => {
                 metrics
                     .peer_rejected_total
@@ -277,6 +285,39 @@ impl Watch {
                     "transactions expired before they were ordered"
                 );
             }
+        }
+    }
+}
+
+impl Watch {
+    /// Two processes have the key. The chain stands it as it stands any faulty validator; the operator has to end it.
+    fn twin(&self, round: Round) {
+        self.metrics
+            .key_conflicts_total
+            .with_label_values(&["signature"])
+            .inc();
+        tracing::error!(
+            event = "key_used_elsewhere", %round,
+            "something was signed with this validator's key that it did not sign: another process has the key. Stop one of the two"
+        );
+    }
+
+    /// P5: the restart fence, or the strict one, is behind this validator.
+    fn passed(&self, passed: &Passed) {
+        let (burnt, strict) = (passed.burnt, passed.strict);
+        tracing::info!(event = "fence_passed", %burnt, strict, "asked the others what was signed before; taking part");
+        let Some((shown, recorded)) = passed.shown.zip(passed.recorded) else {
+            return;
+        };
+        if shown > recorded {
+            self.metrics
+                .key_conflicts_total
+                .with_label_values(&["home"])
+                .inc();
+            tracing::error!(
+                event = "home_outdated", %recorded, %shown,
+                "this home is older than what its validator signed: it was restored from a copy, or another process has the key"
+            );
         }
     }
 }
