@@ -117,6 +117,27 @@ pub enum Fault {
         /// How old.
         age: u64,
     },
+    /// A correct validator is put back to a backup of its disk, taken `age` before, and does not know it (P5). It counts as
+    /// faulty until it has caught up, so that nobody else may be.
+    Restore {
+        /// Which.
+        node: usize,
+        /// How old.
+        age: u64,
+    },
+}
+
+/// One correct validator is restored once or more, where nobody is faulty otherwise.
+pub(crate) fn restores(rng: &mut Rng, n: usize, chaos: u64, faults: &mut Vec<(u64, Fault)>) {
+    if faults.iter().any(|(_, fault)| rots(fault)) || !rng.chance(300) {
+        return;
+    }
+    let node = rng.index(n);
+    for _ in 0..rng.between(1, 3) {
+        let at = rng.between(200 * MILLISECOND, chaos - SECOND);
+        let age = rng.between(MILLISECOND, at.min(3 * SECOND));
+        faults.push((at, Fault::Restore { node, age }));
+    }
 }
 
 /// A schedule for a world that is broken until `chaos`.

@@ -122,6 +122,8 @@ pub struct LoadPlan {
 
 /// Chance that a seed has real signatures.
 const REAL: u64 = 60;
+/// Tells the stream that restored disks are drawn from.
+const RESTORES: u64 = 0x7265_7374_6f72_6564;
 
 impl Plan {
     /// Which validator each node is: first all validators, then the twins.
@@ -164,7 +166,10 @@ impl Plan {
         let gone = |fault: &Fault| {
             matches!(
                 fault,
-                Fault::Wipe { .. } | Fault::Backup { .. } | Fault::Rot { .. }
+                Fault::Wipe { .. }
+                    | Fault::Backup { .. }
+                    | Fault::Restore { .. }
+                    | Fault::Rot { .. }
             )
         };
         self.faults.retain(|(_, fault)| !gone(fault));
@@ -183,7 +188,7 @@ impl Plan {
             sync: rng.pick(&[100 * MICROSECOND, MILLISECOND, 8 * MILLISECOND]),
         };
         let clocks = (0..n).map(|_| clock(&mut rng)).collect();
-        Plan {
+        let mut plan = Plan {
             seed,
             n,
             twins: Vec::new(),
@@ -196,7 +201,13 @@ impl Plan {
             faults: faults::draw(&mut rng, n, &byzantine, chaos),
             byzantine,
             chaos,
+        };
+        if plan.byzantine.is_empty() {
+            // A stream of its own: what a seed stood for before there was this fault, it stands for still.
+            let mut rng = Rng::new(seed.rotate_left(32) ^ RESTORES);
+            faults::restores(&mut rng, n, chaos, &mut plan.faults);
         }
+        plan
     }
 }
 

@@ -4,7 +4,7 @@
 use quorate_storage::{MemStore, Table, ledger};
 use quorate_types::{BatchId, BlockId, Receipt, Round};
 
-use super::{Checker, Violation, holds};
+use super::{Checker, Seen, Violation, holds, read_record};
 
 impl Checker {
     /// A correct replica voted or commit-voted for a block above its root.
@@ -21,6 +21,21 @@ impl Checker {
                 return Err(Violation::PromiseLost(*round));
             }
         }
+        Ok(())
+    }
+
+    /// A correct replica was put back to an older disk. What it signed stays signed (I1, V3, C2): only what it holds, and
+    /// which certificate it reports, may be older than before.
+    pub(crate) fn restored(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
+        let (record, height) = (read_record(store)?, ledger::tip(store)?.height.0);
+        self.seen[node] = Seen {
+            height,
+            durable_height: height,
+            record,
+            durable: record,
+        };
+        self.promised[node].clear();
+        self.rules.forget_promise(node);
         Ok(())
     }
 

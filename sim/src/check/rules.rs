@@ -61,6 +61,11 @@ impl Rules {
         Ok(())
     }
 
+    /// The node was restored: the lock may be forgotten, what was given up may not.
+    pub(super) fn forget_promise(&mut self, node: usize) {
+        self.promised[node] = Round::default();
+    }
+
     pub(super) fn overhear(&mut self, proposal: &Proposal) {
         proposal.tc.iter().for_each(|tc| self.lock(tc));
     }

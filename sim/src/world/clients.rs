@@ -77,7 +77,7 @@ impl World {
                 if first && !self.nodes[node].rotten {
                     let correct = (0..self.nodes.len()).filter(|node| !self.lies(*node));
                     let stores = correct.map(|node| (node, &self.nodes[node].store));
-                    let liars = self.plan.faulty();
+                    let liars = self.plan.faulty() + self.restored.len();
                     self.checker.durable_at_quorum(&receipt, stores, liars)?;
                 }
             }

@@ -23,7 +23,7 @@ impl World {
     pub(super) fn schedule_faults(&mut self) {
         for (number, (at, fault)) in self.plan.faults.clone().into_iter().enumerate() {
             self.at(at, Event::Fault(number));
-            if let Fault::Backup { age, .. } = fault {
+            if let Fault::Backup { age, .. } | Fault::Restore { age, .. } = fault {
                 self.at(at.saturating_sub(age), Event::Backup(number));
             }
         }
@@ -85,6 +85,12 @@ impl World {
                     self.put_back(node, backup)?;
                 }
             }
+            Fault::Restore { node, .. } => {
+                if let Some(backup) = self.backups.remove(&number) {
+                    self.counters.restored += 1;
+                    self.restore(node, backup)?;
+                }
+            }
         }
         Ok(())
     }
@@ -112,7 +118,8 @@ impl World {
 
     /// Keeps a copy of what a disk holds now.
     pub(super) fn backup(&mut self, number: usize) {
-        if let Fault::Backup { node, .. } = self.plan.faults[number].1 {
+        let fault = &self.plan.faults[number].1;
+        if let Fault::Backup { node, .. } | Fault::Restore { node, .. } = *fault {
             self.backups.insert(number, self.nodes[node].store.clone());
         }
     }
@@ -123,6 +130,17 @@ impl World {
         self.crash(node)?;
         store.crash(0);
         self.nodes[node].store = store;
+        self.restart(node)
+    }
+
+    /// A correct validator starts again from an older disk, behind the fence.
+    fn restore(&mut self, node: usize, mut backup: MemStore) -> Result<(), Violation> {
+        assert!(!self.lies(node), "a liar is not restored, it lies");
+        self.crash(node)?;
+        backup.crash(0);
+        self.checker.restored(node, &backup)?;
+        self.nodes[node].store = backup;
+        self.restored.insert(node);
         self.restart(node)
     }
 

@@ -25,7 +25,7 @@ mod lies;
 mod links;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_replica::Setup;
@@ -121,6 +121,8 @@ pub struct World {
     pub(crate) trace: Trace,
     /// Backups of disks, by the fault that puts them back.
     backups: BTreeMap<usize, MemStore>,
+    /// Correct validators that were put back to an old disk: what they held then may be gone.
+    restored: BTreeSet<usize>,
     /// Faults and load are over.
     calm: bool,
 }
@@ -172,6 +174,7 @@ impl World {
             counters: Counters::default(),
             trace: Trace::new(trace),
             backups: BTreeMap::new(),
+            restored: BTreeSet::new(),
             calm: false,
             plan,
         };
