@@ -104,7 +104,7 @@ impl Safety {
     pub(crate) fn open(&mut self, burnt: Round) {
         assert!(self.fenced, "P5: a fence is passed once");
         self.fenced = false;
-        if mutant(Mutant::FenceBurnsNothing) {
+        if mutant(Mutant::FenceBurnsNothing) || mutant(Mutant::RoundNotBurnt) {
             return;
         }
         self.burnt = Some(burnt);

@@ -85,9 +85,9 @@ mutants! {
     TimeoutNotRecorded,
     /// P1: an entry by a TC is not in the record.
     EntryTcNotRecorded,
-    /// P4: after a restart the recorded round counts as unused.
+    /// P4, P5: after a restart the recorded round, and what the others answer, counts as unused.
     RoundNotBurnt,
-    /// P5: whatever the others answer to a validator that starts, it burns nothing.
+    /// P5: whatever the others answer to a validator that starts, only its recorded round is burnt.
     FenceBurnsNothing,
     // Progress.
     /// A2: a certificate for an unknown block is dropped.
