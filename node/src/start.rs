@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorate_replica::{BootError, Input, Output, Replica, Setup};
+use quorate_replica::{BootError, Input, Output, Past, Replica, Setup};
 use quorate_storage::ledger::LedgerError;
 use quorate_storage::{Home, HomeError, Options, RocksStore, StoreError};
 use quorate_types::{Genesis, ValidatorIndex};
@@ -128,6 +128,9 @@ impl Prepared {
         let me = check_membership(&genesis, &setup, &config, &network_key)?;
         let locked = open_home(home)?;
         let sockets = Sockets::bind(&config)?;
+        if locked.is_forgetful() {
+            setup.past = Past::Forgotten;
+        }
         let mut store = open_store(locked, &config)?;
         backup::clean(home)?;
         origin::found(home, &setup, &mut store)?;
@@ -476,11 +479,15 @@ fn check_membership(
 }
 
 pub(crate) fn open_home(path: &Path) -> Result<Home, Failure> {
-    Home::open(path).map_err(|error| match &error {
+    Home::open(path).map_err(|error| home_failure(&error))
+}
+
+pub(crate) fn home_failure(error: &HomeError) -> Failure {
+    match error {
         HomeError::Store(error) => store_failure(error),
         error if error.is_unsafe() => Failure::new(ExitStatus::Safety, error),
         error => Failure::failed(error),
-    })
+    }
 }
 
 pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Failure> {
@@ -491,10 +498,10 @@ pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Fail
     RocksStore::open(home, &options).map_err(|error| store_failure(&error))
 }
 
-fn store_failure(error: &StoreError) -> Failure {
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
     match error {
         StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(
-            "put the newest data back; a validator that forgot what it signed must not sign again",
+            "put the newest data back; if it is lost, move data/ away and see `quorate recover --help`",
         ),
         error if error.is_damage() => damaged_data(error),
         error if error.is_disk_full() => {

@@ -20,6 +20,12 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     sync_parent(path)
 }
 
+/// Removes a file, durably.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+    sync_parent(path)
+}
+
 /// Makes a directory, if it is not there, and its name durable.
 pub(crate) fn create_dir(path: &Path) -> Result<(), StoreError> {
     match fs::create_dir(path) {

@@ -12,6 +12,10 @@
 //! | – | a ceiling with a round | [`HomeError::DataLost`] |
 //! | there | a file missing | [`HomeError::SafetyLost`] |
 //! | any | a file damaged | [`HomeError::SafetyDamaged`] |
+//!
+//! `safety/forgetful` is there while a validator is being recovered (`quorate recover`): it says that what was signed is not
+//! known here any more, so that whatever is missing is made anew, and its validator starts behind the strict fence (P5). It
+//! goes when there is a record again.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -20,9 +24,12 @@ use std::sync::Arc;
 
 use quorate_types::Round;
 
-use crate::files::create_dir;
+use crate::files::{create_dir, remove, replace};
 use crate::watermark::Watermark;
 use crate::{StoreError, ceiling};
+
+/// Content of `safety/forgetful`: that it is there is what counts.
+const MARK: &[u8] = b"quorate forgetful 1\n";
 
 /// What a start found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +61,7 @@ pub enum HomeError {
     /// The database is gone, but this validator has signed (exit status 7).
     #[error(
         "{} is lost, and this validator may have signed up to round {ceiling}. It must not start from nothing: put \
-         the disk back, or give the validator a new key. To recover such a home is not possible in this release",
+         the disk back, or have the others tell it what it may have signed (`quorate recover`)",
         path.display()
     )]
     DataLost {
@@ -65,8 +72,8 @@ pub enum HomeError {
     },
     /// The memory outside the database is gone (exit status 7).
     #[error(
-        "{} is lost, so nothing tells whether the database is complete. Put the file back, or give the validator a new \
-         key. To recover such a home is not possible in this release",
+        "{} is lost, so nothing tells whether the database is complete. Put the file back, or have the others tell this \
+         validator what it may have signed (`quorate recover`)",
         path.display()
     )]
     SafetyLost {
@@ -75,12 +82,22 @@ pub enum HomeError {
     },
     /// A file of the memory outside the database is not what was written (exit status 7).
     #[error(
-        "{} is damaged, so nothing tells whether the database is complete. Put a good copy back, or give the validator a \
-         new key. To recover such a home is not possible in this release",
+        "{} is damaged, so nothing tells whether the database is complete. Put a good copy back, or have the others tell \
+         this validator what it may have signed (`quorate recover`)",
         path.display()
     )]
     SafetyDamaged {
         /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing to recover.
+    #[error(
+        "{} has lost nothing: `data` and `safety` are both there. If `data` is damaged, or older than it was, move it \
+         away first; a home that was restored whole needs nothing, every start asks the others",
+        path.display()
+    )]
+    Whole {
+        /// The home.
         path: PathBuf,
     },
 }
@@ -94,7 +111,8 @@ impl HomeError {
             HomeError::Locked { .. }
             | HomeError::DataLost { .. }
             | HomeError::SafetyLost { .. }
-            | HomeError::SafetyDamaged { .. } => true,
+            | HomeError::SafetyDamaged { .. }
+            | HomeError::Whole { .. } => true,
         }
     }
 }
@@ -107,6 +125,7 @@ pub struct Home {
     found: Found,
     ceiling: Option<Round>,
     watermark: Watermark,
+    forgetful: bool,
 }
 
 impl Home {
@@ -124,9 +143,12 @@ impl Home {
         // A database starts to exist with this file, which names its manifest and is renamed into place.
         let has_data = data.join("CURRENT").exists();
 
+        let forgetful = forgetful_path(root).exists();
+
         let fresh = match (ceiling, has_data) {
             (None, false) | (Some(None), false) => true,
             (Some(_), true) => false,
+            (_, has_data) if forgetful => !has_data,
             (Some(Some(ceiling)), false) => {
                 return Err(HomeError::DataLost {
                     path: data,
@@ -139,18 +161,22 @@ impl Home {
             (true, _) => {
                 create_dir(&root.join("safety"))?;
                 let watermark = Watermark::create(&watermark_path)?;
-                // Last, because its presence says that `safety/` is complete.
-                ceiling::write(&ceiling_path, None)?;
+                // Last, because its presence says that `safety/` is complete. What it says of lost data stays true.
+                ceiling::write(&ceiling_path, ceiling.flatten())?;
                 create_dir(&data)?;
                 watermark
             }
             (false, Some(watermark)) => watermark,
+            (false, None) if forgetful => Watermark::create(&watermark_path)?,
             (false, None) => {
                 return Err(HomeError::SafetyLost {
                     path: watermark_path,
                 });
             }
         };
+        if forgetful && ceiling.is_none() {
+            ceiling::write(&ceiling_path, None)?;
+        }
         Ok(Home {
             root: root.to_path_buf(),
             lock: Arc::new(lock),
@@ -160,7 +186,66 @@ impl Home {
             },
             ceiling: ceiling.flatten(),
             watermark,
+            forgetful,
         })
+    }
+
+    /// Marks a home as one that has forgotten what its validator signed: the next starts are behind the strict fence. What
+    /// is left in it stays, except for files of `safety/` that cannot be read.
+    ///
+    /// # Errors
+    /// [`HomeError::Locked`]; [`HomeError::Whole`] if nothing is missing, and the home is not marked already.
+    pub fn forget(root: &Path) -> Result<(), HomeError> {
+        let _lock = lock(&root.join("LOCK"))?;
+        let (ceiling_path, watermark_path) = (ceiling_path(root), watermark_path(root));
+        let ceiling = ceiling::read(&ceiling_path);
+        let watermark = Watermark::open(&watermark_path);
+        let has_data = root.join("data").join("CURRENT").exists();
+        let whole = has_data && matches!((&ceiling, &watermark), (Ok(Some(_)), Ok(Some(_))));
+        let mark = forgetful_path(root);
+        if whole && !mark.exists() {
+            let path = root.to_path_buf();
+            return Err(HomeError::Whole { path });
+        }
+        create_dir(&root.join("safety"))?;
+        // First: from here on, nothing that is missing can be taken for a fresh start.
+        replace(&mark, MARK)?;
+        for (path, damaged) in [
+            (ceiling_path, is_damage(ceiling.err())),
+            (watermark_path, is_damage(watermark.err())),
+        ] {
+            if damaged {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what this validator signed is not known here (P5).
+    #[must_use]
+    pub fn is_forgetful(&self) -> bool {
+        self.forgetful
+    }
+
+    /// As [`Home::forget`] for a home in use.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn mark_forgetful(&mut self) -> Result<(), StoreError> {
+        replace(&forgetful_path(&self.root), MARK)?;
+        self.forgetful = true;
+        Ok(())
+    }
+
+    /// There is a record again, and it is durable: what is signed from now on will be remembered.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn remember(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.forgetful) {
+            remove(&forgetful_path(&self.root))?;
+        }
+        Ok(())
     }
 
     /// The directory.
@@ -228,6 +313,14 @@ fn ceiling_path(root: &Path) -> PathBuf {
 
 fn watermark_path(root: &Path) -> PathBuf {
     root.join("safety").join("synced")
+}
+
+fn forgetful_path(root: &Path) -> PathBuf {
+    root.join("safety").join("forgetful")
+}
+
+fn is_damage(error: Option<StoreError>) -> bool {
+    matches!(error, Some(StoreError::Damaged { .. }))
 }
 
 /// The lock ends with the process; the number in the file is for people, and stays behind.

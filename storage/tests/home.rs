@@ -147,3 +147,55 @@ fn a_directory_that_is_not_there() {
     assert!(matches!(error, HomeError::Store(StoreError::Io { .. })));
     assert!(!error.is_unsafe());
 }
+
+fn forgotten(home: &Path) -> Home {
+    Home::forget(home).expect("marked");
+    Home::open(home).expect("usable")
+}
+
+/// P5: whatever is missing is made anew, what is known of the past stays, and the mark stays until there is a record.
+#[test]
+fn a_home_that_forgot_is_usable_and_stays_marked_until_it_remembers() {
+    for lost in [&["data"][..], &["safety"], &["data", "safety"]] {
+        let dir = used();
+        for part in lost {
+            fs::remove_dir_all(dir.path().join(part)).expect("removed");
+        }
+        let home = forgotten(dir.path());
+        assert!(home.is_forgetful());
+        let known = (!lost.contains(&"safety")).then_some(SIGNED);
+        assert_eq!(home.ceiling(), known, "{lost:?}");
+        drop(RocksStore::open(home, &Options::default()).expect("an empty database"));
+        let mut store = store(dir.path());
+        assert!(store.home().is_forgetful(), "not before there is a record");
+        store.remember().expect("unmarked");
+        drop(store);
+        assert!(!Home::open(dir.path()).expect("whole").is_forgetful());
+    }
+}
+
+#[test]
+fn a_damaged_file_of_a_home_that_forgot_is_made_anew() {
+    for file in ["ceiling", "synced"] {
+        let dir = used();
+        fs::write(dir.path().join("safety").join(file), "x").expect("written");
+        assert!(forgotten(dir.path()).is_forgetful());
+    }
+}
+
+#[test]
+fn a_whole_home_has_nothing_to_forget() {
+    let dir = used();
+    let error = Home::forget(dir.path()).expect_err("refused");
+    assert!(matches!(error, HomeError::Whole { .. }) && error.is_unsafe());
+    assert!(!Home::open(dir.path()).expect("usable").is_forgetful());
+    // Once more is no mistake, and one in use is left alone.
+    fs::remove_dir_all(dir.path().join("data")).expect("removed");
+    let home = forgotten(dir.path());
+    assert!(matches!(
+        Home::forget(dir.path()),
+        Err(HomeError::Locked { .. })
+    ));
+    drop(home);
+    Home::forget(dir.path()).expect("marked again");
+}

@@ -19,6 +19,7 @@ mod kv;
 mod ledger;
 mod output;
 mod pace;
+mod recover;
 mod reference;
 mod snapshot;
 mod state;
@@ -156,6 +157,8 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     Snapshot(snapshot::Snapshot),
     /// Copy a validator's home, while it runs or when it is stopped
     Backup(backup::Backup),
+    /// Let a validator that lost its disk take part again
+    Recover(recover::Recover),
     /// Work a stopped validator's state out again, and compare every root
     Replay(state::Replay),
     /// Make a new chain that starts from the state of another one
@@ -195,6 +198,7 @@ impl Verb {
             Verb::Verify(verb) => verb.output,
             Verb::Bench(verb) => verb.output,
             Verb::Snapshot(verb) => verb.output,
+            Verb::Recover(verb) => verb.output,
             Verb::Replay(verb) => verb.output,
             Verb::DiffState(verb) => verb.output,
             Verb::Keygen(verb) => verb.output,
@@ -276,6 +280,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus, Failure> {
         Verb::Bench(verb) => verb.run(&context),
         Verb::Snapshot(verb) => verb.run(&context),
         Verb::Backup(verb) => verb.run(&context),
+        Verb::Recover(verb) => verb.run(&context),
         Verb::Replay(verb) => verb.run(&context),
         Verb::Fork(verb) => verb.run(&context),
         Verb::DiffState(verb) => verb.run(&context),

@@ -95,6 +95,7 @@ const SHAPES: &[(&str, &str)] = &[
         "log verify",
         "`chain`, `height`, `block`, `roots`, `transactions`",
     ),
+    ("recover", "`home`, `validators`, `answers_needed`"),
     ("start", "nothing; logs go to standard error"),
     (
         "status",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quorate_replica::snapshot::{Certified, SnapshotError, certified, check_chunk, cut};
 use quorate_replica::{Replica, Setup, install};
+use quorate_storage::Found;
 use quorate_types::snapshot::Piece;
 use quorate_types::{Height, Manifest};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
 use crate::genesis;
 use crate::snapshot::files::{self, Directory, FileError};
-use crate::start::{open_home, open_store};
+use crate::start::{open_home, open_store, store_failure};
 use crate::validator::clock::Clock;
 
 /// Make, list, verify and restore snapshots of the state
@@ -63,8 +64,9 @@ Example:
     },
     /// Put a snapshot's state into a home whose validator is stopped and behind
     #[command(after_help = "\
-What the validator signed is not touched. A home that lost data/ is not for this
-verb: its validator may have signed what it does not know any more.
+What the validator signed is not touched. A home that lost data/ or safety/ needs
+`quorate recover` first. One that has neither is taken for one that lost both: its
+validator may have signed what it does not know any more, and asks the others.
 
 Example:
   quorate snapshot restore --home net/validator-3 \\
@@ -211,7 +213,21 @@ fn restore(context: &Context, home: &Path, path: &Path) -> Result<ExitStatus, Fa
     let config = read_config(home)?;
     let setup = setup(&home.join("genesis.json"))?;
     let manifest = checked(&setup, path)?;
-    let mut store = open_store(open_home(home)?, &config)?;
+    let opened = open_home(home)?;
+    let empty = opened.found() == Found::Fresh;
+    let mut store = open_store(opened, &config)?;
+    if empty {
+        let set = &setup.validators;
+        if set.count() - 1 < set.quorum() {
+            let message = "this home is empty, and of so few validators nobody can tell what its own may have signed";
+            let failure = Failure::new(ExitStatus::Safety, message);
+            return Err(failure.hint("start it as it is: it fetches the state from the others"));
+        }
+        // An empty home with the state of a used chain would look like one that has never signed.
+        store
+            .mark_forgetful()
+            .map_err(|error| store_failure(&error))?;
+    }
     crate::origin::found(home, &setup, &mut store)?;
     let clock = Clock::start();
     // The first start of an empty home writes the genesis; what it would send is never sent.

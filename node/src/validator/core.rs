@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use quorate_crypto::SecretKey;
 use quorate_replica::replica::Status;
-use quorate_replica::{BootError, Input, Output, Replica, ReplicaError, Reply, Setup, Signed};
-use quorate_replica::{Target, Ticket};
+use quorate_replica::{BootError, Input, Notice, Output, Passed, Past, Replica, ReplicaError};
+use quorate_replica::{Reply, Setup, Signed, Target, Ticket};
 use quorate_storage::ledger;
 use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
 use quorate_types::{BlockTime, Height, Validators};
@@ -465,6 +465,12 @@ fn release(
         let now = wall();
         journeys.sends(&sends, now.0);
         journeys.notices(&notices, turned.0, now.0);
+    }
+    let remembers = |notice: &Notice| matches!(notice, Notice::Passed(Passed { strict: true, .. }));
+    if notices.iter().any(remembers) {
+        // Its record is in the store; should the process end before it is durable, the mark is still there.
+        parts.store.remember()?;
+        parts.setup.past = Past::Doubted;
     }
     for (to, message) in sends {
         // What goes to all was signed here a moment ago, or is a certificate, which is passed over.

@@ -53,7 +53,7 @@ impl RocksStore {
     pub fn open(mut home: Home, options: &Options) -> Result<RocksStore, StoreError> {
         let fresh = home.found() == Found::Fresh;
         // The families are made one after another: a crash in between leaves a home in which nothing was signed yet.
-        let young = home.ceiling().is_none();
+        let young = home.ceiling().is_none() || home.is_forgetful();
         let grow = young || lacks_staging_only(&home.data());
         let database = options::database(options, fresh, grow);
         let families = options::families(options);
@@ -92,6 +92,28 @@ impl RocksStore {
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// See [`Home::remember`]. What was written before is synced first.
+    ///
+    /// # Errors
+    /// The disk's; fatal.
+    pub fn remember(&mut self) -> Result<(), StoreError> {
+        if !self.home.is_forgetful() {
+            return Ok(());
+        }
+        self.guard(|store| {
+            store.apply(WriteBatch::new(), Sync::Yes)?;
+            store.home.remember()
+        })
+    }
+
+    /// See [`Home::mark_forgetful`].
+    ///
+    /// # Errors
+    /// The disk's; fatal.
+    pub fn mark_forgetful(&mut self) -> Result<(), StoreError> {
+        self.guard(|store| store.home.mark_forgetful())
     }
 
     /// Bytes on disk: one entry a table, `wal` for the log. See [`RocksReader::usage`].

@@ -168,18 +168,24 @@ fn look_at_data(home: &Path, found: &mut Vec<Finding>) {
     let data = home.join("data/CURRENT").exists();
     let safety = home.join("safety");
     let signed = std::fs::read_to_string(safety.join("ceiling"));
+    if safety.join("forgetful").exists() {
+        let message = "what this validator signed is lost; it starts behind the strict fence";
+        let action = "start it: a quorum of the others has to be up; see docs/RECOVERY.md";
+        found.push(Finding::warning("forgetful", message, action));
+        return;
+    }
     match (data, signed) {
         (true, Err(error)) => {
             let message = format!(
                 "{} cannot be read: {error}",
                 safety.join("ceiling").display()
             );
-            let action = "put the file back from this very home; an older copy is worse than none";
+            let action = "put the file back from this very home, or see `quorate recover --help`";
             found.push(Finding::problem("safety_lost", message, action));
         }
         (false, Ok(text)) if !text.contains("round none") => {
             let message = "data/ is lost, and this validator has signed before";
-            let action = "put the disk back; see \"When a start is refused\" in docs/OPERATIONS.md";
+            let action = "put the disk back, or see `quorate recover --help`";
             found.push(Finding::problem("data_lost", message, action));
         }
         _ => {}
