@@ -1,6 +1,6 @@
 //! Every scenario by name.
 
-use crate::{clients, faults, power, scale, snapshots};
+use crate::{clients, faults, power, recovery, scale, snapshots};
 
 /// A promise, and how it is tried.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +137,34 @@ pub const ALL: &[Scenario] = &[
         unit: "minutes",
         full: 5,
         run: snapshots::truncation_flat,
+    },
+    Scenario {
+        name: "restored-home",
+        promise: "a voter's home put back to an older copy under load: it says so, signs nothing twice, and votes again",
+        unit: "restores",
+        full: 10,
+        run: recovery::restored_home,
+    },
+    Scenario {
+        name: "lost-disk",
+        promise: "a validator without its disk is refused, recovered with one command, and votes again",
+        unit: "losses",
+        full: 6,
+        run: recovery::lost_disk,
+    },
+    Scenario {
+        name: "twin-key",
+        promise: "one validator's keys in two processes: both say so, and nothing forks",
+        unit: "rounds",
+        full: 3,
+        run: recovery::twin_key,
+    },
+    Scenario {
+        name: "restart-gap",
+        promise: "a validator that was away for ten thousand blocks votes soon after its start",
+        unit: "hundreds of blocks",
+        full: 100,
+        run: recovery::restart_gap,
     },
     Scenario {
         name: "idle",

@@ -25,6 +25,7 @@ pub mod http;
 pub mod load;
 pub mod ports;
 pub mod power;
+pub mod recovery;
 pub mod scale;
 pub mod shim;
 pub mod snapshots;

@@ -43,6 +43,26 @@ fn nothing_acknowledged_is_lost_when_all_lose_power() {
 }
 
 #[test]
+fn a_restored_home_signs_nothing_twice_and_votes_again() {
+    holds("restored-home", 1);
+}
+
+#[test]
+fn a_validator_without_its_disk_is_recovered() {
+    holds("lost-disk", 2);
+}
+
+#[test]
+fn two_processes_with_one_key_both_say_so() {
+    holds("twin-key", 1);
+}
+
+#[test]
+fn a_validator_that_was_away_votes_soon() {
+    holds("restart-gap", 3);
+}
+
+#[test]
 fn a_put_waits_for_the_disk() {
     holds("slow-disk", 2);
 }
