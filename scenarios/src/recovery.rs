@@ -156,12 +156,10 @@ fn votes_within(cluster: &Cluster, from: Instant, limit: Duration) -> Duration {
         let height = cluster.metric(1, "quorate_consensus_committed_height");
         height.zip(cluster.metric(1, &missing))
     };
-    let mut before = look();
+    let before = look();
     eventually(limit, "its votes are in certificates", || {
-        let now = look();
-        let (height, lacking) = now?;
-        let (was, lacked) = before.or(now)?;
-        before = now;
+        let (was, lacked) = before?;
+        let (height, lacking) = look()?;
         // The two are not read in one instant.
         (height - was > lacking - lacked + 2.0).then_some(())
     });
