@@ -255,3 +255,22 @@ impl<K: Ord + Copy, V> Bounded<K, V> {
         self.entries.remove(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_first_is_forgotten_first() {
+        let mut map = Bounded::new(3);
+        for key in 0..5 {
+            map.insert(key, key * 10);
+        }
+        assert_eq!(map.entries.len(), 3);
+        assert!(!map.contains(&1) && map.contains(&2));
+        assert_eq!((map.remove(&4), map.remove(&4)), (Some(40), None));
+        // The same key again takes no second place.
+        map.insert(3, 31);
+        assert_eq!((map.order.len(), map.remove(&3)), (3, Some(31)));
+    }
+}

@@ -183,10 +183,8 @@ mod tests {
         assert!(!ids.contains(&0));
     }
 
-    #[test]
-    fn what_does_not_fit_is_dropped_and_nobody_waits() {
-        let (tracer, queue) = Tracer::new(1);
-        let span = Span {
+    fn span() -> Span {
+        Span {
             transaction: id(1),
             part: Part::Submit,
             below: None,
@@ -195,7 +193,29 @@ mod tests {
             attributes: Vec::new(),
             events: Vec::new(),
             error: None,
+        }
+    }
+
+    #[test]
+    fn a_collector_that_is_not_there_stops_nothing() {
+        let source = Source {
+            chain: String::from("sample"),
+            validator: String::from("validator-0"),
+            index: ValidatorIndex(0),
         };
+        // Nothing listens there, and nothing can without privileges.
+        let tracer = Tracer::start("http://127.0.0.1:1", 1, source).expect("a thread");
+        for _ in 0..3 {
+            tracer.send(span());
+            tracer.flush(Duration::from_secs(60));
+        }
+        assert_eq!(tracer.dropped.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_nobody_waits() {
+        let (tracer, queue) = Tracer::new(1);
+        let span = span();
         for _ in 0..MAX_WAITING + 3 {
             tracer.send(span.clone());
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hex::encode as hex;
@@ -48,25 +48,24 @@ pub(super) fn start(
         let http = Http::default();
         let mut fails = false;
         while let Some((spans, flushed)) = gather(&queue) {
-            let sent = match spans.is_empty() {
-                true => Ok(()),
-                false => runtime.block_on(send(&http, &endpoint, document(&source, &spans))),
-            };
-            match sent {
-                Ok(()) => fails = false,
-                // Once, until it takes some again.
-                Err(_) if fails => {}
-                Err(error) => {
-                    fails = true;
-                    let dropped = dropped.load(Ordering::Relaxed);
-                    tracing::warn!(
-                        event = "traces_not_taken",
-                        endpoint,
-                        error,
-                        dropped,
-                        "the collector does not take traces"
-                    );
+            if !spans.is_empty() {
+                let request = send(&http, &endpoint, document(&source, &spans));
+                let sent = runtime.block_on(request);
+                if let Err(error) = &sent {
+                    let lost = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+                    let dropped = dropped.fetch_add(lost, Ordering::Relaxed) + lost;
+                    // Once, until it takes some again.
+                    if !fails {
+                        tracing::warn!(
+                            event = "traces_not_taken",
+                            endpoint,
+                            error,
+                            dropped,
+                            "the collector does not take traces"
+                        );
+                    }
                 }
+                fails = sent.is_err();
             }
             for done in flushed {
                 // Whoever waited may have gone.
@@ -87,6 +86,7 @@ fn gather(queue: &Receiver<Item>) -> Option<Gathered> {
     let (mut spans, mut flushed) = (Vec::new(), Vec::new());
     let mut next = queue.recv().ok();
     next.as_ref()?;
+    let begun = Instant::now();
     while let Some(item) = next.take() {
         match item {
             Item::Span(span) => spans.push(*span),
@@ -96,7 +96,8 @@ fn gather(queue: &Receiver<Item>) -> Option<Gathered> {
             }
         }
         if spans.len() < MAX_SPANS {
-            next = queue.recv_timeout(PAUSE).ok();
+            let left = PAUSE.saturating_sub(begun.elapsed());
+            next = queue.recv_timeout(left).ok();
         }
     }
     Some((spans, flushed))

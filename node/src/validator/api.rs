@@ -92,11 +92,12 @@ impl Backend for Served {
             if self.space.is_low() {
                 return Err(SubmitError::NotServing);
             }
-            let id = transaction.peek().id();
-            let traced = self.tracer.as_ref().filter(|tracer| tracer.takes(&id));
-            let begun = wall();
+            let traced = self.tracer.as_ref().and_then(|tracer| {
+                let id = transaction.peek().id();
+                tracer.takes(&id).then(|| (tracer, id, wall()))
+            });
             let result = self.follow(transaction.peek().clone(), wait).await;
-            if let Some(tracer) = traced {
+            if let Some((tracer, id, begun)) = traced {
                 tracer.send(submitted(id, wait, begun.0, &result));
             }
             let results = &self.metrics.transactions_total;

@@ -318,6 +318,18 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
             3,
             "unknown field",
         ),
+        (
+            plain(&[
+                "config",
+                "validate",
+                "--home",
+                &home,
+                "--set",
+                "trace.endpoint=a:1",
+            ]),
+            3,
+            "trace.endpoint",
+        ),
         (plain(&["start", "--home", "/nowhere"]), 3, "no home"),
         (
             plain(&["start", "--home", &home, "--set", "x"]),
