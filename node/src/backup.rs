@@ -9,7 +9,7 @@
 //!
 //! So a backup is a home without keys, and every verb that reads the home of a stopped validator reads it. The order
 //! matters: `synced` says what the database must hold at least, so it is taken before; `ceiling` says what was signed at
-//! most, so it is taken after.
+//! most, so it is taken after. What a restored validator signed since, only the others know: the restart fence asks them.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
@@ -32,6 +32,8 @@ pub const FILE: &str = "backup.json";
 const FORMAT: u16 = 1;
 /// Name of the database's checkpoint in a home, while it is copied.
 const CHECKPOINT: &str = "backup.checkpoint";
+/// There while a validator is being recovered; see [`quorate_storage::Home`].
+const FORGETFUL: &str = "safety/forgetful";
 /// Held by whoever makes a backup of a home.
 const LOCK: &str = "backup.lock";
 
@@ -53,6 +55,26 @@ pub struct Description {
     pub made_at: u64,
     /// Whether the keys are in it.
     pub keys: bool,
+}
+
+impl Description {
+    /// Of a backup's directory.
+    ///
+    /// # Errors
+    /// Status 1: there is none. 8: it cannot be read.
+    pub fn read(backup: &Path) -> Result<Description, Failure> {
+        let path = backup.join(FILE);
+        let text = fs::read_to_string(&path).map_err(|error| cannot("read", &path, &error))?;
+        let description: Description = serde_json::from_str(&text)
+            .map_err(|error| Failure::damaged(format!("{}: {error}", path.display())))?;
+        match description.quorate_backup {
+            FORMAT => Ok(description),
+            other => Err(Failure::damaged(format!(
+                "{}: format {other} is not {FORMAT}, the one this release reads",
+                path.display()
+            ))),
+        }
+    }
 }
 
 /// Makes a checkpoint of a database inside its home, where [`take`] finds it. Commits go on meanwhile.
@@ -102,6 +124,9 @@ pub fn take(
     make(&safety)?;
     // Before the checkpoint: a database that ends above it is whole.
     copy(&home.join("safety/synced"), &safety.join("synced"))?;
+    if home.join(FORGETFUL).exists() {
+        copy(&home.join(FORGETFUL), &to.join(FORGETFUL))?;
+    }
     begin()?;
     let checkpoint = home.join(CHECKPOINT);
     if !checkpoint.is_dir() {
@@ -119,6 +144,37 @@ pub fn take(
         true => copy_keys(&home.join("keys"), to),
         false => Ok(()),
     }
+}
+
+/// Copies a backup into a home to be. The keys are in `keys`.
+///
+/// # Errors
+/// Status 1.
+pub fn put_back(
+    backup: &Path,
+    keys: &Path,
+    home: &Path,
+    copied: impl FnMut(u64),
+) -> Result<(), Failure> {
+    let safety = home.join("safety");
+    make(&safety)?;
+    for name in ["synced", "ceiling"] {
+        copy(&backup.join("safety").join(name), &safety.join(name))?;
+    }
+    if backup.join(FORGETFUL).exists() {
+        copy(&backup.join(FORGETFUL), &home.join(FORGETFUL))?;
+    }
+    copy_files(&backup.join("data"), &home.join("data"), copied)?;
+    copy_settings(backup, home)?;
+    copy_keys(keys, home)
+}
+
+/// Bytes of the files in a directory.
+#[must_use]
+pub fn size(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    sizes.sum()
 }
 
 /// Opens a copy and checks what a start would check. Says what it is.

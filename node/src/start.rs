@@ -450,7 +450,7 @@ fn start_logging(config: &Config, verbose: u8) -> Result<(), Failure> {
 }
 
 /// Whose home it is: the consensus key decides, and everything else has to agree.
-fn check_membership(
+pub(crate) fn check_membership(
     genesis: &Genesis,
     setup: &Setup,
     config: &Config,

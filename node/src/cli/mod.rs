@@ -21,6 +21,7 @@ mod output;
 mod pace;
 mod recover;
 mod reference;
+mod restore;
 mod snapshot;
 mod state;
 mod status;
@@ -159,6 +160,8 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     Backup(backup::Backup),
     /// Let a validator that lost its disk take part again
     Recover(recover::Recover),
+    /// Make a validator's home again from a backup
+    Restore(restore::Restore),
     /// Work a stopped validator's state out again, and compare every root
     Replay(state::Replay),
     /// Make a new chain that starts from the state of another one
@@ -199,6 +202,7 @@ impl Verb {
             Verb::Bench(verb) => verb.output,
             Verb::Snapshot(verb) => verb.output,
             Verb::Recover(verb) => verb.output,
+            Verb::Restore(verb) => verb.output,
             Verb::Replay(verb) => verb.output,
             Verb::DiffState(verb) => verb.output,
             Verb::Keygen(verb) => verb.output,
@@ -281,6 +285,7 @@ fn dispatch(cli: Cli) -> Result<ExitStatus, Failure> {
         Verb::Snapshot(verb) => verb.run(&context),
         Verb::Backup(verb) => verb.run(&context),
         Verb::Recover(verb) => verb.run(&context),
+        Verb::Restore(verb) => verb.run(&context),
         Verb::Replay(verb) => verb.run(&context),
         Verb::Fork(verb) => verb.run(&context),
         Verb::DiffState(verb) => verb.run(&context),

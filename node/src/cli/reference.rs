@@ -96,6 +96,10 @@ const SHAPES: &[(&str, &str)] = &[
         "`chain`, `height`, `block`, `roots`, `transactions`",
     ),
     ("recover", "`home`, `validators`, `answers_needed`"),
+    (
+        "restore",
+        "`quorate_backup`, `chain`, `validator`, `height`, `state_root`, `made_at` (seconds), `keys`",
+    ),
     ("start", "nothing; logs go to standard error"),
     (
         "status",
