@@ -209,7 +209,7 @@ fn other_state(path: &Path) -> Failure {
 /// The state of height 0, in memory. `directory` is where the genesis lies, if it lies anywhere.
 ///
 /// # Errors
-/// As [`found`].
+/// As [`found()`].
 pub fn in_memory(
     directory: Option<&Path>,
     genesis: &Genesis,
