@@ -46,7 +46,7 @@ fn base() -> &'static Base {
     })
 }
 
-/// See the [module](self).
+/// See the head of this file.
 pub fn recovery(bytes: &[u8]) {
     let base = base();
     let mut store = base.store.clone();

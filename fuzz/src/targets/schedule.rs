@@ -19,7 +19,7 @@ const CORRECT: usize = 3;
 /// Who signs what the input says.
 const LIAR: usize = 3;
 
-/// See the [module](self).
+/// See the head of this file.
 pub fn schedule(bytes: &[u8]) {
     let mut chain = Chain::new(CORRECT);
     for step in bytes.chunks_exact(3).take(MAX_STEPS) {
