@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "rules"
 
 SAFETY, VOTING = "consensus/src/safety.rs", "consensus/src/engine/voting.rs"
+CERTIFY, FETCH = "consensus/src/engine/certify.rs", "replica/src/fetch.rs"
 
 # Rule; its places: file, text, how often it is there, what comes instead (nothing, except where a part of a statement
 # goes); crates whose tests must notice. A statement that opens a block goes with it. V3 and C2 are asked in two places,
@@ -45,6 +46,17 @@ RULES = [
         "consensus",
     ),
     ("P2", [(SAFETY, "Mutant::CertificateNotRecorded);", 2, "")], "consensus"),
+    ("T1-repeat", [(CERTIFY, "Some(message) => self.send(Target::All, message),", 1, "Some(_) => {}")], "consensus"),
+    ("T2-limit", [(CERTIFY, "if lately && ", 1, "")], "consensus"),
+    (
+        "denial-pause",
+        [
+            (FETCH, "want.due = now.plus_nanos(if alone", 1, "want.due = now;"),
+            (FETCH, "self.due = now.plus_nanos(PAUSE_NANOS);", 1, ""),
+        ],
+        "replica",
+    ),
+    ("stretch-from-tip", [("replica/src/commit.rs", "if known && ", 1, "")], "replica"),
     ("batch-fetch", [("replica/src/payload.rs", "self.want_batches(turn, block, &missing);", 1, "")], "replica"),
     ("session", [("execution/src/block.rs", "if let Standing::Known { height, index } = standing {", 1, "")], "execution"),
 ]

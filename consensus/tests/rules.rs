@@ -801,6 +801,27 @@ fn t1_f_plus_one_timeouts_are_joined_and_a_quorum_enters_the_next_round() {
         Effect::Sign(Authorised::Timeout(t)) if t.peek().entry_tc.is_some())));
 }
 
+/// A message can be lost without a connection that breaks: nothing else would bring a Timeout to those that missed it.
+#[test]
+fn t1_a_timeout_is_repeated_until_the_round_is_left() {
+    let mut scene = Scene::voter();
+    let me = scene.me.unwrap();
+    let anchor = scene.chain.validators.anchor_qc();
+    while timed_out(&scene.expire()).is_none() {}
+    let own = scene.timeout(me.as_usize(), round(1), &anchor, None);
+    scene.step(Event::Timeout(Box::new(own.clone())));
+    let repeated = |effects: &[Effect]| {
+        let own = Message::Timeout(Box::new(Timeout::clone(&own)));
+        sent(effects, Target::All).contains(&&own)
+    };
+    for _ in 0..3 {
+        assert!(repeated(&scene.expire()));
+    }
+    let genesis = scene.genesis();
+    scene.extend(&genesis);
+    assert!(!repeated(&scene.expire()));
+}
+
 #[test]
 fn t2_who_is_behind_is_told_what_ended_its_round() {
     let mut scene = Scene::voter();

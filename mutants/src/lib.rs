@@ -98,6 +98,12 @@ mutants! {
     OneTimeoutIsEnough,
     /// B3: batches that are missing are not asked for.
     BatchesNotFetched,
+    /// T1: a Timeout is sent once, and not again in its round.
+    TimeoutNotRepeated,
+    /// T2: every copy of an old Timeout is answered.
+    EveryCopyAnswered,
+    /// A2: a stretch of a peer's ledger is delivered from its first block on, wherever the ledger here ends.
+    StretchFromBelow,
     /// L3: an empty block counts as work to be claimed.
     EmptyCountsAsWork,
     // Tallies and evidence.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use quorate_consensus::{Event, committed_headers};
 use quorate_execution::OrderedBlock;
+use quorate_mutants::{Mutant, mutant};
 use quorate_storage::ledger;
 use quorate_types::message::LedgerResponse;
 use quorate_types::{Block, BlockTime, Finality, Header, Height, Outcome, Receipt, Round};
@@ -54,7 +55,8 @@ impl Replica {
         let mut executed = Vec::new();
         let last = stretch.blocks.len().saturating_sub(1);
         for (place, entry) in stretch.blocks.iter().enumerate() {
-            if entry.block.header.height <= self.tip.height {
+            let known = entry.block.header.height <= self.tip.height;
+            if known && !mutant(Mutant::StretchFromBelow) {
                 continue;
             }
             turn.write(|writes| {

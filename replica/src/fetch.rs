@@ -232,6 +232,27 @@ mod tests {
         assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(2)));
     }
 
+    /// A peer that says at once that it has not got what was asked for would otherwise be asked again at once, and so on.
+    #[test]
+    fn a_denial_is_followed_by_a_pause() {
+        let mut wanted = Wanted::new(0);
+        let (now, soon) = (Instant(1_000), Instant(1_001));
+        let one: Signers = [1].map(ValidatorIndex).into_iter().collect();
+        let two: Signers = [1, 2].map(ValidatorIndex).into_iter().collect();
+        wanted.want('a', one, ValidatorIndex(1), now);
+        wanted.want('b', two, ValidatorIndex(1), now);
+        let asked = wanted.due(now, two);
+        assert_eq!(asked[&ValidatorIndex(1)], ['a', 'b']);
+        wanted.not_there(&'a', now);
+        wanted.not_there(&'b', now);
+        assert!(wanted.due(soon, two).is_empty());
+        // Another holder soon, the same one not before it would be asked again anyway.
+        let later = wanted.due(now.plus_nanos(5_000_000), two);
+        assert_eq!(later[&ValidatorIndex(2)], ['b']);
+        let last = wanted.due(now.plus_nanos(RETRY_NANOS), two);
+        assert_eq!(last[&ValidatorIndex(1)], ['a']);
+    }
+
     /// Without anybody to ask the deadline must not lie in the past, or the driver would spin.
     #[test]
     fn with_nobody_to_ask_it_waits() {

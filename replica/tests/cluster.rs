@@ -730,3 +730,58 @@ fn a_stretch_ends_before_the_damage() {
     assert_eq!(part.finality.map(|f| f.cc.height), Some(Height(2)));
     assert!(ledger::stretch(store, Height(3), 1 << 20).is_err());
 }
+
+/// A peer may answer with more than was asked for: what lies below the tip is passed over, not executed again.
+#[test]
+fn a_stretch_is_delivered_from_the_tip_on() {
+    let mut cluster = Cluster::new(4);
+    cluster.fill(1, 5, 100);
+    cluster.run(1_000);
+    cluster.crash(3);
+    cluster.fill(6, 60, 100);
+    cluster.run(1_000);
+    cluster.restart(3);
+    // The others answer nothing but what is made for it here.
+    let (server, from) = loop {
+        cluster.now += STEP;
+        let now = cluster.time();
+        for other in 0..3 {
+            let node = &mut cluster.nodes[other];
+            let inputs = std::mem::take(&mut node.inbox);
+            let output = node.replica.turn(&node.store, now, inputs).unwrap();
+            cluster.release(other, output);
+        }
+        let node = &mut cluster.nodes[3];
+        let inputs = std::mem::take(&mut node.inbox);
+        let output = node.replica.turn(&node.store, now, inputs).unwrap();
+        let signed = output.persist(&mut node.store).unwrap().sign(&node.key);
+        node.inbox.splice(0..0, signed.own);
+        let asked = signed
+            .sends
+            .iter()
+            .find_map(|(to, message)| match (to, message) {
+                (Target::One(peer), Message::LedgerRequest(request)) => Some((*peer, request.from)),
+                _ => None,
+            });
+        if let Some(asked) = asked {
+            break asked;
+        }
+    };
+    let before = cluster.status(3).height;
+    assert_eq!(from, before.next());
+    let below = Height(from.0 - 2);
+    let store = &cluster.nodes[usize::from(server.0)].store;
+    let answer = ledger::stretch(store, below, 1 << 20).unwrap();
+    let end = answer.finality.as_ref().unwrap().cc.height;
+    assert!(end > before);
+    let message = cluster.verify(Message::LedgerResponse(Box::new(answer)));
+    let node = &mut cluster.nodes[3];
+    node.inbox = vec![Input::Message {
+        from: server,
+        message,
+    }];
+    cluster.run(1);
+    assert!(cluster.status(3).height >= end);
+    cluster.run(2_000);
+    assert!(cluster.agreed());
+}

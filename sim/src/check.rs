@@ -24,6 +24,7 @@ use self::rules::Rules;
 
 mod certificates;
 pub(crate) mod leaders;
+pub(crate) mod pace;
 mod rules;
 
 /// Finality proofs whose signatures are verified again: one in so many heights.
@@ -90,6 +91,8 @@ pub enum Violation {
     Spins,
     /// L3: nothing is to be ordered, and yet so many blocks are.
     Restless(u64),
+    /// T2: a correct replica tells the same peer the same certificate, again and again.
+    Pesters(Round),
     /// Far more happens than in any sound world: messages that beget messages.
     Storm,
     /// Nothing breaks any more, and yet this many correct replicas did not do in time what they must.

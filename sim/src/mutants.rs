@@ -101,7 +101,10 @@ fn suspect(mutant: Mutant) -> Option<&'static str> {
         Mutant::TimeoutQcNotVerified => "poisoner",
         Mutant::VoteNotVerified => "impostor",
         Mutant::EvidenceNotVerified => "evidence forger",
-        Mutant::StretchNotProved | Mutant::StretchBatchesNotChecked => "lying ledger server",
+        Mutant::StretchNotProved | Mutant::StretchBatchesNotChecked | Mutant::StretchFromBelow => {
+            "lying ledger server"
+        }
+        Mutant::EveryCopyAnswered => "nagger",
         Mutant::ParentNotCertified => "wrong parent",
         Mutant::GapWithoutTc => "gap jumper",
         Mutant::BelowTheLock => "lock breaker",
@@ -132,7 +135,11 @@ fn worlds(mutant: Mutant, seeds: Range<u64>, threads: usize) -> Option<Box<Failu
                         Some(kind) => drawn.with_liars(&[kind]),
                         None => drawn,
                     };
-                    let plan = if syncs(mutant) { away(plan) } else { plan };
+                    let plan = match mutant {
+                        mutant if syncs(mutant) => away(plan),
+                        Mutant::TimeoutNotRepeated => deaf(plan),
+                        _ => plan,
+                    };
                     if let Err(failure) = run_plan(plan, false) {
                         next.store(seeds.end, Ordering::Relaxed);
                         let mut lowest = lowest.lock().expect("nobody panics with the lock");
@@ -154,8 +161,16 @@ fn worlds(mutant: Mutant, seeds: Range<u64>, threads: usize) -> Option<Box<Failu
 fn syncs(mutant: Mutant) -> bool {
     matches!(
         mutant,
-        Mutant::StretchNotProved | Mutant::StretchBatchesNotChecked
+        Mutant::StretchNotProved | Mutant::StretchBatchesNotChecked | Mutant::StretchFromBelow
     )
+}
+
+/// With so much loss that Timeouts get lost, and no connection made anew, which would repeat them.
+fn deaf(mut plan: Plan) -> Plan {
+    plan.faults.clear();
+    plan.byzantine.clear();
+    plan.network.loss = 600;
+    plan
 }
 
 /// With one validator away for long, so that it asks for the ledger, and the liar, if there is one, asked first.

@@ -96,7 +96,8 @@ impl Engine {
     /// anybody may send its Timeout again, and the answer is many times as long.
     fn help(&mut self, now: Now, voter: ValidatorIndex) {
         let last = self.helped.get(&voter);
-        if last.is_some_and(|last| now.monotonic.since(*last) < HELP_INTERVAL_NS) {
+        let lately = last.is_some_and(|last| now.monotonic.since(*last) < HELP_INTERVAL_NS);
+        if lately && !mutant(Mutant::EveryCopyAnswered) {
             return;
         }
         self.helped.insert(voter, now.monotonic);
@@ -117,6 +118,7 @@ impl Engine {
             .filter(|own| own.round == round && own.high_qc.round == high_qc)
             .map(|own| Message::Timeout(Box::new(Timeout::clone(own))));
         match repeat {
+            Some(_) if mutant(Mutant::TimeoutNotRepeated) => {}
             Some(message) => self.send(Target::All, message),
             None => {
                 if let Some(timeout) = self.safety.timeout() {

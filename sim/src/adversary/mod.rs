@@ -226,6 +226,10 @@ pub const KINDS: &[Kind] = &[
         name: "questioner",
         make: |rng| Box::new(nuisance::Nuisance::new(nuisance::How::Questions, rng)),
     },
+    Kind {
+        name: "nagger",
+        make: |rng| Box::new(nuisance::Nuisance::new(nuisance::How::Nags, rng)),
+    },
 ];
 
 /// The kind of this name.

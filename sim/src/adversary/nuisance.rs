@@ -28,6 +28,8 @@ pub(super) enum How {
     Proposals,
     /// Questions about everything.
     Questions,
+    /// Its own old Timeout, to be told what it knows.
+    Nags,
 }
 
 #[derive(Debug)]
@@ -150,6 +152,15 @@ impl Nuisance {
                 ("flooded with proposals", propose(stage, lie))
             }
             How::Questions => ("asked and asked", self.question()),
+            How::Nags => {
+                let me = identity(stage, stage.me);
+                let mut own = self.notes.timeouts.values().filter(|t| t.voter == me);
+                let timeout = own.next()?.clone();
+                (
+                    "repeated an old Timeout",
+                    Message::Timeout(Box::new(timeout)),
+                )
+            }
             _ => return None,
         })
     }
@@ -178,6 +189,7 @@ impl Adversary for Nuisance {
 
     fn tick(&mut self, stage: &mut Stage<'_>) {
         let times = match self.rng.chance(200) {
+            _ if self.how == How::Nags => 8,
             true => self.rng.between(1, 8),
             false => return,
         };

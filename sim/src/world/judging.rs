@@ -25,6 +25,9 @@ impl World {
         if self.lies(node) {
             return Ok(());
         }
+        for (to, message) in sends {
+            self.pace.note(self.now, node, *to, message)?;
+        }
         let sends: Vec<&Message> = sends.iter().map(|(_, message)| message).collect();
         let workload = &self.workload;
         let by_client = |id: &_| workload.signed(id);

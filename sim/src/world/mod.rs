@@ -35,6 +35,7 @@ use quorate_types::Genesis;
 use self::faults::Over;
 use self::genesis::{genesis, key};
 use crate::adversary::{self, Adversary};
+use crate::check::pace::Pace;
 use crate::check::{Checker, Violation};
 use crate::counters::Counters;
 use crate::keys::{Notary, Pen};
@@ -117,6 +118,7 @@ pub struct World {
     pens: Vec<Pen>,
     pub(crate) workload: Workload,
     pub(crate) checker: Checker,
+    pace: Pace,
     pub(crate) counters: Counters,
     pub(crate) trace: Trace,
     /// Backups of disks, by the fault that puts them back.
@@ -162,6 +164,7 @@ impl World {
                 .map(|i| Node::new(clocks(i)))
                 .collect(),
             identities,
+            pace: Pace::default(),
             checker: Checker::new(Arc::clone(&setup.validators)).with_notary(notary.clone()),
             now: 0,
             tie: 0,
