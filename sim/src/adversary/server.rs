@@ -1,10 +1,9 @@
 //! Answers wrongly to whoever misses something.
 
-use std::collections::BTreeMap;
-
 use quorate_consensus::Target;
-use quorate_types::message::{BatchResponse, BlockResponse, LedgerBlock, LedgerResponse};
-use quorate_types::{Block, BlockId, Height, Message, Signature};
+use quorate_storage::{MemStore, ledger};
+use quorate_types::message::{BatchResponse, BlockResponse, LedgerResponse};
+use quorate_types::{Block, Height, Message, Signature};
 
 use super::notes::Notes;
 use super::{Adversary, Stage};
@@ -28,12 +27,7 @@ pub(super) struct Server {
     how: How,
     rng: Rng,
     notes: Notes,
-    /// Blocks of proposals that it saw, to answer with more than was asked for.
-    blocks: BTreeMap<BlockId, Block>,
 }
-
-/// Blocks remembered.
-const BLOCKS: usize = 512;
 
 impl Server {
     pub(super) fn new(how: How, rng: Rng) -> Server {
@@ -41,7 +35,6 @@ impl Server {
             how,
             rng,
             notes: Notes::default(),
-            blocks: BTreeMap::new(),
         }
     }
 
@@ -73,11 +66,11 @@ impl Server {
         answer
     }
 
-    fn ledger(&mut self, mut answer: LedgerResponse) -> LedgerResponse {
+    fn ledger(&mut self, store: &MemStore, mut answer: LedgerResponse) -> LedgerResponse {
         let heads = [Height(u64::MAX), Height(answer.head.0 + 100)];
         match self.rng.index(4) {
             // Right, but from further below than was asked.
-            3 => self.lower(&mut answer),
+            3 => lower(store, &mut answer),
             // An end of its own, with signatures that are none.
             0 => {
                 if let (Some(last), Some(finality)) =
@@ -114,35 +107,17 @@ impl Server {
     }
 }
 
-impl Server {
-    /// Puts the blocks below the first in front of it, as far as they are known and empty.
-    fn lower(&self, answer: &mut LedgerResponse) {
-        for _ in 0..3 {
-            let first = answer.blocks.first().map(|entry| entry.block.header.parent);
-            let Some(block) = first.and_then(|parent| self.blocks.get(&parent)) else {
-                return;
-            };
-            answer.from = block.header.height;
-            let (block, batches) = (block.clone(), Vec::new());
-            answer.blocks.insert(0, LedgerBlock { block, batches });
-        }
-    }
-
-    fn remember(&mut self, message: &Message) {
-        if let (How::Ledger, Message::Proposal(proposal)) = (self.how, message)
-            && proposal.block.batches.is_empty()
-            && self.blocks.len() < BLOCKS
-        {
-            let block = proposal.block.clone();
-            self.blocks.insert(block.id(), block);
-        }
+/// The same stretch, but from further below than was asked for.
+fn lower(store: &MemStore, answer: &mut LedgerResponse) {
+    let below = Height(answer.from.0.saturating_sub(3).max(1));
+    if let Ok(longer) = ledger::stretch(store, below, u64::MAX) {
+        *answer = longer;
     }
 }
 
 impl Adversary for Server {
     fn receive(&mut self, _: &mut Stage<'_>, _: usize, message: &Message) -> bool {
         self.notes.note(message);
-        self.remember(message);
         true
     }
 
@@ -158,7 +133,7 @@ impl Adversary for Server {
             }
             (How::Ledger, Message::LedgerResponse(answer)) => {
                 stage.acted("served a wrong ledger");
-                Message::LedgerResponse(Box::new(self.ledger(*answer)))
+                Message::LedgerResponse(Box::new(self.ledger(stage.store, *answer)))
             }
             (How::Denial, Message::BlockResponse(_)) => {
                 stage.acted("denied everything");
