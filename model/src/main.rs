@@ -10,7 +10,7 @@ use stateright::{Checker, Model};
 /// Threads of the checker.
 const THREADS: usize = 2;
 /// Sampled paths that are replayed through the engine.
-const PATHS: u64 = 2_000;
+const PATHS: u64 = 1_000;
 
 type Run = fn() -> bool;
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod cli;
+mod damage;
 mod doctor;
 mod events;
 mod failover;
