@@ -2,6 +2,8 @@
 
 use quorate_fuzz::driver::{self, Until};
 use quorate_fuzz::{corpus, targets};
+use quorate_types::codec::{self, MAX_ENCODED_BYTES};
+use quorate_types::{Genesis, Message};
 
 /// Which mutations.
 const SEED: u64 = 20_261_121;
@@ -51,21 +53,21 @@ fn recovery() {
     bears("recovery");
 }
 
-/// A corpus of another format would try the refusal of old bytes only: most seeds must still be read.
+/// A corpus of another format would try the refusal of old bytes only. What the chain that it is made of does may change
+/// with every version; what it says must still be read.
 #[test]
 fn the_corpus_is_of_this_release() {
+    let again = "write the corpus anew: cargo run --release -p quorate-fuzz corpus";
+    for seed in corpus::read("message").expect("its corpus") {
+        let message = codec::decode::<Message>(&seed, MAX_ENCODED_BYTES);
+        assert!(message.is_ok(), "a message: {again}");
+    }
+    for seed in corpus::read("genesis").expect("its corpus") {
+        let genesis = serde_json::from_slice::<Genesis>(&seed);
+        let sound = genesis.is_ok_and(|genesis| genesis.check().is_ok());
+        assert!(sound, "a genesis: {again}");
+    }
     for target in targets::TARGETS {
-        let written: Vec<Vec<u8>> = (target.seeds)()
-            .into_iter()
-            .map(|(_, bytes)| bytes)
-            .collect();
-        let read = corpus::read(target.name).expect("its corpus");
-        for seed in &written {
-            assert!(
-                read.contains(seed),
-                "{}: write the corpus anew: cargo run --release -p quorate-fuzz corpus",
-                target.name
-            );
-        }
+        assert!(!(target.seeds)().is_empty(), "{} has no seeds", target.name);
     }
 }
