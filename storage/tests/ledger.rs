@@ -450,6 +450,10 @@ fn no_rot_is_served() {
             for offset in (0..value.len()).step_by(5) {
                 let mut rotten = store.clone();
                 assert!(rotten.rot(table, &key, offset));
+                // What a peer gets ends before the damage.
+                if let Ok(stretch) = ledger::stretch(&rotten, Height(1), u64::MAX) {
+                    assert!(whole.blocks.starts_with(&stretch.blocks));
+                }
                 match everything(&rotten) {
                     Ok(read) => assert!(
                         table == Table::Certificates || read == whole,
@@ -471,11 +475,19 @@ fn no_rot_is_served() {
 
 fn everything(store: &MemStore) -> Result<message::LedgerResponse, LedgerError> {
     for height in 0..=ledger::tip(store)?.height.0 {
-        if ledger::block_by_height(store, Height(height))?.is_none() {
+        let Some(block) = ledger::block_by_height(store, Height(height))? else {
             return Err(LedgerError::Damaged {
                 table: Table::Ledger,
                 key: keys::height(Height(height)),
             });
+        };
+        for id in &block.batches {
+            if ledger::batch(store, *id)?.is_none() {
+                return Err(LedgerError::Damaged {
+                    table: Table::Batches,
+                    key: id.as_bytes().to_vec(),
+                });
+            }
         }
     }
     ledger::stretch(store, Height(1), u64::MAX)
