@@ -6,7 +6,7 @@ use quorate_sim::plan::Plan;
 use quorate_sim::run::run_plan;
 
 /// Worlds that a kind gets to act in, at most.
-const WORLDS: u64 = 12;
+const WORLDS: u64 = 32;
 
 #[test]
 fn every_kind_acts_alone_and_with_crashes() {
