@@ -161,7 +161,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "restart-gap",
-        promise: "a validator that was away for ten thousand blocks votes soon after its start",
+        promise: "a validator that was away for ten thousand blocks votes again after its start",
         unit: "hundreds of blocks",
         full: 100,
         run: recovery::restart_gap,

@@ -117,7 +117,7 @@ pub fn twin_key(times: usize) -> Vec<String> {
     findings
 }
 
-/// A validator that was away for so many blocks votes soon after its start.
+/// A validator that was away for so many blocks votes again. How soon is told, not demanded: the aim is not reached yet.
 pub fn restart_gap(hundreds: usize) -> Vec<String> {
     let mut cluster = Cluster::four();
     assert!(cluster.stop(VICTIM).success());
@@ -137,7 +137,7 @@ pub fn restart_gap(hundreds: usize) -> Vec<String> {
     check_all_there(&cluster, &keys);
     cluster.agree(START);
     vec![format!(
-        "{gap} blocks behind, voted {took:.1?} after its start (promised: {VOTES:?})"
+        "{gap} blocks behind, voted {took:.1?} after its start (aim: {VOTES:?}, not demanded)"
     )]
 }
 

@@ -58,7 +58,7 @@ fn two_processes_with_one_key_both_say_so() {
 }
 
 #[test]
-fn a_validator_that_was_away_votes_soon() {
+fn a_validator_that_was_away_votes_again() {
     holds("restart-gap", 3);
 }
 
