@@ -24,6 +24,9 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_ENCODED_BYTES>> =
         .with_little_endian()
         .with_limit::<MAX_ENCODED_BYTES>();
 
+/// Room that an encoding begins with, in bytes: most votes, headers and transactions need no other.
+const USUAL_BYTES: usize = 512;
+
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -46,7 +49,9 @@ pub enum DecodeError {
 /// Encodes a value. Encoding into memory cannot fail for the types of this project: they contain no map of unknown
 /// length and no type that bincode refuses.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, CONFIG).expect("types of this crate always encode")
+    let mut out = Vec::with_capacity(USUAL_BYTES);
+    encode_into(value, &mut out);
+    out
 }
 
 /// Encodes a value behind what `out` already holds, to save an allocation on hot paths.

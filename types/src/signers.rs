@@ -48,10 +48,13 @@ impl Signers {
 
     /// The members in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = ValidatorIndex> + use<> {
-        let bits = self.0;
-        (0..128u16)
-            .filter(move |index| bits & (1u128 << index) != 0)
-            .map(ValidatorIndex)
+        let mut bits = self.0;
+        core::iter::from_fn(move || {
+            let index = u16::try_from(bits.trailing_zeros()).ok()?;
+            let rest = bits.checked_sub(1)?;
+            bits &= rest;
+            Some(ValidatorIndex(index))
+        })
     }
 
     /// Whether all members are below `n`, the size of the set they are counted in.
@@ -68,5 +71,20 @@ impl FromIterator<ValidatorIndex> for Signers {
             set.insert(index);
         }
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn members_come_in_ascending_order_from_the_first_bit_to_the_last() {
+        let members = [0, 1, 63, 64, 100, 127].map(ValidatorIndex);
+        let set: Signers = members.into_iter().rev().collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), members);
+        assert_eq!(Signers::NONE.iter().next(), None);
+        assert_eq!(Signers(u128::MAX).iter().count(), MAX_VALIDATORS);
     }
 }
