@@ -27,7 +27,7 @@ pub struct Plan {
     pub byzantine: Vec<Liar>,
     /// Validators that run twice with one key: each adds a node, and both of its nodes count as faulty.
     pub twins: Vec<usize>,
-    /// Whether consensus signatures are stand-ins ([`crate::keys`]).
+    /// Whether signatures of validators and clients are stand-ins ([`crate::keys`]).
     pub stand_ins: bool,
     /// Of messages.
     pub network: NetworkPlan,

@@ -2,18 +2,20 @@
 //! is kept, for it is a promise, and judged as a history ([`crate::history`]) at the end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use quorate_crypto::SecretKey;
 use quorate_execution::kv::{Command, KvResult, LeafRecord, state_key};
 use quorate_execution::proof::KeyFacts;
 use quorate_replica::Ticket;
-use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Height, Outcome, Parameters};
+use quorate_types::together::verify_together;
+use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Height, Outcome, Parameters};
 use quorate_types::{
-    Receipt, Transaction, TransactionBody, TransactionId, Unverified, Verified, codec,
+    Receipt, Transaction, TransactionBody, TransactionId, Validators, Verified, codec,
 };
 
 use crate::history::linearizable;
 use crate::history::{Action, Answer, Impossible, Operation, Proved, Tag, in_ledger_order};
+use crate::keys::Pen;
 use crate::plan::{LoadPlan, SECOND};
 use crate::rng::Rng;
 
@@ -39,9 +41,9 @@ pub(crate) struct Request {
 pub(crate) struct Workload {
     pub(crate) plan: LoadPlan,
     pub(crate) rng: Rng,
-    keys: Vec<SecretKey>,
+    pens: Vec<Pen>,
     sequences: Vec<u64>,
-    chain: ChainId,
+    validators: Arc<Validators>,
     parameters: Parameters,
     requests: Vec<Request>,
     by_id: BTreeMap<TransactionId, usize>,
@@ -67,17 +69,17 @@ pub(crate) enum BadAnswer {
 impl Workload {
     pub(crate) fn new(
         plan: LoadPlan,
-        keys: Vec<SecretKey>,
-        chain: ChainId,
+        pens: Vec<Pen>,
+        validators: Arc<Validators>,
         parameters: Parameters,
         rng: Rng,
     ) -> Workload {
         Workload {
-            sequences: vec![0; keys.len()],
+            sequences: vec![0; pens.len()],
             plan,
             rng,
-            keys,
-            chain,
+            pens,
+            validators,
             parameters,
             requests: Vec::new(),
             by_id: BTreeMap::new(),
@@ -101,21 +103,22 @@ impl Workload {
 
     /// Signs a put, to be submitted; `time` is that of the chain, as far as a client can know. Returns its number.
     pub(crate) fn sign(&mut self, time: BlockTime) -> usize {
-        let client = self.rng.index(self.keys.len());
+        let client = self.rng.index(self.pens.len());
         self.sequences[client] += 1;
         let (key, action) = (self.rng.below(self.plan.keys), self.action());
         let command = self.command(key, action);
         let body = TransactionBody {
             version: FORMAT_VERSION,
-            chain: self.chain,
-            client: self.keys[client].public(),
+            chain: self.validators.chain(),
+            client: self.pens[client].public(),
             sequence: self.sequences[client],
             valid_until: time.plus_nanos(VALIDITY),
             commands: vec![Blob(codec::encode(&command))],
         };
-        let transaction = Unverified::new(body.sign(&self.keys[client]))
-            .verify(self.chain, &self.parameters)
-            .expect("signed here");
+        let signed = vec![self.pens[client].sign_transaction(body)];
+        let verdicts = verify_together(vec![], signed, &self.validators, &self.parameters);
+        let transaction = verdicts.transactions.into_iter().next();
+        let transaction = transaction.and_then(Result::ok).expect("signed here");
         let (number, id) = (self.requests.len(), transaction.id());
         self.by_id.insert(id, number);
         self.requests.push(Request {

@@ -8,6 +8,8 @@ use core::fmt::Debug;
 
 use quorate_crypto::{Digest, Domain, PublicKey, Signature, hash};
 
+use crate::Transaction;
+
 /// A bounded set of digests. Forgetting costs time only; what was not learned must never be known.
 pub trait Memory: Debug + Send + Sync {
     /// Whether this was learned, and is not forgotten.
@@ -15,6 +17,12 @@ pub trait Memory: Debug + Send + Sync {
 
     /// Remembers a signature that verifies.
     fn learn(&self, signature: Digest);
+
+    /// Whether this very transaction, signature included, was verified before. A node remembers whole batches and no
+    /// single transactions: each comes to it once.
+    fn knows_transaction(&self, _: &Transaction) -> bool {
+        false
+    }
 }
 
 /// What a verified signature is remembered by.

@@ -45,15 +45,14 @@ pub fn verify_together(
     let mut owners = Vec::new();
     for (at, batch) in batches.iter().enumerate() {
         if refused_batches[at].is_none() && !validators.knows_batch(ids[at]) {
-            batch
-                .transactions
-                .iter()
-                .for_each(|t| push(&mut equation, t));
+            let unknown = |t: &&Transaction| !validators.knows_transaction(t);
+            let transactions = batch.transactions.iter().filter(unknown);
+            transactions.for_each(|t| push(&mut equation, t));
             owners.resize(equation.len(), Owner::Batch(at));
         }
     }
     for (at, transaction) in transactions.iter().enumerate() {
-        if refused[at].is_none() {
+        if refused[at].is_none() && !validators.knows_transaction(transaction) {
             push(&mut equation, transaction);
             owners.push(Owner::Transaction(at));
         }
@@ -235,6 +234,54 @@ mod tests {
         assert_eq!(
             verify(&batch(7, vec![transaction(1)])),
             Err(Reject::UnknownSigner)
+        );
+    }
+
+    /// A memory that knows one transaction.
+    #[derive(Debug)]
+    struct One(Transaction);
+
+    impl Memory for One {
+        fn knows(&self, _: &Digest) -> bool {
+            false
+        }
+
+        fn learn(&self, _: Digest) {}
+
+        fn knows_transaction(&self, transaction: &Transaction) -> bool {
+            self.0 == *transaction
+        }
+    }
+
+    /// A transaction that is known is not looked at again, alone or in a batch; its neighbours are, and so is its form.
+    #[test]
+    fn a_transaction_that_is_known_vouches_for_itself_alone() {
+        let parameters = Parameters::default();
+        let forged = |seed| {
+            let mut forged = transaction(seed);
+            forged.body.sequence += 1;
+            forged
+        };
+        let validators = validators().with_memory(Arc::new(One(forged(1))));
+        let alone = |transaction| {
+            let verdicts = verify_together(vec![], vec![transaction], &validators, &parameters);
+            verdicts.transactions.into_iter().next().expect("a verdict")
+        };
+        assert!(alone(forged(1)).is_ok());
+        assert_eq!(alone(forged(2)), Err(Reject::BadSignature));
+        let mut long = forged(1);
+        long.body.commands.clear();
+        let unformed = validators.clone().with_memory(Arc::new(One(long.clone())));
+        let verdicts = verify_together(vec![], vec![long], &unformed, &parameters);
+        assert_eq!(verdicts.transactions, [Err(Reject::Malformed)]);
+        let packed = |transactions| {
+            let batch = Unverified::new(batch(0, transactions));
+            batch.verify(&validators, &parameters).map(|_| ())
+        };
+        assert_eq!(packed(vec![forged(1), transaction(3)]), Ok(()));
+        assert_eq!(
+            packed(vec![forged(1), forged(3)]),
+            Err(Reject::BadSignature)
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::vote::{commit_vote_bytes, timeout_bytes};
 use crate::{
     BatchId, BlockId, Cc, ChainId, Epoch, Finality, Height, MAX_VALIDATORS, Qc, Reject, Round,
 };
-use crate::{CommitVote, Timeout, vote::Signable};
+use crate::{CommitVote, Timeout, Transaction, vote::Signable};
 use crate::{Memory, Message, Signers, Tc, ValidatorIndex, Vote, memory};
 use quorate_mutants::{Mutant, mutant};
 
@@ -203,6 +203,12 @@ impl Validators {
     pub(crate) fn knows_batch(&self, batch: BatchId) -> bool {
         let memory = self.memory.as_ref();
         memory.is_some_and(|memory| memory.knows(&batch.0))
+    }
+
+    /// Whether this very transaction was verified before.
+    pub(crate) fn knows_transaction(&self, transaction: &Transaction) -> bool {
+        let memory = self.memory.as_ref();
+        memory.is_some_and(|memory| memory.knows_transaction(transaction))
     }
 
     /// Remembers a batch whose signatures verify.

@@ -10,6 +10,7 @@ use quorate_crypto::SecretKey;
 use quorate_execution::kv::Command;
 use quorate_replica::{Input, Notice, Past, Replica, Reply, Setup, Ticket, Wait};
 use quorate_storage::{MemStore, ledger};
+use quorate_types::TransactionId;
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{Blob, BlockId, BlockTime, Client, FORMAT_VERSION, Genesis, Instant};
 use quorate_types::{Message, Now, Parameters, Role, Round, Transaction, TransactionBody};
@@ -47,6 +48,9 @@ struct Troupe {
     /// A disk on which a chain has just begun.
     disk: MemStore,
     transactions: Vec<Verified<Transaction>>,
+    /// Their names; and they themselves, as notaries know them: each was verified here.
+    ids: BTreeSet<TransactionId>,
+    attested: Vec<Arc<Transaction>>,
 }
 
 fn key(kind: u8, number: usize) -> SecretKey {
@@ -132,8 +136,14 @@ impl Troupe {
                 .verify(setup.validators.chain(), &setup.parameters)
                 .expect("signed here")
         });
+        let transactions: Vec<Verified<Transaction>> = transactions.collect();
+        let attested = transactions
+            .iter()
+            .map(|t| Arc::new(t.clone().into_inner()));
         Troupe {
-            transactions: transactions.collect(),
+            ids: transactions.iter().map(|t| t.id()).collect(),
+            attested: attested.collect(),
+            transactions,
             disk,
             setup,
         }
@@ -188,6 +198,8 @@ impl<'a> Stage<'a> {
         let mut setup = troupe.setup.clone();
         let validators = (*setup.validators).clone();
         let notary = Arc::new(Notary::default());
+        let attested = troupe.attested.iter().cloned();
+        attested.for_each(|transaction| notary.attest(transaction));
         setup.validators = Arc::new(validators.with_memory(Arc::<Notary>::clone(&notary)));
         let pen = |i| Pen::new(key(1, i), Some(Arc::clone(&notary)));
         let mut stage = Stage {
@@ -438,8 +450,7 @@ impl<'a> Stage<'a> {
             return Ok(());
         }
         let sends: Vec<&Message> = sends.iter().map(|(_, message)| message).collect();
-        let ours = &self.troupe.transactions;
-        let by_client = |id: &_| ours.iter().any(|transaction| transaction.id() == *id);
+        let by_client = |id: &_| self.troupe.ids.contains(id);
         self.checker
             .after_turn(actor.validator, &actor.disk, &sends, by_client)
             .map(|_| ())

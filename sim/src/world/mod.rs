@@ -143,13 +143,15 @@ impl World {
             setup.limits = bounds::tight();
         }
         let notary = plan.stand_ins.then(|| Arc::new(Notary::default()));
-        if let Some(notary) = &notary {
-            let validators = setup.validators.as_ref().clone();
-            setup.validators = Arc::new(validators.with_memory(Arc::<Notary>::clone(notary)));
-        }
-        let keys = (0..plan.load.clients).map(|i| key(3, i)).collect();
-        let (chain, parameters) = (setup.validators.chain(), setup.parameters.clone());
-        let workload = Workload::new(plan.load.clone(), keys, chain, parameters, rng.fork());
+        // As in a node, what verified once is not verified again, real or not.
+        let memory = notary.clone().unwrap_or_default();
+        let validators = setup.validators.as_ref().clone();
+        setup.validators = Arc::new(validators.with_memory(memory));
+        let pen = |i| Pen::new(key(3, i), notary.clone());
+        let pens = (0..plan.load.clients).map(pen).collect();
+        let (validators, parameters) = (Arc::clone(&setup.validators), setup.parameters.clone());
+        let load = plan.load.clone();
+        let workload = Workload::new(load, pens, validators, parameters, rng.fork());
         let identities = plan.identities();
         let network = Network::new(identities.len(), plan.network.clone(), rng.fork());
         let clocks = |i: usize| plan.clocks.get(i).copied().unwrap_or_default();
