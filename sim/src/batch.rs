@@ -50,14 +50,14 @@ pub(crate) fn many(arguments: &Arguments) -> Result<(), String> {
         state.next = chunk.end;
         save(arguments, &state)?;
         if arguments.soak {
-            let rate = rate(fresh.events, cpu_time().saturating_sub(cpu));
+            let rate = rate(&fresh, cpu_time().saturating_sub(cpu));
             bar.suspend(|| println!("{}", line(&state, rate)));
         }
     }
     bar.finish_and_clear();
     print!("{}", state.counters);
     let seconds = start.elapsed().as_secs_f64();
-    let rate = rate(fresh.events, cpu_time().saturating_sub(cpu));
+    let rate = rate(&fresh, cpu_time().saturating_sub(cpu));
     let count = state.next - state.first;
     println!("{count} seeds passed; {seconds:.1} s now, {rate} events a second of one core");
     Ok(())
@@ -187,7 +187,7 @@ fn cpu_time() -> Duration {
     Duration::from_millis(ticks.unwrap_or(0) * 10)
 }
 
-fn rate(events: u64, cpu: Duration) -> u64 {
+fn rate(counters: &Counters, cpu: Duration) -> u64 {
     let millis = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX).max(1);
-    events * 1_000 / millis
+    (counters.events + counters.again) * 1_000 / millis
 }

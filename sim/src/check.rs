@@ -12,7 +12,9 @@ use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Table, View};
 use quorate_types::memory::{self, Memory};
 use quorate_types::vote::{commit_vote_bytes, vote_bytes};
-use quorate_types::{Block, BlockId, Finality, Height, Message, Outcome, Receipt, Roots, Round};
+use quorate_types::{
+    BatchId, Block, BlockId, Finality, Height, Message, Outcome, Receipt, Roots, Round,
+};
 use quorate_types::{
     Proposal, Reject, Signature, Signers, TransactionId, ValidatorIndex, Validators, codec,
 };
@@ -119,6 +121,7 @@ impl From<LedgerError> for Violation {
 #[derive(Debug)]
 struct Final {
     block: BlockId,
+    batches: Vec<BatchId>,
     round: Round,
     roots: Roots,
     receipts: Digest,
@@ -153,6 +156,8 @@ pub struct Checker {
     numbers: BTreeSet<(PublicKey, u64)>,
     signed: BTreeMap<(usize, &'static str, Round), BlockId>,
     seen: Vec<Seen>,
+    /// Of each replica, the bytes of its safety record as they were read last, and what they say.
+    records: Vec<(Option<Vec<u8>>, Record)>,
     proofs: BTreeSet<Digest>,
     /// Blocks above the root that each correct replica voted for.
     promised: Vec<BTreeSet<(Round, BlockId)>>,
@@ -173,6 +178,7 @@ impl Checker {
         let promised = vec![BTreeSet::new(); validators.count()];
         Checker {
             seen: vec![Seen::default(); validators.count()],
+            records: vec![(None, Record::default()); validators.count()],
             rules: Rules::new(&validators),
             validators,
             notary: None,
@@ -246,7 +252,7 @@ impl Checker {
 
     /// I2, in memory and on disk.
     fn record(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
-        let now = read_record(store)?;
+        let now = self.read_record(node, store)?;
         let seen = &mut self.seen[node];
         risen(&seen.record, &now)?;
         seen.record = now;
@@ -256,9 +262,25 @@ impl Checker {
         Ok(())
     }
 
+    /// What the safety record says. Most turns leave it as it was, byte for byte, and it is not decoded again.
+    fn read_record(&mut self, node: usize, store: &MemStore) -> Result<Record, Violation> {
+        let raw = store.get(Table::Meta, ledger::keys::RECORD);
+        let raw = raw.map_err(LedgerError::from)?;
+        let (last, meaning) = &mut self.records[node];
+        if *last != raw {
+            *meaning = ledger::record(store)?.map_or(Record::default(), |record| Record {
+                round: record.round,
+                high_qc: record.high_qc.round,
+                highest_timeout: record.highest_timeout,
+            });
+            *last = raw;
+        }
+        Ok(*meaning)
+    }
+
     /// A correct replica lost power: what had been synced must be there.
     pub(crate) fn after_crash(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
-        let now = read_record(store)?;
+        let now = self.read_record(node, store)?;
         let height = ledger::tip(store)?.height.0;
         let seen = &mut self.seen[node];
         risen(&seen.durable, &now)?;
@@ -376,6 +398,7 @@ impl Checker {
                     Final {
                         block: new,
                         round: block.header.round,
+                        batches: block.batches,
                         roots,
                         receipts: digest(&receipts),
                     },
@@ -580,15 +603,6 @@ fn holds(store: &MemStore, round: Round, block: BlockId) -> Result<bool, Violati
             .map_err(LedgerError::from)?;
     }
     Ok(all)
-}
-
-fn read_record(store: &MemStore) -> Result<Record, Violation> {
-    let record = ledger::record(store)?;
-    Ok(record.map_or(Record::default(), |record| Record {
-        round: record.round,
-        high_qc: record.high_qc.round,
-        highest_timeout: record.highest_timeout,
-    }))
 }
 
 fn risen(before: &Record, after: &Record) -> Result<(), Violation> {

@@ -41,6 +41,8 @@ macro_rules! counters {
 counters! {
     /// Messages delivered, synced writes, and timers that did something.
     events: "events",
+    /// Events of worlds that were run a second time.
+    again: "events of worlds run again to compare",
     /// Everything that the world did, alarms set in vain included.
     steps: "steps of the world",
     /// Turns of replicas.

@@ -4,7 +4,7 @@
 use quorate_storage::{MemStore, Table, ledger};
 use quorate_types::{BatchId, BlockId, Receipt, Round};
 
-use super::{Checker, Seen, Violation, holds, read_record};
+use super::{Checker, Final, Seen, Violation, holds};
 
 impl Checker {
     /// A correct replica voted or commit-voted for a block above its root.
@@ -27,7 +27,7 @@ impl Checker {
     /// A correct replica was put back to an older disk. What it signed stays signed (I1, V3, C2): only what it holds, and
     /// which certificate it reports, may be older than before.
     pub(crate) fn restored(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
-        let (record, height) = (read_record(store)?, ledger::tip(store)?.height.0);
+        let (record, height) = (self.read_record(node, store)?, ledger::tip(store)?.height.0);
         self.seen[node] = Seen {
             height,
             durable_height: height,
@@ -57,7 +57,7 @@ impl Checker {
         let mut holders = liars;
         for (node, store) in stores {
             let ledger = self.seen[node].durable_height >= receipt.height.0;
-            holders += usize::from(ledger || is_durable(store, block.block)?);
+            holders += usize::from(ledger || is_durable(store, block));
         }
         match holders >= quorum {
             true => Ok(()),
@@ -66,12 +66,9 @@ impl Checker {
     }
 }
 
-/// Whether a block and its batches would survive a power cut now.
-fn is_durable(store: &MemStore, id: BlockId) -> Result<bool, Violation> {
-    if !store.is_durable(Table::Blocks, id.as_bytes()) {
-        return Ok(false);
-    }
-    let block = ledger::block_by_id(store, id)?;
+/// Whether a block and its batches would survive a power cut now. What is stored under a digest was compared with it when
+/// it became final.
+fn is_durable(store: &MemStore, block: &Final) -> bool {
     let durable = |batch: &BatchId| store.is_durable(Table::Batches, batch.as_bytes());
-    Ok(block.is_some_and(|block| block.batches.iter().all(durable)))
+    store.is_durable(Table::Blocks, block.block.as_bytes()) && block.batches.iter().all(durable)
 }
