@@ -63,6 +63,7 @@ api-test: build ## schemathesis against a testnet: is every answer one that /ope
 rules-test: ## promtool on the alert and recording rules: each alert fires where it should, and is silent else
 	@scripts/setup.sh prometheus
 	@cd deploy/prometheus && promtool check rules alerts.yml recording.yml && promtool test rules tests.yml
+	@scripts/checks/alerts.py
 
 metrics-test: build ## Debian's prometheus scrapes a testnet: every metric, every panel of the dashboard, no false alarm
 	@scripts/setup.sh prometheus
