@@ -72,6 +72,7 @@ metrics-test: build ## Debian's prometheus scrapes a testnet: every metric, ever
 deploy-check: build ## Everything in deploy/ through the linters of its kind
 	@scripts/setup.sh deploy
 	@scripts/checks/deploy.sh
+	@scripts/checks/broken.sh
 
 deb: build ## The Debian package (CHECK=1: also install, run, upgrade and remove it in a copy of this machine, as root)
 	@package=$$(deploy/debian/build.sh); echo "$$package"; $(if $(CHECK),scripts/checks/debian.sh "$$package")

@@ -33,7 +33,7 @@ systemd-analyze security --no-pager --offline=true --threshold="$exposure" "$scr
 ok "systemd-analyze: $(tail -n1 "$scratch/exposure" | sed 's/[^0-9]*\([0-9.]*\).*/exposure \1/'), at most $((exposure / 10)).$((exposure % 10)) allowed"
 
 "$venv/bin/hadolint" deploy/docker/Dockerfile
-"$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml >/dev/null
+found=$("$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml 2>&1) || { echo "$found" >&2; exit 1; }
 ok "hadolint is silent, compose.yaml keeps to the specification"
 unchecked+=("no container engine built or ran the image")
 
