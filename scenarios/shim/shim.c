@@ -15,7 +15,8 @@
  *    S/table           "inode id" a line, the last of an inode counts: the identity of each file; id 0: none any more.
  *                      Kept while the process runs, so that one that is killed and started again goes on from it
  *    S/files/ID        the durable bytes of file ID
- *    S/dirs/PATH       a directory's durable names, '/' in PATH being '|': "f ID MODE name" or "d - MODE name"
+ *    S/dirs/PATH       a directory's durable names, '/' in PATH being '|': "f ID MODE name" or "d - MODE name". They go
+ *                      with a directory that is renamed, and a new one has none
  *    S/warnings        what the model cannot follow (shared writable mappings); the harness fails if there is any
  *
  * 3. QUORATE_SHIM_CONTROL=F: faults that come and go while the process runs. F holds the numbers of `struct control`
@@ -37,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -435,6 +437,28 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 DEFINE_PWRITE(pwrite)
 DEFINE_PWRITE(pwrite64)
 
+/* What is copied inside the kernel. */
+ssize_t copy_file_range(int in, off64_t *in_at, int out, off64_t *out_at, size_t len, unsigned flags)
+{
+    REAL(ssize_t, "copy_file_range", int, off64_t *, int, off64_t *, size_t, unsigned);
+    if (write_fails(out)) return -1;
+    ssize_t n = real(in, in_at, out, out_at, len, flags);
+    if (n > 0) wrote(out, 0, LLONG_MAX);
+    return n;
+}
+
+#define DEFINE_SENDFILE(name, offset)                                      \
+    ssize_t name(int out, int in, offset *at, size_t len)                  \
+    {                                                                      \
+        REAL(ssize_t, #name, int, int, offset *, size_t);                  \
+        if (write_fails(out)) return -1;                                   \
+        ssize_t n = real(out, in, at, len);                                \
+        if (n > 0) wrote(out, 0, LLONG_MAX);                               \
+        return n;                                                          \
+    }
+DEFINE_SENDFILE(sendfile, off_t)
+DEFINE_SENDFILE(sendfile64, off64_t)
+
 #define DEFINE_FTRUNCATE(name)                                             \
     int name(int fd, off_t len)                                            \
     {                                                                      \
@@ -470,12 +494,68 @@ int unlinkat(int at, const char *path, int flags)
     return real(at, path, flags);
 }
 
+static void flatten(char *flat, size_t size, const char *relative)
+{
+    snprintf(flat, size, "%s|", relative);
+    for (char *c = flat; *c; c++) if (*c == '/') *c = '|';
+}
+
+/* The durable names of the directory at `old`, and of all below it, are from now on those of the one at `new`; without
+ * `old`, that one has none. The names at `old` stay: until its parent is synced, a power cut takes the rename back. */
+static void carry(const char *old, const char *new)
+{
+    char listings[PATH_MAX + 8], from[PATH_MAX], to[PATH_MAX], source[2 * PATH_MAX], target[3 * PATH_MAX];
+    snprintf(listings, sizeof listings, "%s/dirs", shadow);
+    flatten(to, sizeof to, new);
+    if (old) flatten(from, sizeof from, old);
+    pthread_mutex_lock(&lock);
+    for (int copying = 0; copying < (old ? 2 : 1); copying++) {
+        const char *prefix = copying ? from : to;
+        DIR *dir = opendir(listings);
+        if (!dir) { warn("cannot list", listings); break; }
+        for (struct dirent *e; (e = readdir(dir));) {
+            if (strncmp(e->d_name, prefix, strlen(prefix))) continue;
+            snprintf(source, sizeof source, "%s/%s", listings, e->d_name);
+            if (!copying) { syscall(SYS_unlinkat, AT_FDCWD, source, 0); continue; }
+            snprintf(target, sizeof target, "%s/%s%s", listings, to, e->d_name + strlen(prefix));
+            /* A listing is never written to, only replaced. */
+            if (syscall(SYS_linkat, AT_FDCWD, source, AT_FDCWD, target, 0)) warn("cannot carry", source);
+        }
+        closedir(dir);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static int open_directory(const char *path)
+{
+    return root_len ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY) : -1;
+}
+
 /* A rename over a file frees the one it replaces. */
 int rename(const char *from, const char *to)
 {
     REAL(int, "rename", const char *, const char *);
+    char before[PATH_MAX], after[PATH_MAX];
     vanishing(AT_FDCWD, to);
-    return real(from, to);
+    int dir = open_directory(from);
+    const char *old = dir < 0 ? NULL : below(dir, before);
+    int result = real(from, to);
+    const char *new = old && !result ? below(dir, after) : NULL;
+    if (new) carry(old, new);
+    if (dir >= 0) syscall(SYS_close, dir);
+    return result;
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    REAL(int, "mkdir", const char *, mode_t);
+    char buffer[PATH_MAX];
+    int result = real(path, mode);
+    int dir = result ? -1 : open_directory(path);
+    const char *new = dir < 0 ? NULL : below(dir, buffer);
+    if (new) carry(NULL, new);
+    if (dir >= 0) syscall(SYS_close, dir);
+    return result;
 }
 
 #define DEFINE_MMAP(name)                                                  \

@@ -349,6 +349,41 @@ mod tests {
         assert_eq!(found, pairs(&[("a", "aXYd")]));
     }
 
+    /// Snapshots and backups are made under another name and renamed. The model once looked for what was durable in them
+    /// under the name that they had when it became so, and gave back empty directories.
+    #[test]
+    fn what_is_durable_in_a_directory_goes_with_its_name() {
+        let make = "import os\nos.mkdir('n')\nf=os.open('n/a',os.O_WRONLY|os.O_CREAT)\nos.write(f,b'x')\nos.fsync(f)\nos.fsync(os.open('n',os.O_RDONLY))\n";
+        let sync = "os.fsync(os.open('.',os.O_RDONLY))\n";
+        let left = |program: &str| {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let live = directory.path().join("live");
+            fs::create_dir(&live).expect("fresh");
+            let shadow = Shadow::follow(&live, &directory.path().join("shadow"));
+            let mut command = Command::new("python3");
+            command.args(["-c", program]).current_dir(&live);
+            let status = command.envs(shadow.environment()).status();
+            assert!(status.expect("python3").success());
+            shadow.cut_power();
+            ["n", "m"].map(|name| fs::read_to_string(live.join(name).join("a")).ok())
+        };
+        let x = || Some(String::from("x"));
+        assert_eq!(left(&format!("{make}os.rename('n','m')")), [None, None]);
+        let renamed = format!("{make}{sync}os.rename('n','m')\n");
+        assert_eq!(left(&renamed), [x(), None]);
+        assert_eq!(left(&format!("{renamed}{sync}")), [None, x()]);
+        // Another directory of the same name has nothing of the first.
+        let again = format!("{renamed}{sync}os.mkdir('n')\n{sync}");
+        assert_eq!(left(&again), [None, x()]);
+    }
+
+    #[test]
+    fn what_is_copied_inside_the_kernel_is_followed() {
+        let program = "import os\na=os.open('a',os.O_RDONLY)\nfor n in 'bc':\n f=os.open(n,os.O_WRONLY|os.O_CREAT)\n if n=='b': os.copy_file_range(a,f,3,0)\n else: os.sendfile(f,a,0,3)\n os.fsync(f)\nos.fsync(os.open('.',os.O_RDONLY))";
+        let found = left_by(&[("a", "one")], program);
+        assert_eq!(found, pairs(&[("a", "one"), ("b", "one"), ("c", "one")]));
+    }
+
     /// Runs a Python program in `live` on such a machine; what it printed.
     fn printed_on(machine: Machine, program: &str) -> String {
         let directory = tempfile::tempdir().expect("a temporary directory");
