@@ -105,8 +105,12 @@ impl Scene {
     }
 
     fn qc(&self, number: u64) -> Verified<Qc> {
+        self.qc_of([0, 1, 2], number)
+    }
+
+    fn qc_of(&self, voters: [usize; 3], number: u64) -> Verified<Qc> {
         let id = BlockId(digest(&number.to_le_bytes()));
-        let votes: Vec<Verified<Vote>> = (0..3).map(|i| self.vote(i, id, number)).collect();
+        let votes = voters.map(|i| self.vote(i, id, number));
         Qc::assemble(&votes, &self.chain.validators)
     }
 
@@ -263,6 +267,49 @@ fn p5_all_rounds_in_which_it_may_have_signed_are_burnt() {
         let status = scene.engine.status();
         assert_eq!(status.last_voted, round(burnt));
         assert_eq!(status.round, round(entered.max(recorded)));
+    }
+}
+
+/// When a whole set is put back, to copies of different moments, nobody remembers what it has heard of the others; the
+/// newest copy's certificates do.
+#[test]
+fn p5_a_certificate_that_holds_its_signature_shows_that_a_home_is_old() {
+    for (voters, shown) in [([1, 2, ME], Some(round(8))), ([0, 1, 2], None)] {
+        let mut scene = Scene::fenced(Some(2));
+        for from in 0..3 {
+            let mut reply = scene.reply(3);
+            if from == 1 {
+                let qc = Qc::clone(&scene.qc_of(voters, 8));
+                (reply.entry, reply.high_qc) = (Entry::Qc(qc.clone()), qc);
+            }
+            let found = passed(&scene.answer(from, reply));
+            assert_eq!(
+                found.map(|passed| passed.shown),
+                (from == 2).then_some(shown)
+            );
+        }
+        assert_eq!(
+            scene.engine.status().last_voted,
+            round(10),
+            "what is burnt is the same"
+        );
+    }
+}
+
+/// The same, from one who answers when the fence is passed already.
+#[test]
+fn p5_a_late_answer_can_show_a_twin_and_nothing_that_was_burnt_does() {
+    let mut scene = Scene::fenced(Some(2));
+    for from in 0..3 {
+        let reply = scene.reply(3);
+        assert_eq!(passed(&scene.answer(from, reply)).is_some(), from == 2);
+    }
+    for (number, twin) in [(4, false), (8, true), (8, false), (9, true)] {
+        let mut reply = scene.reply(number + 1);
+        reply.high_qc = Qc::clone(&scene.qc_of([1, 2, ME], number));
+        let effects = scene.answer(1, reply);
+        let told = effects.iter().any(|e| matches!(e, Effect::Twin { .. }));
+        assert_eq!(told, twin, "round {number}");
     }
 }
 

@@ -58,6 +58,22 @@ pub enum Signed {
     Timeout(Round),
 }
 
+impl FenceReply {
+    /// The highest round that this validator signed in according to the certificates.
+    #[must_use]
+    pub fn certified(&self, signer: ValidatorIndex) -> Option<Round> {
+        let qc = |qc: &Qc| qc.signers.contains(signer).then_some(qc.round);
+        let entered = match &self.entry {
+            Entry::Qc(entry) => qc(entry),
+            Entry::Tc(tc) => {
+                let gave_up = tc.votes.iter().any(|vote| vote.voter == signer);
+                gave_up.then_some(tc.round).max(qc(&tc.high_qc))
+            }
+        };
+        entered.max(qc(&self.high_qc))
+    }
+}
+
 impl Unverified<SignedBy> {
     /// Checks the signature.
     ///

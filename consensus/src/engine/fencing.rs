@@ -81,7 +81,14 @@ impl Engine {
             self.on_tc(now, tc);
         }
         let me = self.me();
+        // Where all were put back, nobody has heard us; the certificates in the newest copy still hold our signatures.
+        let certified = me.and_then(|me| reply.certified(me));
         let Some(fence) = self.fence.as_mut() else {
+            // Too late to be told apart from what another process signs; either way the operator has to look.
+            let own = self.safety.last_voted().max(self.safety.highest_timeout());
+            certified
+                .into_iter()
+                .for_each(|round| self.signed(round, own));
             return;
         };
         if fence.nonce() != reply.nonce || Some(from) == me {
@@ -89,6 +96,9 @@ impl Engine {
         }
         if let Some(signed) = reply.signed.as_ref().filter(|s| Some(s.signer) == me) {
             fence.show(signed.round);
+        }
+        if let Some(round) = certified {
+            fence.show(round);
         }
         fence.answer(from, reply.entry.enters(), now.monotonic);
     }
@@ -163,6 +173,11 @@ impl Engine {
         if let Some(fence) = &mut self.fence {
             return fence.show(round);
         }
+        self.signed(round, own);
+    }
+
+    /// Something bears our name in a round, and `own` is the highest in which we signed the like since the start.
+    fn signed(&mut self, round: Round, own: Round) {
         // Up to what was burnt, it may be ours from before the start.
         let ours = self.safety.burnt().map(|burnt| burnt.max(own));
         if ours.is_some_and(|ours| round > ours) && self.witness.twin < Some(round) {
