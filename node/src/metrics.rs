@@ -44,6 +44,7 @@ pub struct Families {
     pub consensus_timeouts_total: IntCounter,
     pub consensus_leader: IntGauge,
     pub consensus_fenced: IntGauge,
+    pub consensus_votes_total: IntCounter,
     pub consensus_votes_missing_total: IntCounterVec,
     pub mempool_transactions: IntGauge,
     pub mempool_bytes: IntGauge,
@@ -126,6 +127,11 @@ impl Metrics {
                 "1 while the validator asks what it signed before it started, and signs nothing.",
             ),
             consensus_votes_missing_total: counters(
+            consensus_votes_total: counter(
+                r,
+                "quorate_consensus_votes_total",
+                "Blocks that this validator voted for.",
+            ),
                 r,
                 "quorate_consensus_votes_missing_total",
                 "Certified blocks without a vote of the validator in the certificate.",
@@ -385,6 +391,7 @@ mod tests {
             "peer_connected",
             "peer_rejected_total",
             "sync_lag_blocks",
+            "consensus_votes_total",
             "state_divergence_total",
             "evidence_total",
             "build_info",

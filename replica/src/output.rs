@@ -210,6 +210,8 @@ pub enum Notice {
         /// Whether it came by synchronisation.
         synced: bool,
     },
+    /// This validator voted in a round; the vote is durable and sent.
+    Voted(Round),
     /// This validator gave up a round.
     TimedOut(Round),
     /// Somebody signed twice.

@@ -221,7 +221,10 @@ impl Replica {
     ) -> Result<(), ReplicaError> {
         match message {
             VerifiedMessage::Proposal(proposal) => self.drive(turn, Event::Proposal(proposal)),
-            VerifiedMessage::Vote(vote) => self.drive(turn, Event::Vote(vote)),
+            VerifiedMessage::Vote(vote) => {
+                turn.notice(Notice::Voted(vote.round));
+                self.drive(turn, Event::Vote(vote))
+            }
             VerifiedMessage::CommitVote(vote) => self.drive(turn, Event::CommitVote(vote)),
             VerifiedMessage::Timeout(timeout) => {
                 turn.notice(Notice::TimedOut(timeout.round));

@@ -100,6 +100,8 @@ struct Cluster {
     /// Snapshots installed.
     installed: usize,
     gap: u64,
+    /// When each last voted.
+    voted: [u64; 4],
 }
 
 impl Cluster {
@@ -116,6 +118,7 @@ impl Cluster {
             chunks: [0; 4],
             installed: 0,
             gap: 10_000,
+            voted: [0; 4],
         };
         let mut first = Vec::new();
         for i in 0..n {
@@ -190,6 +193,9 @@ impl Cluster {
         let signed = output.persist(&mut node.store).unwrap().sign(&node.key);
         node.inbox.splice(0..0, signed.own);
         self.replies.extend(signed.replies);
+        if signed.notices.iter().any(|n| matches!(n, Notice::Voted(_))) {
+            self.voted[from] = self.now;
+        }
         for (to, message) in signed.sends {
             self.fetches += usize::from(matches!(message, Message::BatchRequest(_)));
             for other in 0..self.nodes.len() {
@@ -614,6 +620,27 @@ fn a_transfer_survives_power_cuts() {
     cluster.run(3_000);
     assert!(cluster.agreed());
     assert!(cluster.installed >= 1);
+}
+
+/// However far behind it starts, it asks, catches up with a tip that goes on moving, and votes. On the chain's own time:
+/// what the machine needs for as many blocks comes on top.
+#[test]
+fn who_was_away_votes_soon_after_its_start() {
+    let mut cluster = Cluster::new(4);
+    cluster.crash(3);
+    cluster.fill(1, 400, 100);
+    let behind = cluster.status(0).height.0 - cluster.status(3).height.0;
+    assert!(behind > 300, "{behind} blocks behind");
+    cluster.restart(3);
+    let start = cluster.now;
+    let mut sequence = 401;
+    while cluster.voted[3] < start {
+        let waited = (cluster.now - start) / STEP;
+        assert!(waited < 1_000, "no vote in a second");
+        cluster.fill(sequence, 1, 100);
+        sequence += 1;
+    }
+    assert!(cluster.status(0).height.0 <= cluster.status(3).height.0 + 4);
 }
 
 /// With peers that keep everything and have no snapshot, blocks it is, however far behind.

@@ -26,6 +26,8 @@ pub struct Watch {
     turn_time: Duration,
     /// The last round counted as timed out: its Timeout is sent again and again.
     timed_out: Round,
+    /// It has voted since the start.
+    voted: bool,
     transfer: Option<Transfer>,
 }
 
@@ -52,6 +54,7 @@ impl Watch {
             turns: 0,
             turn_time: Duration::ZERO,
             timed_out: Round::default(),
+            voted: false,
             transfer: None,
         }
     }
@@ -210,6 +213,12 @@ impl Watch {
                             .with_label_values(&[name])
                             .inc();
                     }
+                }
+            }
+            Notice::Voted(round) => {
+                metrics.consensus_votes_total.inc();
+                if !std::mem::replace(&mut self.voted, true) {
+                    tracing::info!(event = "first_vote", %round, "voted for the first time since the start");
                 }
             }
             Notice::TimedOut(round) if *round <= self.timed_out => {}

@@ -89,7 +89,7 @@ impl World {
             }
             Notice::Damaged(_) => self.counters.unserved += 1,
             Notice::Mended(_) => self.counters.mended += 1,
-            Notice::VotesMissing(_) | Notice::Expired(_) => {}
+            Notice::Voted(_) | Notice::VotesMissing(_) | Notice::Expired(_) => {}
         }
         Ok(())
     }
