@@ -13,6 +13,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use quorate_replica::Setup;
 use quorate_replica::inspect::inspect;
@@ -32,6 +33,8 @@ pub const FILE: &str = "backup.json";
 const FORMAT: u16 = 1;
 /// Name of the database's checkpoint in a home, while it is copied.
 const CHECKPOINT: &str = "backup.checkpoint";
+/// Its name while RocksDB makes it.
+const STAGING: &str = "backup.checkpoint.tmp";
 /// There while a validator is being recovered; see [`quorate_storage::Home`].
 const FORGETFUL: &str = "safety/forgetful";
 /// Held by whoever makes a backup of a home.
@@ -82,6 +85,9 @@ impl Description {
 /// # Errors
 /// What the disk says.
 pub fn checkpoint(reader: &RocksReader, home: &Path) -> Result<Height, String> {
+    // Whoever asked for the one under way may have gone, and its place be asked for again.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = home.join(CHECKPOINT);
     remove(&path).map_err(|failure| failure.message)?;
     reader
@@ -96,6 +102,7 @@ pub fn checkpoint(reader: &RocksReader, home: &Path) -> Result<Height, String> {
 /// # Errors
 /// Status 1.
 pub fn clean(home: &Path) -> Result<(), Failure> {
+    remove(&home.join(STAGING))?;
     remove(&home.join(CHECKPOINT))
 }
 
@@ -108,16 +115,17 @@ fn remove(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Copies a home as it is now into a directory. `begin` makes the checkpoint; `copied` hears the bytes of each file.
+/// Copies a home as it is now into a directory. `begin` makes the checkpoint; `copied` hears the bytes of each file, and
+/// may end it. The checkpoint is gone afterwards, whatever happened.
 ///
 /// # Errors
-/// Status 1: another backup of this home is being made, or the disk refused.
+/// Status 1: another backup of this home is being made, or the disk refused; and whatever `copied` says.
 pub fn take(
     home: &Path,
     to: &Path,
     with_keys: bool,
     begin: impl FnOnce() -> Result<(), Failure>,
-    copied: impl FnMut(u64),
+    copied: impl FnMut(u64) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let _lock = lock(&home.join(LOCK))?;
     let safety = to.join("safety");
@@ -127,16 +135,8 @@ pub fn take(
     if home.join(FORGETFUL).exists() {
         copy(&home.join(FORGETFUL), &to.join(FORGETFUL))?;
     }
-    begin()?;
     let checkpoint = home.join(CHECKPOINT);
-    if !checkpoint.is_dir() {
-        let message = "another validator than this home's answers on its admin port";
-        let hint = "give each home an admin.listen of its own, and start them again";
-        return Err(Failure::failed(message).hint(hint));
-    }
-    // After it: no round above was signed by then.
-    copy(&home.join("safety/ceiling"), &safety.join("ceiling"))?;
-    let done = copy_files(&checkpoint, &to.join("data"), copied);
+    let done = copy_checkpoint(home, to, begin, copied);
     remove(&checkpoint)?;
     done?;
     copy_settings(home, to)?;
@@ -146,15 +146,36 @@ pub fn take(
     }
 }
 
+fn copy_checkpoint(
+    home: &Path,
+    to: &Path,
+    begin: impl FnOnce() -> Result<(), Failure>,
+    copied: impl FnMut(u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    begin()?;
+    let checkpoint = home.join(CHECKPOINT);
+    if !checkpoint.is_dir() {
+        let message = "another validator than this home's answers on its admin port";
+        let hint = "give each home an admin.listen of its own, and start them again";
+        return Err(Failure::failed(message).hint(hint));
+    }
+    // After it: no round above was signed by then.
+    copy(
+        &home.join("safety/ceiling"),
+        &to.join("safety").join("ceiling"),
+    )?;
+    copy_files(&checkpoint, &to.join("data"), copied)
+}
+
 /// Copies a backup into a home to be. The keys are in `keys`.
 ///
 /// # Errors
-/// Status 1.
+/// Status 1; and whatever `copied` says.
 pub fn put_back(
     backup: &Path,
     keys: &Path,
     home: &Path,
-    copied: impl FnMut(u64),
+    copied: impl FnMut(u64) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let safety = home.join("safety");
     make(&safety)?;
@@ -217,7 +238,11 @@ fn make(directory: &Path) -> Result<(), Failure> {
 }
 
 /// Copies the files of a directory, which has no others below it.
-fn copy_files(from: &Path, to: &Path, mut copied: impl FnMut(u64)) -> Result<(), Failure> {
+fn copy_files(
+    from: &Path,
+    to: &Path,
+    mut copied: impl FnMut(u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     make(to)?;
     for entry in fs::read_dir(from).map_err(|error| cannot("read", from, &error))? {
         let entry = entry.map_err(|error| cannot("read", from, &error))?;
@@ -226,7 +251,7 @@ fn copy_files(from: &Path, to: &Path, mut copied: impl FnMut(u64)) -> Result<(),
             continue;
         }
         copy(&entry.path(), &to.join(entry.file_name()))?;
-        copied(entry.metadata().map_or(0, |metadata| metadata.len()));
+        copied(entry.metadata().map_or(0, |metadata| metadata.len()))?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub mod config;
 pub mod exit;
 pub mod genesis;
 pub mod http;
+pub mod interrupt;
 pub mod keys;
 pub mod logging;
 pub mod memory;

@@ -55,6 +55,7 @@ pub struct Families {
     pub storage_free_bytes: IntGauge,
     pub storage_first_height: IntGauge,
     pub snapshot_height: IntGauge,
+    pub backups_total: IntCounterVec,
     pub transfer_bytes: IntGauge,
     pub transfer_bytes_total: IntGauge,
     pub transfer_remaining_seconds: IntGauge,
@@ -126,12 +127,12 @@ impl Metrics {
                 "quorate_consensus_fenced",
                 "1 while the validator asks what it signed before it started, and signs nothing.",
             ),
-            consensus_votes_missing_total: counters(
             consensus_votes_total: counter(
                 r,
                 "quorate_consensus_votes_total",
                 "Blocks that this validator voted for.",
             ),
+            consensus_votes_missing_total: counters(
                 r,
                 "quorate_consensus_votes_missing_total",
                 "Certified blocks without a vote of the validator in the certificate.",
@@ -174,6 +175,12 @@ impl Metrics {
                 r,
                 "quorate_snapshot_height",
                 "Height of the newest snapshot made here.",
+            ),
+            backups_total: counters(
+                r,
+                "quorate_backups_total",
+                "Checkpoints for backups: begun, or failed.",
+                "result",
             ),
             transfer_bytes: gauge(
                 r,
@@ -267,6 +274,9 @@ impl Metrics {
         for table in ["blocks", "batches"] {
             metrics.storage_damaged_total.with_label_values(&[table]);
             metrics.storage_mended_total.with_label_values(&[table]);
+        }
+        for result in ["begun", "failed"] {
+            metrics.backups_total.with_label_values(&[result]);
         }
         for sign in KEY_CONFLICTS {
             metrics.key_conflicts_total.with_label_values(&[sign]);
@@ -381,6 +391,7 @@ mod tests {
             "consensus_commit_latency_seconds",
             "consensus_timeouts_total",
             "consensus_leader",
+            "consensus_votes_total",
             "consensus_votes_missing_total",
             "mempool_transactions",
             "mempool_bytes",
@@ -391,8 +402,8 @@ mod tests {
             "peer_connected",
             "peer_rejected_total",
             "sync_lag_blocks",
-            "consensus_votes_total",
             "state_divergence_total",
+            "backups_total",
             "evidence_total",
             "build_info",
         ] {

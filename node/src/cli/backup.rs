@@ -12,6 +12,7 @@ use super::output::time_of;
 use super::snapshot::{read_config, request};
 use crate::backup::{self, Description};
 use crate::exit::{ExitStatus, Failure};
+use crate::interrupt::Interrupt;
 use crate::staged::{self, Staged};
 use crate::start::{open_home, open_store};
 
@@ -40,6 +41,7 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let config = read_config(&self.home)?;
+        let interrupt = Interrupt::watch()?;
         let staged = Staged::begin(&self.output)?;
         let bar = ProgressBar::no_length();
         let patience = context.timeout.max(Duration::from_secs(60));
@@ -52,10 +54,14 @@ impl Backup {
             }
             Ok(())
         };
-        let copied = |bytes| bar.inc(bytes);
+        let copied = |bytes| {
+            bar.inc(bytes);
+            interrupt.check()
+        };
         backup::take(&self.home, staged.path(), self.with_keys, begin, copied)?;
         bar.finish_and_clear();
         let description = backup::verify(staged.path(), &config, self.with_keys)?;
+        interrupt.check()?;
         let mut text = serde_json::to_string_pretty(&description).map_err(Failure::failed)?;
         text.push('\n');
         staged::write(&staged.path().join(backup::FILE), text.as_bytes())?;

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::snapshot::read_config;
 use crate::backup::{self, Description};
 use crate::exit::{ExitStatus, Failure};
+use crate::interrupt::Interrupt;
 use crate::staged::Staged;
 use crate::start::check_membership;
 use crate::{genesis, keys};
@@ -47,9 +48,14 @@ impl Restore {
         let config = read_config(&self.backup)?;
         let keys = self.keys(&description)?;
         self.check(context, &keys)?;
+        let interrupt = Interrupt::watch()?;
         let staged = Staged::begin(&self.home)?;
         let bar = ProgressBar::new(backup::size(&self.backup.join("data")));
-        backup::put_back(&self.backup, &keys, staged.path(), |bytes| bar.inc(bytes))?;
+        let copied = |bytes| {
+            bar.inc(bytes);
+            interrupt.check()
+        };
+        backup::put_back(&self.backup, &keys, staged.path(), copied)?;
         bar.finish_and_clear();
         let found = backup::verify(staged.path(), &config, description.keys)?;
         let expected = (
@@ -61,6 +67,7 @@ impl Restore {
             let message = format!("{} does not hold what it says", self.backup.display());
             return Err(Failure::damaged(message));
         }
+        interrupt.check()?;
         staged.finish()?;
         context.print.result(&description, |out| {
             writeln!(out, "{}: {}", self.home.display(), describe(&description))?;

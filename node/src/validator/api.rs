@@ -154,7 +154,22 @@ impl Backend for Served {
     fn backup(&self) -> BoxFuture<'_, Result<Height, String>> {
         let (reader, home) = (self.reader.clone(), self.home.clone());
         let made = tokio::task::spawn_blocking(move || backup::checkpoint(&reader, &home));
-        async move { made.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed()
+        async move {
+            let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
+            let result = match &made {
+                Ok(height) => {
+                    tracing::info!(event = "backup_begun", %height, "a checkpoint was made for a backup");
+                    "begun"
+                }
+                Err(error) => {
+                    tracing::error!(event = "backup_failed", %error, "no checkpoint could be made for a backup");
+                    "failed"
+                }
+            };
+            self.metrics.backups_total.with_label_values(&[result]).inc();
+            made
+        }
+        .boxed()
     }
 
     fn health(&self) -> Health {
