@@ -1,6 +1,6 @@
 //! Every scenario by name.
 
-use crate::{clients, faults, power, recovery, scale, snapshots};
+use crate::{blows, clients, copies, faults, power, recovery, scale, snapshots};
 
 /// A promise, and how it is tried.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,13 @@ pub const ALL: &[Scenario] = &[
         run: snapshots::snapshot_join,
     },
     Scenario {
+        name: "large-join",
+        promise: "a validator without anything joins a chain with a large state, by blocks and by snapshot; time and memory are told",
+        unit: "megabytes",
+        full: 1_000,
+        run: snapshots::large_join,
+    },
+    Scenario {
         name: "truncation-flat",
         promise: "under constant load the disk that a home takes stops growing",
         unit: "minutes",
@@ -139,11 +146,32 @@ pub const ALL: &[Scenario] = &[
         run: snapshots::truncation_flat,
     },
     Scenario {
+        name: "blows",
+        promise: "validators killed and without power while they make, fetch and start from snapshots and remove the past: each comes back by itself, nothing is lost, nobody signs twice",
+        unit: "blows",
+        full: 600,
+        run: blows::blows,
+    },
+    Scenario {
+        name: "copies",
+        promise: "backup, restore and fork killed, without power or interrupted: what has its name is whole, and the next attempt succeeds",
+        unit: "blows",
+        full: 200,
+        run: copies::copies,
+    },
+    Scenario {
         name: "restored-home",
         promise: "a voter's home put back to an older copy under load: it says so, signs nothing twice, and votes again",
         unit: "restores",
         full: 10,
         run: recovery::restored_home,
+    },
+    Scenario {
+        name: "all-restored",
+        promise: "all put back to copies of different moments: one after the other nothing is lost and nothing forks; at once they say that their homes are old",
+        unit: "rounds",
+        full: 5,
+        run: recovery::all_restored,
     },
     Scenario {
         name: "lost-disk",
@@ -161,7 +189,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "restart-gap",
-        promise: "a validator that was away for ten thousand blocks votes again after its start",
+        promise: "a validator that was away for ten thousand blocks votes within 5 s of its start",
         unit: "hundreds of blocks",
         full: 100,
         run: recovery::restart_gap,

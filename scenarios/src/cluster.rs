@@ -145,6 +145,8 @@ pub fn quorate<S: AsRef<OsStr>>(arguments: &[S]) -> Run {
 struct Node {
     home: PathBuf,
     log: PathBuf,
+    /// Bytes of the log that are of earlier starts.
+    said: usize,
     child: Option<Child>,
     shadow: Option<Shadow>,
     control: Option<Control>,
@@ -219,6 +221,7 @@ impl Cluster {
                     let file = directory.path().join(format!("machine-{i}"));
                     Control::at(file)
                 }),
+                said: 0,
                 child: None,
                 home,
             }
@@ -257,6 +260,12 @@ impl Cluster {
         fs::read_to_string(&self.nodes[i].log).unwrap_or_default()
     }
 
+    /// What a validator has logged since its last start.
+    #[must_use]
+    pub fn log_of_start(&self, i: usize) -> String {
+        self.log(i).split_off(self.nodes[i].said)
+    }
+
     /// PEM files of the clients' keys, in the order of their names.
     ///
     /// # Panics
@@ -287,6 +296,8 @@ impl Cluster {
         assert!(node.child.is_none(), "validator {i} runs already");
         let log = File::options().create(true).append(true).open(&node.log);
         let log = log.expect("the directory is writable");
+        let said = log.metadata().map_or(0, |metadata| metadata.len());
+        node.said = usize::try_from(said).expect("a log fits into memory");
         let mut command = Command::new(binary());
         command.arg("start").arg("--home").arg(&node.home);
         command.envs(environment).stdin(Stdio::null());
@@ -626,6 +637,22 @@ impl Cluster {
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let ticks = |at: usize| -> u64 { fields[at].parse().expect("a number") };
         Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
+    /// Bytes of memory that a validator had at most at a time, since its start.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn peak_memory(&self, i: usize) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid(i)));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib
+            .and_then(|kib| kib.parse().ok())
+            .expect("a number of kB");
+        kib << 10
     }
 
     /// Bytes that a validator's home takes on the disk.

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalogue`] | every scenario by name, with its promise |
-//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`] | the scenarios |
+//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`recovery`], [`blows`], [`copies`] | the scenarios |
 //! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
@@ -16,10 +16,12 @@
 //! `quorate-scenarios list` names them, `quorate-scenarios run NAME` runs one at full length; `tests/` has the short
 //! versions. A broken promise is a panic whose message says which; the logs are kept.
 
+pub mod blows;
 pub mod catalogue;
 pub mod chaos;
 pub mod clients;
 pub mod cluster;
+pub mod copies;
 pub mod faults;
 pub mod http;
 pub mod load;

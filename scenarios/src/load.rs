@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use quorate_crypto::SecretKey;
 use quorate_execution::kv::Command;
-use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Genesis, Transaction};
-use quorate_types::{TransactionBody, codec};
+use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Genesis, Rejection};
+use quorate_types::{Transaction, TransactionBody, codec};
 
 use crate::cluster::{ANSWER, Cluster};
 use crate::http::{Connection, Response};
@@ -167,6 +167,12 @@ pub fn is_executed(response: &Response) -> bool {
     response.status == 200 && matches!(outcome, Some("executed" | "duplicate"))
 }
 
+/// Whether another transaction of the client has the number already.
+fn is_reused(response: &Response) -> bool {
+    let reused = Rejection::SequenceReused.to_string();
+    response.json()["receipt"]["reason"].as_str() == Some(&reused)
+}
+
 /// Reads a client's key.
 ///
 /// # Panics
@@ -236,6 +242,8 @@ fn try_until(writer: &mut Writer, key: &str, deadline: Instant, stop: &AtomicBoo
     while Instant::now() < deadline {
         match writer.send_once(&bytes, "executed") {
             Some(response) if is_executed(&response) => return true,
+            // Two writers with one key: this one would be refused for ever, and the scenario would measure that.
+            Some(response) if is_reused(&response) => panic!("{}", response.text()),
             _ if stop.load(Ordering::Relaxed) => return false,
             Some(_) => {
                 writer.connection = None;

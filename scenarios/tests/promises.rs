@@ -53,6 +53,21 @@ fn a_validator_without_its_disk_is_recovered() {
 }
 
 #[test]
+fn a_set_that_is_put_back_as_a_whole_says_so() {
+    holds("all-restored", 1);
+}
+
+#[test]
+fn blows_on_snapshots_and_their_transfer_are_survived() {
+    holds("blows", 6);
+}
+
+#[test]
+fn a_copy_that_has_its_name_is_whole() {
+    holds("copies", 6);
+}
+
+#[test]
 fn two_processes_with_one_key_both_say_so() {
     holds("twin-key", 1);
 }
