@@ -18,6 +18,7 @@ use crate::executor::{ExecuteError, OrderedBlock};
 use crate::machine::{CommandError, Context, StateMachine, StateView};
 use crate::meter::{self, Meter};
 use crate::overlay::{Changed, Overlay};
+use crate::recent::Recent;
 use crate::session::{self, Session, Standing};
 use crate::space::{Reader, Space};
 
@@ -36,6 +37,7 @@ pub(crate) struct BlockRun<'a, R: Reader> {
     rules: Rules<'a>,
     block: &'a OrderedBlock<'a>,
     state: Overlay<'a, R>,
+    recent: &'a mut Recent,
     revision: u64,
     cost: u64,
     receipts: Vec<Receipt>,
@@ -62,6 +64,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     pub(crate) fn new(
         rules: Rules<'a>,
         reader: &'a R,
+        recent: &'a mut Recent,
         block: &'a OrderedBlock<'a>,
         revision: u64,
     ) -> Self {
@@ -69,6 +72,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             rules,
             block,
             state: Overlay::new(reader),
+            recent,
             revision,
             cost: 0,
             receipts: Vec::new(),
@@ -88,7 +92,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
 
     /// Executes all transactions. The sweep comes first: whether a session is over depends on nothing in the block.
     pub(crate) fn run(mut self) -> Result<BlockEffects, ExecuteError<R::Error>> {
-        session::sweep(&mut self.state, self.block.time)?;
+        session::sweep(&mut self.state, self.recent, self.block.time)?;
         for batch in self.block.batches {
             for transaction in &batch.transactions {
                 self.transaction(transaction)?;
@@ -119,7 +123,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
                 };
                 let window = self.rules.parameters.session_window;
                 let used = (id, height, index);
-                session.consume(&mut self.state, used, body.valid_until, window)?;
+                session.consume(&mut self.state, self.recent, used, body.valid_until, window)?;
                 self.places.insert(id, (height, index));
                 outcome
             }
@@ -149,7 +153,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
                 Rejection::UnknownClient,
             )));
         };
-        let session = Session::load(&self.state, body.client, body.sequence)?;
+        let session = Session::load(&self.state, self.recent, body.client, body.sequence)?;
         let standing = session.standing(id);
         if let Standing::Known { height, index } = standing {
             return Ok(Admission::Refused(Outcome::Duplicate { height, index }));

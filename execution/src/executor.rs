@@ -24,6 +24,7 @@ use crate::kv::KvMachine;
 use crate::machine::StateMachine;
 use crate::overlay::Changed;
 use crate::persist::{self, Tip};
+use crate::recent::Recent;
 use crate::record;
 use crate::space::{Change, Reader, Space};
 use crate::tree::{self, NoPages, Proof, Tree, TreeError, TreeLimits};
@@ -101,6 +102,7 @@ pub struct Executor {
     tip: Tip,
     roots: Roots,
     revision: u64,
+    recent: Recent,
     tree: Tree,
     flusher: Flusher,
 }
@@ -138,6 +140,7 @@ impl Executor {
             tip,
             roots,
             revision: 0,
+            recent: Recent::default(),
             tree,
             flusher: Flusher::default(),
         };
@@ -157,6 +160,7 @@ impl Executor {
             tip: restored.tip,
             roots: restored.roots,
             revision: restored.revision * u64::from(!mutant(Mutant::StateDependsOnStart)),
+            recent: Recent::default(),
             tree: restored.tree,
             flusher: restored.flusher,
         })
@@ -274,7 +278,7 @@ impl Executor {
     }
 
     fn run<R: Reader>(
-        &self,
+        &mut self,
         reader: &R,
         block: &OrderedBlock<'_>,
     ) -> Result<BlockEffects, ExecuteError<R::Error>> {
@@ -283,7 +287,7 @@ impl Executor {
             clients: &self.clients,
             machine: &*self.machine,
         };
-        let run = BlockRun::new(rules, reader, block, self.revision);
+        let run = BlockRun::new(rules, reader, &mut self.recent, block, self.revision);
         if block.batches.iter().all(|b| b.transactions.is_empty()) {
             return Ok(run.finish());
         }

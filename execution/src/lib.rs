@@ -36,6 +36,7 @@ pub mod meter;
 mod overlay;
 pub mod persist;
 pub mod proof;
+mod recent;
 pub mod record;
 pub mod session;
 pub mod snapshot;

@@ -15,11 +15,12 @@ use alloc::vec::Vec;
 use quorate_mutants::{Mutant, mutant};
 use quorate_types::codec::DecodeError;
 use quorate_types::{BlockTime, Height, PublicKey, TransactionId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::executor::ExecuteError;
 use crate::keys;
 use crate::overlay::Overlay;
+use crate::recent::{Recalled, Recent};
 use crate::record;
 use crate::space::Reader;
 
@@ -78,19 +79,26 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn load<R: Reader>(
         state: &Overlay<'_, R>,
+        recent: &Recent,
         client: PublicKey,
         sequence: u64,
     ) -> Result<Session, ExecuteError<R::Error>> {
-        let head = state.get(&keys::session_head(&client));
-        let head = head.map_err(ExecuteError::Source)?;
-        let chunk = state.get(&keys::session_chunk(&client, sequence / CHUNK));
-        let chunk = chunk.map_err(ExecuteError::Source)?;
-        let open = |chunk: Vec<u8>| record::unseal(&chunk);
+        let recalled = recent.get(&client);
+        let head = match recalled {
+            Some(recalled) => Some(recalled.head),
+            None => read(state, &keys::session_head(&client))?,
+        };
+        let chunk = match recalled.filter(|recalled| recalled.chunk == sequence / CHUNK) {
+            Some(recalled) => recalled.used.clone(),
+            None => {
+                read(state, &keys::session_chunk(&client, sequence / CHUNK))?.unwrap_or_default()
+            }
+        };
         Ok(Session {
             client,
             sequence,
-            head: head.map(|head| record::unseal(&head)).transpose()?,
-            chunk: chunk.map(open).transpose()?.unwrap_or_default(),
+            head,
+            chunk,
         })
     }
 
@@ -113,6 +121,7 @@ impl Session {
     pub(crate) fn consume<R: Reader>(
         mut self,
         state: &mut Overlay<'_, R>,
+        recent: &mut Recent,
         used: (TransactionId, Height, u32),
         valid_until: BlockTime,
         window: u64,
@@ -132,20 +141,24 @@ impl Session {
             index,
         };
         self.chunk.insert(at, used);
-        let key = keys::session_chunk(&self.client, self.sequence / CHUNK);
+        let head = self.move_head(state, valid_until, window)?;
         if !mutant(Mutant::SessionNotKept) {
+            let chunk = self.sequence / CHUNK;
+            let key = keys::session_chunk(&self.client, chunk);
             state.set(key, Some(record::seal(&self.chunk)));
+            let used = self.chunk;
+            recent.put(self.client, Recalled { head, chunk, used });
         }
-        self.move_head(state, valid_until, window)
+        Ok(())
     }
 
-    /// Raises the floor and the end of the session as the number demands.
+    /// Raises the floor and the end of the session as the number demands. Returns the head that is in force.
     fn move_head<R: Reader>(
         &self,
         state: &mut Overlay<'_, R>,
         valid_until: BlockTime,
         window: u64,
-    ) -> Result<(), ExecuteError<R::Error>> {
+    ) -> Result<Head, ExecuteError<R::Error>> {
         let old = self.head.unwrap_or_default();
         let lowest = self.sequence.saturating_sub(window.saturating_sub(1));
         let new = Head {
@@ -153,7 +166,7 @@ impl Session {
             bucket: old.bucket.max(valid_until.0 / BUCKET_NS),
         };
         if Some(new) == self.head {
-            return Ok(());
+            return Ok(new);
         }
         if new.floor > old.floor {
             let from = keys::session_chunk(&self.client, old.floor / CHUNK);
@@ -173,7 +186,7 @@ impl Session {
             state.set(entry, Some(record::seal(&())));
         }
         state.set(keys::session_head(&self.client), Some(record::seal(&new)));
-        Ok(())
+        Ok(new)
     }
 
     fn offset(&self) -> u8 {
@@ -185,6 +198,7 @@ impl Session {
 /// force until a later block goes on: chunks go first and the head last, so that the floor outlives what it guards.
 pub(crate) fn sweep<R: Reader>(
     state: &mut Overlay<'_, R>,
+    recent: &mut Recent,
     time: BlockTime,
 ) -> Result<(), ExecuteError<R::Error>> {
     let mut budget = SWEEP_RECORDS;
@@ -200,6 +214,7 @@ pub(crate) fn sweep<R: Reader>(
         };
         let client = entry.last_chunk().ok_or(ExecuteError::Damaged)?;
         let client = PublicKey::from_bytes_unchecked(*client);
+        recent.forget(&client);
         let prefix = keys::session(&client);
         let records = state.scan(&prefix, &keys::behind(&prefix), budget);
         let records = records.map_err(ExecuteError::Source)?;
@@ -214,6 +229,14 @@ pub(crate) fn sweep<R: Reader>(
         }
     }
     Ok(())
+}
+
+fn read<R: Reader, T: DeserializeOwned>(
+    state: &Overlay<'_, R>,
+    key: &[u8],
+) -> Result<Option<T>, ExecuteError<R::Error>> {
+    let record = state.get(key).map_err(ExecuteError::Source)?;
+    Ok(record.map(|record| record::unseal(&record)).transpose()?)
 }
 
 impl<E> From<DecodeError> for ExecuteError<E> {

@@ -264,6 +264,46 @@ fn a_large_session_is_dropped_in_bounded_steps_and_stays_sound() {
     assert_eq!(left, 2);
 }
 
+/// What a replica remembers of sessions decides nothing: one that starts anew before each block says the same, across
+/// chunks in any order, floors that rise and sessions that end.
+#[test]
+fn a_replica_that_remembers_and_one_that_has_just_started_agree() {
+    for seed in 0..6 {
+        let mut dice = Dice(seed);
+        let mut chain = window(64);
+        let mut forgetful = chain.restarted(chain.memory.clone(), Height(0));
+        let mut sent = Vec::new();
+        for _ in 0..150 {
+            let mut block = Vec::new();
+            for _ in 0..dice.roll(10) {
+                if !sent.is_empty() && dice.roll(4) == 0 {
+                    let at = dice.roll(sent.len() as u64) as usize;
+                    block.push(sent[at]);
+                    continue;
+                }
+                let client = [WRITER, OTHER][dice.roll(2) as usize];
+                let sequence = dice.roll(90) + sent.len() as u64 / 3;
+                let until = chain.time.plus_nanos(dice.roll(400) * SECOND);
+                sent.push((client, sequence, until));
+                block.push(*sent.last().unwrap());
+            }
+            let block = block.into_iter().map(|(client, sequence, until)| {
+                chain.until(client, sequence, until, &[put([client], "v")])
+            });
+            let block: Vec<_> = block.collect();
+            forgetful.reopen();
+            let (remembered, read) = (chain.block(block.clone()), forgetful.block(block));
+            assert_eq!(remembered, read, "seed {seed}");
+            assert_eq!(chain.executor.roots(), forgetful.executor.roots());
+            if dice.roll(8) == 0 {
+                chain.time = chain.time.plus_nanos(dice.roll(700) * SECOND);
+                forgetful.time = chain.time;
+            }
+        }
+        assert!(sent.len() > 300, "{}", sent.len());
+    }
+}
+
 /// Random numbers, clients, times and restarts, held against the plain statement of X1.
 #[test]
 fn a_random_history_executes_nothing_twice() {
