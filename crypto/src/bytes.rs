@@ -1,8 +1,9 @@
 //! Text and serde forms of fixed-width byte strings.
 //!
 //! Owns the two encodings every value of this crate has: exactly `N` bytes with no length prefix in
-//! a binary format, `2 N` hexadecimal digits in a human-readable one. It must never interpret the
-//! bytes: decoding is cheap and says nothing about a point being on the curve.
+//! a binary format with fixed-width little-endian integers (the only kind there is here),
+//! `2 N` hexadecimal digits in a human-readable one. It must never interpret the bytes: decoding is
+//! cheap and says nothing about a point being on the curve.
 
 use core::fmt;
 
@@ -69,10 +70,13 @@ const fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// Serializes `bytes` as a tuple of bytes, or as hexadecimal for people.
+/// Bytes that are handed to a binary format at a time.
+const WORD: usize = size_of::<u128>();
+
+/// Serializes `bytes` as a tuple of words, or as hexadecimal for people.
 ///
-/// serde implements its traits for arrays of at most 32 elements, and a slice would get a length
-/// prefix; a tuple of `N` bytes is exactly `N` bytes in bincode.
+/// A slice would get a length prefix, and a tuple of single bytes has the same encoding but costs a
+/// call of the format for each: digests, keys and signatures are most of what is encoded.
 pub(crate) fn serialize<const N: usize, S: Serializer>(
     bytes: &[u8; N],
     serializer: S,
@@ -80,9 +84,10 @@ pub(crate) fn serialize<const N: usize, S: Serializer>(
     if serializer.is_human_readable() {
         return serializer.collect_str(&Hex(bytes));
     }
-    let mut tuple = serializer.serialize_tuple(N)?;
-    for byte in bytes {
-        tuple.serialize_element(byte)?;
+    const { assert!(N.is_multiple_of(WORD)) };
+    let mut tuple = serializer.serialize_tuple(N / WORD)?;
+    for word in bytes.as_chunks::<WORD>().0 {
+        tuple.serialize_element(&u128::from_le_bytes(*word))?;
     }
     tuple.end()
 }
@@ -94,7 +99,7 @@ pub(crate) fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
     if deserializer.is_human_readable() {
         deserializer.deserialize_str(Bytes::<N>)
     } else {
-        deserializer.deserialize_tuple(N, Bytes::<N>)
+        deserializer.deserialize_tuple(N / WORD, Bytes::<N>)
     }
 }
 
@@ -121,10 +126,11 @@ impl<'de, const N: usize> Visitor<'de> for Bytes<N> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut bytes = [0; N];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = seq
+        for (at, word) in bytes.as_chunks_mut::<WORD>().0.iter_mut().enumerate() {
+            let value: u128 = seq
                 .next_element()?
-                .ok_or_else(|| A::Error::invalid_length(at, &self))?;
+                .ok_or_else(|| A::Error::invalid_length(at * WORD, &self))?;
+            *word = value.to_le_bytes();
         }
         Ok(bytes)
     }

@@ -102,7 +102,7 @@ fn binary_forms_have_no_prefix() {
     where
         T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
     {
-        let config = bincode::config::standard();
+        let config = bincode::config::standard().with_fixed_int_encoding();
         let encoded = bincode::serde::encode_to_vec(&value, config).unwrap();
         assert_eq!(encoded, bytes);
         let (decoded, used): (T, _) = bincode::serde::decode_from_slice(bytes, config).unwrap();
