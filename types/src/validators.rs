@@ -3,7 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, verify, verify_batch};
+use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, VerifyingKey};
+use quorate_crypto::{verify, verify_batch};
 
 use crate::certificate::qc_bytes;
 use crate::vote::{commit_vote_bytes, timeout_bytes};
@@ -20,6 +21,8 @@ pub struct Validators {
     chain: ChainId,
     epoch: Epoch,
     keys: Vec<PublicKey>,
+    /// The same keys, decompressed once: votes are verified one by one as they come.
+    verifying: Arc<[VerifyingKey]>,
     anchor: (BlockId, Height),
     memory: Option<Arc<dyn Memory>>,
 }
@@ -57,9 +60,11 @@ impl Validators {
         if keys.is_empty() || keys.len() > MAX_VALIDATORS {
             return Err(ValidatorsError::Size(keys.len()));
         }
+        let mut verifying = Vec::with_capacity(keys.len());
         for (index, key) in indices(keys.len()).zip(&keys) {
-            key.check()
-                .map_err(|error| ValidatorsError::Key { index, error })?;
+            let refused = |error| ValidatorsError::Key { index, error };
+            key.check().map_err(refused)?;
+            verifying.push(key.decompress().map_err(refused)?);
             let same = indices(keys.len())
                 .zip(&keys)
                 .find(|(_, other)| *other == key);
@@ -71,6 +76,7 @@ impl Validators {
             chain,
             epoch,
             keys,
+            verifying: verifying.into(),
             anchor,
             memory: None,
         })
@@ -188,12 +194,16 @@ impl Validators {
         signature: &Signature,
     ) -> Result<(), Reject> {
         let key = self.key(signer).ok_or(Reject::UnknownSigner)?;
+        let verify = || {
+            let verified = self.verifying[signer.as_usize()].verify(domain, message, signature);
+            verified.map_err(|_| Reject::BadSignature)
+        };
         let Some(memory) = &self.memory else {
-            return verify(key, domain, message, signature).map_err(|_| Reject::BadSignature);
+            return verify();
         };
         let name = memory::name(domain, key, signature, message);
         if !memory.knows(&name) {
-            verify(key, domain, message, signature).map_err(|_| Reject::BadSignature)?;
+            verify()?;
             memory.learn(name);
         }
         Ok(())
