@@ -35,6 +35,12 @@ ok "systemd-analyze: $(tail -n1 "$scratch/exposure" | sed 's/[^0-9]*\([0-9.]*\).
 "$venv/bin/hadolint" deploy/docker/Dockerfile
 found=$("$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml 2>&1) || { echo "$found" >&2; exit 1; }
 ok "hadolint is silent, compose.yaml keeps to the specification"
+# The image is built from what .dockerignore lets through: without one crate of the workspace Cargo builds none.
+for folder in .cargo $(sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' Cargo.toml); do
+    grep -qx "!$folder" deploy/docker/Dockerfile.dockerignore ||
+        { echo "deploy/docker/Dockerfile.dockerignore: !$folder is missing" >&2; exit 1; }
+done
+ok "the image's build sees the whole workspace"
 unchecked+=("no container engine built or ran the image")
 
 for file in deploy/docker/prometheus.yml deploy/prometheus/prometheus.yml; do
