@@ -1,7 +1,11 @@
 //! `quorate top`: the set, live in a terminal.
 //!
-//! One thread asks, one draws, so that a silent validator does not hold up the keyboard. [`draw`] is a function of the
-//! [`View`] alone.
+//! One thread asks, one draws, so that a silent validator does not hold up the keyboard. What is drawn follows from the
+//! [`View`] and the [`Keys`] alone.
+
+mod draw;
+#[cfg(test)]
+mod picture;
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
@@ -9,12 +13,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use quorate_client::Client;
-use ratatui::Frame;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style, Stylize as _};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::widgets::Paragraph;
 
 use super::context::{Context, runtime};
 use super::doctor::headlines;
@@ -24,24 +24,27 @@ use crate::exit::{ExitStatus, Failure};
 
 /// How often the keyboard is looked at while nothing is new.
 const TICK: Duration = Duration::from_millis(100);
-/// Rates that are remembered: the width of the plot.
-const HISTORY: usize = 240;
+/// Looks that are remembered: the width of the widest plot.
+const HISTORY: usize = 480;
 
 /// Shows the validators of the profile live: rates, commit latency, heights,
-/// votes, connections, queues. q quits.
+/// votes, connections, queues, and what is wrong. q quits.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   quorate --profile net/client.toml top
   quorate --profile net/client.toml top --interval 0.5
 
-transactions/s  executed, at the validator that executes most
-commit latency  mean from a block's time to its commit, by the clocks of
-                all validators, since the look before
-missed  certificates of the newest 32 without its vote; a certificate
-        holds exactly a quorum, so each misses some
-rtt     from here to its HTTP port and back
-Works at 80x24. Keys: q quits.")]
+tx/s     executed a second, at the validator that executes most
+latency  mean from a block's time to its commit, by the clocks of all
+         validators, since the look before
+missed   certificates of the newest 32 without its vote; a certificate
+         holds exactly a quorum, so each misses some
+rtt      from here to its HTTP port and back
+
+Keys: q quits, p holds the picture, the arrows scroll a long set.
+Made for 80x24; what is larger has larger plots, what is narrower has
+fewer columns. NO_COLOR=1 leaves the colours out.")]
 pub(super) struct Top {
     /// Seconds from one look to the next
     #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
@@ -57,6 +60,32 @@ struct View {
     /// From each look to the next; the newest last.
     paces: VecDeque<Pace>,
     problems: Vec<String>,
+}
+
+/// What was pressed so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Keys {
+    /// Validators above the first one that is shown.
+    scrolled: usize,
+    /// Whether the picture is held.
+    paused: bool,
+    quit: bool,
+}
+
+impl Keys {
+    fn press(&mut self, key: KeyEvent, members: usize) {
+        let last = members.saturating_sub(1);
+        match key.code {
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => self.quit = true,
+            KeyCode::Char('q') | KeyCode::Esc => self.quit = true,
+            KeyCode::Char('p' | ' ') => self.paused = !self.paused,
+            KeyCode::Up | KeyCode::Char('k') => self.scrolled = self.scrolled.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => self.scrolled = last.min(self.scrolled + 1),
+            KeyCode::Home => self.scrolled = 0,
+            KeyCode::End => self.scrolled = last,
+            _ => {}
+        }
+    }
 }
 
 impl Top {
@@ -119,183 +148,28 @@ fn watch(client: Client, interval: Duration) -> Result<Receiver<View>, Failure> 
 
 fn show(terminal: &mut ratatui::DefaultTerminal, views: &Receiver<View>) -> std::io::Result<()> {
     let mut view = None;
-    loop {
-        view = views.try_iter().last().or(view);
+    let mut keys = Keys::default();
+    while !keys.quit {
+        // What is not shown is taken nevertheless: a full channel would hold looks that are long over.
+        let newest = views.try_iter().last();
+        if !keys.paused || view.is_none() {
+            view = newest.or(view);
+        }
         terminal.draw(|frame| match &view {
-            Some(view) => draw(frame, view),
+            Some(view) => draw::draw(frame, view, keys),
             None => frame.render_widget(Paragraph::new("asking the validators ..."), frame.area()),
         })?;
         if event::poll(TICK)?
             && let Event::Key(key) = event::read()?
             && key.kind == KeyEventKind::Press
         {
-            let interrupted =
-                key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-            if interrupted || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
-                return Ok(());
-            }
+            keys.press(
+                key,
+                view.as_ref().map_or(0, |view| view.survey.members.len()),
+            );
         }
     }
-}
-
-fn draw(frame: &mut Frame<'_>, view: &View) {
-    let members = u16::try_from(view.survey.members.len().max(1)).unwrap_or(u16::MAX);
-    // Above all the table; what is left is the plot's, down to nothing.
-    let areas = Layout::vertical([
-        Constraint::Length(4),
-        Constraint::Length(members.saturating_add(3)),
-        Constraint::Length(5),
-        Constraint::Min(3),
-    ]);
-    let [head, table, plots, problems] = areas.areas(frame.area());
-    frame.render_widget(heading(view), head);
-    draw_table(frame, table, view);
-    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(plots);
-    draw_plot(frame, left, view, "blocks", |pace| pace.blocks);
-    draw_plot(frame, right, view, "transactions", |pace| pace.transactions);
-    draw_problems(frame, problems, view);
-}
-
-fn heading(view: &View) -> Paragraph<'static> {
-    let survey = &view.survey;
-    let Some(best) = survey.best() else {
-        return Paragraph::new("no validator answers").red();
-    };
-    let chain: String = survey.chain.to_string().chars().take(16).collect();
-    let leader = best.leader.map(|index| survey.name(index));
-    let age = survey.head_age().unwrap_or_default().as_secs_f64();
-    let pace = view.paces.back().copied().unwrap_or_default();
-    let per_second = |tenths: u64| format!("{}.{}", tenths / 10, tenths % 10);
-    // While nothing is committed, what it was last.
-    let latency = view.paces.iter().rev().find_map(|pace| pace.latency);
-    let latency = match latency {
-        Some(latency) => format!("{:.0} ms", latency.as_secs_f64() * 1e3),
-        None => String::from("unknown"),
-    };
-    let interval = match view.interval {
-        Some(interval) => format!("a block every {:.0} ms", interval.as_secs_f64() * 1e3),
-        None => String::from("no blocks yet"),
-    };
-    let queued: u64 = survey.answers().map(|s| s.mempool_transactions).sum();
-    let bytes: u64 = survey.answers().map(|s| s.mempool_bytes).sum();
-    Paragraph::new(vec![
-        Line::from(vec![
-            Span::from("quorate ").bold(),
-            Span::from(format!("{} {chain}", best.name)),
-            Span::from("   q quits").dark_gray(),
-        ]),
-        Line::from(format!(
-            "height {}, {age:.1} s old   {} blocks/s   {interval}",
-            best.height,
-            per_second(pace.blocks),
-        )),
-        Line::from(format!(
-            "{} transactions/s   commit latency {latency}",
-            per_second(pace.transactions),
-        )),
-        Line::from(format!(
-            "round {}, leader {}   quorum {} of {}   queued {queued} ({} KiB)",
-            best.round,
-            leader.as_deref().unwrap_or("unknown"),
-            survey.quorum(),
-            survey.size(),
-            bytes >> 10,
-        )),
-    ])
-}
-
-fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let survey = &view.survey;
-    let header = [
-        "validator",
-        "height",
-        "behind",
-        "peers",
-        "seen",
-        "missed",
-        "rtt",
-        "queue",
-        "ready",
-    ];
-    let head = survey.head();
-    let leader = survey.best().and_then(|best| best.leader);
-    let rows = survey.members.iter().map(|member| {
-        let seen = format!("{}/{}", member.connected_from, member.asked);
-        let missed = (survey.certificates - member.votes.min(survey.certificates)).to_string();
-        let row = member.row.and_then(|row| survey.rows.get(row));
-        let mark = if leader == Some(member.index) {
-            "*"
-        } else {
-            " "
-        };
-        let name = format!("{mark}{}", member.name);
-        let Some((row, status)) = row.and_then(|row| Some((row, row.status.as_ref().ok()?))) else {
-            let dash = || String::from("-");
-            let cells = [name, dash(), dash(), dash(), seen, missed, dash(), dash()];
-            let cells = cells.into_iter().chain([String::from("silent")]);
-            return Row::new(cells).style(Style::new().fg(Color::Red));
-        };
-        let behind = head.map_or(0, |head| head.above(status.height));
-        let style = match (status.ready, behind) {
-            (false, _) => Style::new().fg(Color::Red),
-            (true, 17..) => Style::new().fg(Color::Yellow),
-            _ => Style::new(),
-        };
-        Row::new([
-            name,
-            status.height.to_string(),
-            behind.to_string(),
-            format!(
-                "{}/{}",
-                status.peers_connected,
-                status.validators.saturating_sub(1)
-            ),
-            seen,
-            missed,
-            format!("{:.0} ms", row.round_trip.as_secs_f64() * 1e3),
-            status.mempool_transactions.to_string(),
-            String::from(if status.ready { "yes" } else { "NO" }),
-        ])
-        .style(style)
-    });
-    let widths = [18, 9, 6, 6, 6, 6, 7, 6, 6].map(Constraint::Length);
-    let title = format!(
-        " validators; votes of {} certificates ",
-        survey.certificates
-    );
-    let table = Table::new(rows, widths)
-        .header(Row::new(header).style(Style::new().add_modifier(Modifier::BOLD)))
-        .column_spacing(1)
-        .block(Block::bordered().title(title));
-    frame.render_widget(table, area);
-}
-
-fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View, what: &str, rate: fn(&Pace) -> u64) {
-    let block = Block::bordered();
-    let room = usize::from(block.inner(area).width);
-    let newest: Vec<u64> = {
-        let skipped = view.paces.len().saturating_sub(room);
-        view.paces.iter().skip(skipped).map(rate).collect()
-    };
-    let most = newest.iter().max().copied().unwrap_or(0) as f64 / 10.0;
-    let block = block.title(format!(" {what} a second, up to {most:.1} "));
-    let plot = Sparkline::default().data(&newest).block(block);
-    frame.render_widget(plot, area);
-}
-
-fn draw_problems(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let block = Block::bordered();
-    let text = match view.problems.is_empty() {
-        true => vec![Line::from("no problem found").green()],
-        false => view
-            .problems
-            .iter()
-            .map(|text| Line::from(text.clone()).red())
-            .collect(),
-    };
-    let block = block.title(" problems; quorate doctor says what to do ");
-    let shown = Paragraph::new(text).wrap(ratatui::widgets::Wrap { trim: true });
-    frame.render_widget(shown.block(block), area);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -305,7 +179,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    const PAGE: &str = include_str!("top.page.md");
+    const PAGE: &str = include_str!("page.md");
 
     /// A test terminal writes each line in quotation marks.
     fn unquoted(screen: &str) -> String {
@@ -313,35 +187,100 @@ mod tests {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    fn screen(survey: Survey, width: u16, height: u16) -> String {
-        let view = View {
+    fn view(survey: Survey) -> View {
+        View {
             problems: headlines(&survey),
             interval: Some(Duration::from_millis(40)),
             paces: (0..100)
                 .map(|at| Pace {
-                    blocks: 200 + at % 50,
-                    transactions: 8_000 + 31 * (at % 40),
-                    latency: (at < 99).then_some(Duration::from_millis(37)),
+                    blocks: 240 + at * 37 % 23,
+                    transactions: 8_000 + 31 * (at % 40) + at * 53 % 97,
+                    latency: Some(Duration::from_micros(36_000 + at * 7_919 % 9_000)),
                 })
                 .collect(),
             survey,
-        };
+        }
+    }
+
+    fn drawn(view: &View, keys: Keys, width: u16, height: u16) -> TestBackend {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("memory");
-        terminal.draw(|frame| draw(frame, &view)).expect("memory");
-        terminal.backend().to_string()
+        terminal
+            .draw(|frame| draw::draw(frame, view, keys))
+            .expect("memory");
+        terminal.backend().clone()
+    }
+
+    fn screen(survey: Survey, width: u16, height: u16) -> String {
+        drawn(&view(survey), Keys::default(), width, height).to_string()
+    }
+
+    /// Compares a file of the documentation with what it should be, or writes it anew.
+    fn keep(name: &str, wanted: &str) {
+        let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("QUORATE_BLESS").is_some() {
+            std::fs::write(&path, wanted).expect("the source tree is writable");
+        }
+        let kept = std::fs::read_to_string(&path).expect("kept with the documentation");
+        assert!(wanted == kept, "{path}: QUORATE_BLESS=1 keeps the new one");
     }
 
     #[test]
     fn a_healthy_set_fits_eighty_by_twenty_four() {
-        let screen = screen(four(), 80, 24);
-        let page = PAGE.replace("SCREEN", &unquoted(&screen));
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/top.md");
-        if std::env::var_os("QUORATE_BLESS").is_some() {
-            std::fs::write(path, &page).expect("the source tree is writable");
+        let screen = drawn(&view(four()), Keys::default(), 80, 24);
+        keep(
+            "reference/top.md",
+            &PAGE.replace("SCREEN", &unquoted(&screen.to_string())),
+        );
+        keep("images/top.svg", &picture::svg(screen.buffer()));
+        let lost = drawn(&view(without(four(), &[3])), Keys::default(), 80, 24);
+        keep("images/top-missing.svg", &picture::svg(lost.buffer()));
+        let text = screen.to_string();
+        for shown in ["no problem found", "validator-3", "4 of 4 ready", "tx/s"] {
+            assert!(text.contains(shown), "{shown}: {text}");
         }
-        let kept = std::fs::read_to_string(path).expect("kept with the documentation");
-        assert_eq!(page, kept, "QUORATE_BLESS=1 keeps the new one");
-        assert!(screen.contains("no problem found"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_fewer_columns_and_whole_names() {
+        let text = screen(four(), 50, 16);
+        assert!(
+            text.contains("validator-3 ") && text.contains("ready"),
+            "{text}"
+        );
+        assert!(!text.contains("rtt"), "{text}");
+    }
+
+    #[test]
+    fn a_long_set_is_scrolled_and_never_past_its_end() {
+        let mut survey = four();
+        let one = survey.members[0].clone();
+        survey.members = (0..40)
+            .map(|index| {
+                let name = format!("member-{index}");
+                super::super::survey::Member {
+                    index,
+                    name,
+                    row: None,
+                    ..one.clone()
+                }
+            })
+            .collect();
+        let view = view(survey);
+        let mut keys = Keys::default();
+        let text = |keys| drawn(&view, keys, 80, 24).to_string();
+        assert!(text(keys).contains("member-0 ") && !text(keys).contains("member-39"));
+        assert!(text(keys).contains("problems"), "{}", text(keys));
+        for _ in 0..100 {
+            keys.press(KeyCode::Down.into(), 40);
+        }
+        assert!(text(keys).contains("member-39"), "{}", text(keys));
+        assert!(text(keys).contains("member-35"), "the last page is full");
+        keys.press(KeyCode::Home.into(), 40);
+        keys.press(KeyCode::Char('p').into(), 40);
+        assert!(text(keys).contains("held"), "{}", text(keys));
+        let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        keys.press(control_c, 40);
+        assert!(keys.quit);
     }
 
     #[test]
