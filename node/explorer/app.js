@@ -5,6 +5,7 @@
 
 const POLL_MS = 1000;
 const HISTORY = 120;   // samples of a plot
+const SHORTEST = 30;   // samples that fill one
 const VOTE_WINDOW = 100; // blocks that a validator's share of votes is taken from
 const PAGE = 20;
 
@@ -89,29 +90,35 @@ function row(heads, cells) {
 }
 
 // A curve over the last samples, with its range in words for those who do not see it.
-function plot(title, unit, values, digits) {
+function plot(title, unit, samples, digits) {
+  // What was not watched yet takes no room, as soon as there is a curve.
+  const first = samples.findIndex((value) => value !== null);
+  const span = Math.min(HISTORY, Math.max(SHORTEST, first < 0 ? 0 : HISTORY - first));
+  const values = samples.slice(-span);
   const known = values.filter((value) => value !== null);
   const high = Math.max(...known, 0) || 1;
   const last = known.length ? known[known.length - 1] : null;
   const shown = (value) => value === null ? "–" : value.toFixed(digits) + " " + unit;
-  const points = values.map((value, i) => [i * 300 / (HISTORY - 1), value === null ? null : 95 - 90 * value / high]);
+  const points = values.map((value, i) => [i * 300 / (span - 1), value === null ? null : 95 - 90 * value / high]);
   let curve = "", area = "", open = false;
   for (const [x, y] of points) {
     if (y === null) { open = false; continue; }
     curve += (open ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1);
     open = true;
   }
+  // A lone sample is a dot.
+  if (known.length === 1) curve += "h0.01";
   const solid = points.filter(([, y]) => y !== null);
   if (solid.length > 1) {
     area = "M" + solid[0][0].toFixed(1) + " 95" + solid.map(([x, y]) => "L" + x.toFixed(1) + " " + y.toFixed(1)).join("")
       + "L" + solid[solid.length - 1][0].toFixed(1) + " 95Z";
   }
-  const label = `${title}: now ${shown(last)}, at most ${shown(known.length ? Math.max(...known) : null)} in the last two minutes`;
+  const label = `${title}: now ${shown(last)}, at most ${shown(known.length ? Math.max(...known) : null)} in the last ${span} seconds`;
   return h("section", { class: "card" },
     h("h2", {}, title),
     svg("svg", { class: "plot", viewBox: "0 0 300 100", preserveAspectRatio: "none", role: "img", "aria-label": label },
       svg("path", { class: "axis", d: "M0 95H300M0 5H300" }), svg("path", { class: "area", d: area }), svg("path", { class: "curve", d: curve })),
-    h("p", { class: "range" }, h("span", {}, "now " + shown(last)), h("span", {}, "scale to " + shown(high))));
+    h("p", { class: "range" }, h("span", {}, "now " + shown(last)), h("span", {}, `last ${span} s`), h("span", {}, "most " + shown(known.length ? Math.max(...known) : null))));
 }
 
 // ------------------------------------------------------------------------------------------------------------ the state
@@ -262,7 +269,7 @@ async function transactionPage(id) {
       ["Place", h("a", { href: `#/block/${height}` }, `block ${number.format(height)}, index ${index}`)],
       receipt && ["Outcome", outcome(receipt)], receipt?.reason && ["Reason", receipt.reason],
       receipt && ["Time", new Date(millis(receipt.time)).toISOString()],
-      receipt && ["Client", h("code", {}, receipt.client)], receipt && ["Number of the client", number.format(receipt.sequence)],
+      receipt && ["Client", h("code", {}, receipt.client)], receipt && ["Sequence number", number.format(receipt.sequence)],
       receipt?.revision !== undefined && ["Revision after it", number.format(receipt.revision)],
       receipt && ["Results", receipt.results?.length ? h("span", {}, `${receipt.results.length}, canonical: `, h("code", {}, receipt.results.map((one) => readable(one)).join(" · "))) : "none"],
     ])),
