@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quorate_types::{BlockId, BlockTime, ChainId, Height, PublicKey, Receipt, Roots};
-use quorate_types::{Outcome, TransactionId, codec};
+use quorate_types::{Outcome, Rejection, TransactionId, codec};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 #[cfg(feature = "openapi")]
@@ -128,7 +128,10 @@ pub struct ReceiptReply {
     pub time: BlockTime,
     /// `executed`, `rejected` or `duplicate`.
     pub outcome: String,
-    /// Why it was rejected.
+    /// Why it was rejected, for programs: stable, one of the list in the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it was rejected, or where its first place is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The machine's revision after it.
@@ -141,6 +144,41 @@ pub struct ReceiptReply {
     pub canonical: Base64,
 }
 
+/// Every way a transaction is rejected, for lists of them; commands are counted from 0.
+pub const REJECTIONS: [Rejection; 12] = [
+    Rejection::UnknownClient,
+    Rejection::Forbidden,
+    Rejection::Expired,
+    Rejection::TooFarAhead,
+    Rejection::TooOld,
+    Rejection::SequenceReused,
+    Rejection::CostExceeded,
+    Rejection::ResultTooLarge,
+    Rejection::BadCommand(0),
+    Rejection::UnknownCheckpoint(0),
+    Rejection::CheckpointExists(0),
+    Rejection::TooManyCheckpoints(0),
+];
+
+/// The stable name of a rejection, whichever command it is about.
+#[must_use]
+pub fn rejection_code(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::UnknownClient => "unknown_client",
+        Rejection::Forbidden => "forbidden",
+        Rejection::Expired => "expired",
+        Rejection::TooFarAhead => "too_far_ahead",
+        Rejection::TooOld => "too_old",
+        Rejection::SequenceReused => "sequence_reused",
+        Rejection::CostExceeded => "cost_exceeded",
+        Rejection::ResultTooLarge => "result_too_large",
+        Rejection::BadCommand(_) => "bad_command",
+        Rejection::UnknownCheckpoint(_) => "unknown_checkpoint",
+        Rejection::CheckpointExists(_) => "checkpoint_exists",
+        Rejection::TooManyCheckpoints(_) => "too_many_checkpoints",
+    }
+}
+
 impl From<&Receipt> for ReceiptReply {
     fn from(receipt: &Receipt) -> ReceiptReply {
         let mut reply = ReceiptReply {
@@ -151,6 +189,7 @@ impl From<&Receipt> for ReceiptReply {
             index: receipt.index,
             time: receipt.time,
             outcome: String::from("executed"),
+            code: None,
             reason: None,
             revision: None,
             results: Vec::new(),
@@ -163,6 +202,7 @@ impl From<&Receipt> for ReceiptReply {
             }
             Outcome::Rejected(rejection) => {
                 reply.outcome = String::from("rejected");
+                reply.code = Some(String::from(rejection_code(*rejection)));
                 reply.reason = Some(rejection.to_string());
             }
             Outcome::Duplicate { height, index } => {
@@ -433,7 +473,7 @@ pub struct LogEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_types::{Blob, Rejection};
+    use quorate_types::Blob;
 
     fn receipt(outcome: Outcome) -> Receipt {
         Receipt {
@@ -445,6 +485,26 @@ mod tests {
             time: BlockTime(9),
             outcome,
         }
+    }
+
+    #[test]
+    fn every_rejection_that_can_be_decoded_is_listed_once() {
+        let mut decoded = Vec::new();
+        for tag in 0u32.. {
+            let plain = tag.to_le_bytes();
+            let about_a_command = [plain, [0; 4]].concat();
+            let found = codec::decode::<Rejection>(&plain, 8);
+            let Ok(rejection) = found.or_else(|_| codec::decode(&about_a_command, 8)) else {
+                break;
+            };
+            decoded.push(rejection);
+        }
+        assert_eq!(decoded, REJECTIONS);
+        let codes: std::collections::BTreeSet<&str> =
+            REJECTIONS.into_iter().map(rejection_code).collect();
+        assert_eq!(codes.len(), REJECTIONS.len());
+        let reply = ReceiptReply::from(&receipt(Outcome::Rejected(Rejection::BadCommand(3))));
+        assert_eq!(reply.code.as_deref(), Some("bad_command"));
     }
 
     #[test]

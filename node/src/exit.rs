@@ -36,6 +36,53 @@ impl From<ExitStatus> for std::process::ExitCode {
 }
 
 impl ExitStatus {
+    /// All of them, by number.
+    pub const ALL: [ExitStatus; 9] = [
+        ExitStatus::Done,
+        ExitStatus::Failed,
+        ExitStatus::Usage,
+        ExitStatus::Config,
+        ExitStatus::Unavailable,
+        ExitStatus::Rejected,
+        ExitStatus::Verification,
+        ExitStatus::Safety,
+        ExitStatus::Damaged,
+    ];
+
+    /// What it means, and whether the same command may be tried again.
+    #[must_use]
+    pub const fn meaning(self) -> (&'static str, &'static str) {
+        match self {
+            ExitStatus::Done => ("done", ""),
+            ExitStatus::Failed => (
+                "failed: a taken port, a full disk, an IO error, or `doctor` found a problem",
+                "after the cause is gone",
+            ),
+            ExitStatus::Usage => ("the command line is wrong", "no: correct it"),
+            ExitStatus::Config => (
+                "configuration, profile, keys or genesis are invalid",
+                "no: correct them",
+            ),
+            ExitStatus::Unavailable => (
+                "nobody answered, or not in time",
+                "yes; the outcome of a write may be open, and `quorate tx wait ID` tells it",
+            ),
+            ExitStatus::Rejected => ("the validators refused it for good", "no"),
+            ExitStatus::Verification => (
+                "a proof, hash or signature does not verify",
+                "no: somebody changed it, or it is of another chain",
+            ),
+            ExitStatus::Safety => (
+                "refused for safety: going on could break a promise made before",
+                "no: [what to do](../OPERATIONS.md#when-a-start-is-refused)",
+            ),
+            ExitStatus::Damaged => (
+                "stored data is damaged",
+                "no: delete nothing; [what to do](../OPERATIONS.md#when-a-start-is-refused)",
+            ),
+        }
+    }
+
     /// The number.
     #[must_use]
     pub const fn code(self) -> u8 {

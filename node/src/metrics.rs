@@ -3,13 +3,14 @@
 //! Owns names, help texts and labels. Labels are bounded: validator indices of the set, and the enumerated reasons of
 //! this release. Derived in the node from the inputs and outputs of the replica; the pure crates know nothing of it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricType,
 };
 
 /// Media type of the text exposition format.
@@ -304,6 +305,32 @@ impl Metrics {
         u64::try_from(sum.as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// What there is, for the reference: name, type, labels, help.
+    #[must_use]
+    pub fn describe() -> Vec<Described> {
+        let metrics = Metrics::new();
+        metrics.add_validators(1);
+        // A family shows once it has a series; these get theirs while a validator runs.
+        metrics.storage_bytes.with_label_values(&["wal"]);
+        metrics.api_requests_total.with_label_values(&["2xx"]);
+        metrics.api_request_seconds.with_label_values(&["GET"]);
+        let families = metrics.registry.gather().into_iter();
+        let described = families.map(|family| Described {
+            name: family.name().to_owned(),
+            kind: match family.get_field_type() {
+                MetricType::COUNTER => "counter",
+                MetricType::HISTOGRAM => "histogram",
+                _ => "gauge",
+            },
+            labels: {
+                let labels = family.get_metric().iter().flat_map(|one| one.get_label());
+                labels.map(|label| label.name().to_owned()).collect()
+            },
+            help: family.help().to_owned(),
+        });
+        described.collect()
+    }
+
     /// The text exposition format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -313,6 +340,19 @@ impl Metrics {
             .expect("writing to memory does not fail");
         text
     }
+}
+
+/// A metric, as the reference has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its whole name.
+    pub name: String,
+    /// Its type, in Prometheus' words.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: BTreeSet<String>,
+    /// As `/metrics` says it.
+    pub help: String,
 }
 
 const UNIQUE: &str = "each metric is registered once, under a valid name";

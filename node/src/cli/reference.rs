@@ -1,6 +1,9 @@
-//! `docs/reference/cli.md` and `docs/reference/configuration.md`, written from the code.
+//! The pages of `docs/reference/` that are written from the code.
 //!
 //! A hidden verb prints them; a test of the binary compares them with the files, and `QUORATE_BLESS=1` writes those anew.
+
+mod errors;
+mod metrics;
 
 use std::fmt::Write as _;
 
@@ -8,6 +11,7 @@ use clap::{Command, CommandFactory as _};
 
 use super::Cli;
 use crate::config::{DESCRIPTIONS, Loaded};
+use crate::exit::ExitStatus;
 
 /// What each verb prints with `--output json`: one document, unless it says lines.
 const SHAPES: &[(&str, &str)] = &[
@@ -25,6 +29,10 @@ const SHAPES: &[(&str, &str)] = &[
         "an array of `name`, `value`, and with `--origin` `origin`",
     ),
     ("config validate", "`valid`, `chain`"),
+    (
+        "diff-state",
+        "`a`, `b` (each `height`, `state_root`), `first_height` (null: not known), `keys_that_differ`, `keys`: array of `what`, `key`",
+    ),
     (
         "doctor",
         "`healthy`, `findings`: array of `severity` (`problem`, `warning`, `note`), `code` (stable), `message`, `action`",
@@ -97,8 +105,19 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     ("recover", "`home`, `validators`, `answers_needed`"),
     (
+        "replay",
+        "`from`, `height`, `blocks`, `seconds`, `state_root`, `receipts_root`",
+    ),
+    (
         "restore",
         "`quorate_backup`, `chain`, `validator`, `height`, `state_root`, `made_at` (seconds), `keys`",
+    ),
+    ("snapshot create", "as an element of `snapshot list`"),
+    ("snapshot restore", "as an element of `snapshot list`"),
+    ("snapshot verify", "as an element of `snapshot list`"),
+    (
+        "snapshot list",
+        "array of `height`, `chunks`, `records`, `bytes`, `state_root`, `receipts_root`, `path`; or `height`, `path`, `error`",
     ),
     ("start", "nothing; logs go to standard error"),
     (
@@ -149,6 +168,10 @@ pub(super) enum Page {
     Cli,
     /// `docs/reference/configuration.md`
     Configuration,
+    /// `docs/reference/metrics.md`
+    Metrics,
+    /// `docs/reference/errors.md`
+    Errors,
 }
 
 /// The text of a document.
@@ -156,6 +179,8 @@ pub(super) fn render(page: Page) -> String {
     match page {
         Page::Cli => cli(),
         Page::Configuration => configuration(),
+        Page::Metrics => metrics::page(),
+        Page::Errors => errors::page(),
     }
 }
 
@@ -165,20 +190,9 @@ fn cli() -> String {
          flags at the end; flags that begin with `QUORATE_` in brackets can be set in the environment. Results go to standard\n\
          output, logs and failures to standard error.\n\n",
     );
-    let statuses = [
-        "done",
-        "failed",
-        "usage",
-        "configuration or genesis invalid",
-        "unavailable or timed out",
-        "rejected",
-        "verification failed",
-        "refused for safety",
-        "damaged data",
-    ];
     text.push_str("| exit status | |\n|---|---|\n");
-    for (status, meaning) in statuses.iter().enumerate() {
-        let _ = writeln!(text, "| {status} | {meaning} |");
+    for status in ExitStatus::ALL {
+        let _ = writeln!(text, "| {} | {} |", status.code(), status.meaning().0);
     }
     for (name, command) in verbs() {
         let shape = SHAPES
@@ -208,7 +222,7 @@ fn cli() -> String {
         let _ = writeln!(
             text,
             "`--output json`: {}.",
-            shape.unwrap_or("see its help")
+            shape.unwrap_or_else(|| panic!("{name} has no documented shape"))
         );
     }
     let mut root = Cli::command().subcommand_required(false);

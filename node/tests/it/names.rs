@@ -56,3 +56,41 @@ fn every_event_at_info_and_above_is_documented_and_exists() {
         .collect();
     assert_eq!(logged, documented);
 }
+
+#[test]
+fn every_code_of_the_doctor_is_in_the_reference_and_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src/cli/doctor"), &mut files);
+    let mut used = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("text");
+        let code = text
+            .split("#[cfg(test)]")
+            .next()
+            .expect("a file has a beginning");
+        for call in [
+            "Finding::problem(",
+            "Finding::warning(",
+            "Finding::note(",
+            "of(",
+        ] {
+            for (at, _) in code.match_indices(call) {
+                let argument = code[at + call.len()..].trim_start();
+                let name = argument.strip_prefix('"').and_then(|a| a.split('"').next());
+                used.extend(name.map(str::to_owned));
+            }
+        }
+    }
+    let page = std::fs::read_to_string(root.join("../docs/reference/errors.md")).expect("the page");
+    let (_, findings) = page
+        .split_once("## Findings of the doctor")
+        .expect("its part");
+    let names = findings.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeSet<String> = names
+        .filter_map(|row| row.split('`').next())
+        .map(str::to_owned)
+        .collect();
+    assert!(used.len() > 30);
+    assert_eq!(used, documented);
+}

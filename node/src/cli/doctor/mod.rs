@@ -20,6 +20,125 @@ use crate::exit::{ExitStatus, Failure};
 /// Free space below which a disk counts as nearly full, unless told otherwise, in bytes.
 const MIN_FREE: u64 = 1 << 30;
 
+/// Every code, where it is found, and what it means; for the reference. A test compares it with the code.
+pub(super) const FINDINGS: &[(&str, &str, &str)] = &[
+    (
+        "nobody_answers",
+        "profile",
+        "no validator of the profile answers",
+    ),
+    ("no_answer", "profile", "one of them does not"),
+    ("strange_answer", "profile", "something else answers there"),
+    (
+        "wrong_genesis",
+        "profile",
+        "a validator of another chain answers there",
+    ),
+    ("missing_validator", "profile", "nobody is connected to it"),
+    (
+        "not_connected",
+        "profile",
+        "it runs, and others are not connected to it: a firewall, an address, a key",
+    ),
+    (
+        "no_quorum",
+        "profile",
+        "too few take part: nothing commits. The missing ones are named",
+    ),
+    (
+        "head_stands_still",
+        "profile",
+        "a quorum is there, and nothing commits",
+    ),
+    (
+        "wrong_clock",
+        "profile",
+        "a validator's clock is off the others'",
+    ),
+    (
+        "own_clock",
+        "profile",
+        "the clock of the machine that asks is",
+    ),
+    ("behind", "profile", "it has fewer blocks than the others"),
+    ("observer", "profile", "its key is not in the set"),
+    ("mixed_versions", "profile", "different releases run"),
+    (
+        "not_ready",
+        "profile, home",
+        "its readiness checks fail; each is named",
+    ),
+    ("no_home", "home", "there is no such directory"),
+    (
+        "bad_config",
+        "home",
+        "`config.toml` or the environment is wrong",
+    ),
+    ("no_genesis", "home", "`genesis.json` is missing"),
+    ("bad_genesis", "home", "it cannot be read, or breaks a rule"),
+    (
+        "changed_genesis",
+        "home",
+        "it is not what its validators signed",
+    ),
+    (
+        "validator_count",
+        "home",
+        "a set of this size tolerates no more than a smaller one",
+    ),
+    (
+        "bad_key",
+        "home",
+        "a key is missing, damaged, or readable by others",
+    ),
+    (
+        "encrypted_key",
+        "home",
+        "a key needs a passphrase, and none is at hand",
+    ),
+    (
+        "not_a_validator",
+        "home",
+        "the key is no validator's of this genesis",
+    ),
+    (
+        "wrong_network_key",
+        "home",
+        "the network key is another than the genesis says",
+    ),
+    (
+        "mixed_home",
+        "home",
+        "files of different homes came together",
+    ),
+    ("safety_lost", "home", "`safety/` is lost, `data/` is there"),
+    (
+        "data_lost",
+        "home",
+        "`data/` is lost, and it has signed before",
+    ),
+    (
+        "forgetful",
+        "home",
+        "what it signed is lost; it starts behind the strict fence",
+    ),
+    ("disk_full", "home", "less than 64 MiB are free"),
+    (
+        "disk_nearly_full",
+        "home",
+        "less than `--min-free` are free",
+    ),
+    ("few_files", "home", "the limit of open files is too low"),
+    ("port_taken", "home", "something else listens there"),
+    (
+        "admin_silent",
+        "home",
+        "it runs, and its admin port does not answer",
+    ),
+    ("runs", "home", "it runs"),
+    ("does_not_run", "home", "it does not"),
+];
+
 /// Says why nothing commits, or why a validator does not start, and what to
 /// do about it. Exit status 1 if there is a problem.
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,133 @@
+//! `docs/reference/metrics.md`: what `/metrics` says of each metric, and when to look at it.
+
+use std::fmt::Write as _;
+
+use crate::metrics::Metrics;
+
+/// What an operator should know beside the help text: what its labels may say, and when to look.
+const LOOK: &[(&str, &str)] = &[
+    (
+        "quorate_api_connections",
+        "near `api.max_connections`: more are not taken",
+    ),
+    ("quorate_api_request_seconds", ""),
+    (
+        "quorate_api_requests_total",
+        "`status` is `2xx` to `5xx`. `5xx` rises: something is damaged or does not serve; `4xx`: clients make mistakes, or get 429",
+    ),
+    ("quorate_api_streams", "64 are taken, then 429"),
+    ("quorate_build_info", ""),
+    (
+        "quorate_consensus_commit_latency_seconds",
+        "clocks that differ move it: it is measured from the leader's clock to this one",
+    ),
+    (
+        "quorate_consensus_committed_height",
+        "it stands still. An idle chain makes a block every 5 s",
+    ),
+    (
+        "quorate_consensus_fenced",
+        "1 for a minute: too few others answer ([RECOVERY.md](../RECOVERY.md))",
+    ),
+    ("quorate_consensus_leader", ""),
+    (
+        "quorate_consensus_round",
+        "it runs ahead of the height: rounds fail",
+    ),
+    (
+        "quorate_consensus_timeouts_total",
+        "it rises steadily: a leader is dead or slow",
+    ),
+    (
+        "quorate_consensus_votes_missing_total",
+        "a certificate holds exactly a quorum, so some are missing always; one validator's rises with every block: it is away, or far away",
+    ),
+    (
+        "quorate_evidence_total",
+        "`kind` is `proposal`, `vote` or `commit_vote`. Above 0: a validator lies, or two processes share its key; the log names it",
+    ),
+    ("quorate_execution_seconds", ""),
+    (
+        "quorate_key_conflicts_total",
+        "`sign` is `home`: its home is older than what it signed; `signature`, `connection`: another process has its keys. Above 0: stop the other process; if there is none, the home was restored",
+    ),
+    (
+        "quorate_mempool_bytes",
+        "batches that are held count too, so a chain that stands still shows some. Near `mempool.max_bytes`: clients get 429",
+    ),
+    (
+        "quorate_mempool_transactions",
+        "what is packed into a batch no longer counts. Near `mempool.max_transactions`: clients get 429",
+    ),
+    (
+        "quorate_peer_connected",
+        "`validator` is the index in the set. 0 for minutes: start it, or open its udp port",
+    ),
+    (
+        "quorate_peer_rejected_total",
+        "it rises: a peer is broken, or a stranger knocks; `connection_refused` in the log says who",
+    ),
+    (
+        "quorate_snapshot_height",
+        "it stands still while the height rises by more than `snapshots.interval_blocks`",
+    ),
+    (
+        "quorate_start_time_seconds",
+        "it changes: the process was started anew",
+    ),
+    (
+        "quorate_state_divergence_total",
+        "above 0: this validator has stopped signing. Keep its home; it is evidence of a bug or of bad hardware",
+    ),
+    (
+        "quorate_storage_bytes",
+        "`kind` is a table, or `wal`. Read every 512 turns",
+    ),
+    (
+        "quorate_storage_damaged_total",
+        "above 0: check the disk. What this validator itself needs ends it with status 8",
+    ),
+    ("quorate_storage_first_height", ""),
+    (
+        "quorate_storage_free_bytes",
+        "near `storage.min_free_bytes`: below it, clients are turned away",
+    ),
+    ("quorate_storage_mended_total", ""),
+    (
+        "quorate_storage_sync_seconds",
+        "two are on the way of a block. p99 above 0.1 s: the disk is slow",
+    ),
+    ("quorate_sync_lag_blocks", "it does not fall"),
+    (
+        "quorate_transactions_total",
+        "`result` is `executed`, `rejected`, `duplicate` in blocks; `refused`, `full` at this API",
+    ),
+    ("quorate_transfer_bytes", ""),
+    ("quorate_transfer_remaining_seconds", ""),
+    ("quorate_transfer_size_bytes", ""),
+];
+
+pub(super) fn page() -> String {
+    let mut text = String::from(
+        "# Metrics\n\nWritten from the code by a test (`node/tests/it/cli.rs`; `QUORATE_BLESS=1` writes it anew).\n\n\
+         `GET /metrics` on the admin port (7652), in Prometheus' text format. Labels are bounded: indices of the set, and words of this release.\n\
+         Histograms have buckets from half a millisecond to 32 s. What to do about them: [OPERATIONS.md](../OPERATIONS.md#metrics).\n\n\
+         | metric | type | labels | meaning | look when |\n|---|---|---|---|---|\n",
+    );
+    let described = Metrics::describe();
+    for metric in &described {
+        let look = LOOK.iter().find(|(name, _)| *name == metric.name);
+        let (_, look) = look.unwrap_or_else(|| panic!("nothing is said about {}", metric.name));
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {look} |",
+            metric.name,
+            metric.kind,
+            labels.join(", "),
+            metric.help.trim_end_matches('.')
+        );
+    }
+    assert_eq!(LOOK.len(), described.len(), "a metric that is no more");
+    text
+}
