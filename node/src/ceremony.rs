@@ -88,7 +88,10 @@ impl Descriptor {
             return Err(Failure::config(message));
         }
         let name = &raw.name;
-        let missing = |what: &str| Failure::config(format!("{what} of {name:?} is missing"));
+        let missing = |what: &str| {
+            let message = format!("{what} of {name:?} is missing");
+            Failure::config(message).hint("ask its operator for the file that quorate init wrote")
+        };
         let descriptor = Descriptor {
             quorate_validator: FORMAT,
             signature: raw.signature.ok_or_else(|| missing("the signature"))?,

@@ -310,9 +310,15 @@ fn save(
         writeln!(out, "{what}")?;
         writeln!(
             out,
-            "chain {chain}: {validators} validators, {clients} clients"
+            "chain {chain}\n{}, {}",
+            counted(validators, "validator"),
+            counted(clients, "client")
         )
     })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn show(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
@@ -371,6 +377,7 @@ fn sign(
     let genesis = genesis::read(path)?;
     let own = Descriptor::read(&home.join(DESCRIPTOR_FILE))?.info;
     check_own(&genesis, &own)?;
+    check_unbound(home, &genesis)?;
     let key = keys::read_with(&home.join("keys/consensus.pem"), &context.passphrase)?;
     if key.public() != own.consensus_key {
         let message = "keys/consensus.pem is not the key of validator.json";
@@ -393,6 +400,18 @@ fn warn(genesis: &Genesis) {
     for warning in warnings(genesis) {
         eprintln!("quorate: warning: {warning}");
     }
+}
+
+/// A home is of one chain for ever.
+fn check_unbound(home: &Path, genesis: &Genesis) -> Result<(), Failure> {
+    let there = home.join("genesis.json");
+    let chain = genesis.chain_id();
+    if there.exists() && genesis::read(&there).map(|other| other.chain_id()) != Ok(chain) {
+        let message = format!("{} holds another genesis already", home.display());
+        return Err(Failure::new(ExitStatus::Safety, message)
+            .hint("a new chain needs a new home: quorate init"));
+    }
+    Ok(())
 }
 
 fn signed(path: &Path, signatures: &[PathBuf]) -> Result<(Genesis, Signed), Failure> {
@@ -443,14 +462,9 @@ fn install(
     check_own(&genesis, &own)?;
     signed.complete()?;
     let chain = genesis.chain_id();
-    let there = home.join("genesis.json");
-    if there.exists() && genesis::read(&there).map(|other| other.chain_id()) != Ok(chain) {
-        let message = format!("{} holds another genesis already", home.display());
-        return Err(Failure::new(ExitStatus::Safety, message)
-            .hint("a new chain needs a new home: quorate init"));
-    }
+    check_unbound(home, &genesis)?;
     write(&home.join(CONSENTS_FILE), &signed.to_json())?;
-    write(&there, &genesis::to_json(&genesis))?;
+    write(&home.join("genesis.json"), &genesis::to_json(&genesis))?;
     warn(&genesis);
     let value = json!({ "chain": chain.to_string(), "home": home, "validator": own.name });
     context.print.result(&value, |out| {

@@ -163,6 +163,7 @@ fn create_offline(home: &Path, config: &Config) -> Result<Height, Failure> {
 }
 
 fn list(context: &Context, home: &Path) -> Result<ExitStatus, Failure> {
+    existing(home)?;
     let directory = Directory::look(home);
     let mut rows = Vec::new();
     for height in directory.heights()? {
@@ -280,7 +281,20 @@ pub(super) fn setup(genesis: &Path) -> Result<Setup, Failure> {
     Setup::new(&genesis, None).map_err(|error| Failure::config(error.to_string()))
 }
 
+/// Who names a home that is not there has most likely mistyped it.
+fn existing(home: &Path) -> Result<(), Failure> {
+    match home.is_dir() {
+        true => Ok(()),
+        false => {
+            let message = format!("there is no home at {}", home.display());
+            let hint = "name the directory that quorate init or quorate testnet made";
+            Err(Failure::config(message).hint(hint))
+        }
+    }
+}
+
 pub(super) fn read_config(home: &Path) -> Result<Config, Failure> {
+    existing(home)?;
     let file = home.join("config.toml");
     Ok(config::load(Some(&file), std::env::vars(), &[])?.config)
 }

@@ -199,7 +199,8 @@ impl State {
             let manifest = Box::new(files::read_manifest(path)?);
             return Ok(State::Snapshot(path.to_path_buf(), manifest));
         }
-        let store = open_store(open_home(path)?, &read_config(path)?)?;
+        let config = read_config(path)?;
+        let store = open_store(open_home(path)?, &config)?;
         Ok(State::Home(Box::new(store)))
     }
 

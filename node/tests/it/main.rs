@@ -10,3 +10,4 @@ mod follow;
 mod fuzz;
 mod mock;
 mod names;
+mod verbs;
