@@ -112,20 +112,22 @@ pub(super) fn page() -> String {
         "# Metrics\n\nWritten from the code by a test (`node/tests/it/cli.rs`; `QUORATE_BLESS=1` writes it anew).\n\n\
          `GET /metrics` on the admin port (7652), in Prometheus' text format. Labels are bounded: indices of the set, and words of this release.\n\
          Histograms have buckets from half a millisecond to 32 s. What to do about them: [OPERATIONS.md](../OPERATIONS.md#metrics).\n\n\
-         | metric | type | labels | meaning | look when |\n|---|---|---|---|---|\n",
+         | metric | type | meaning, and when to look |\n|---|---|---|\n",
     );
     let described = Metrics::describe();
     for metric in &described {
         let look = LOOK.iter().find(|(name, _)| *name == metric.name);
         let (_, look) = look.unwrap_or_else(|| panic!("nothing is said about {}", metric.name));
-        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let labels: Vec<&str> = metric.labels.iter().map(String::as_str).collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(", ")),
+        };
+        let more = if look.is_empty() { "" } else { " *Look:* " };
         let _ = writeln!(
             text,
-            "| `{}` | {} | {} | {} | {look} |",
-            metric.name,
-            metric.kind,
-            labels.join(", "),
-            metric.help.trim_end_matches('.')
+            "| `{}{labels}` | {} | {}{more}{look} |",
+            metric.name, metric.kind, metric.help
         );
     }
     assert_eq!(LOOK.len(), described.len(), "a metric that is no more");

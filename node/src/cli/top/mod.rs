@@ -179,7 +179,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    const PAGE: &str = include_str!("page.md");
+    const PAGE: &str = include_str!("page.md.in");
 
     /// A test terminal writes each line in quotation marks.
     fn unquoted(screen: &str) -> String {
