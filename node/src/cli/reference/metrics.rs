@@ -16,6 +16,10 @@ const LOOK: &[(&str, &str)] = &[
         "`status` is `2xx` to `5xx`. `5xx` rises: something is damaged or does not serve; `4xx`: clients make mistakes, or get 429",
     ),
     ("quorate_api_streams", "64 are taken, then 429"),
+    (
+        "quorate_backups_total",
+        "`result` is `begun` or `failed`. It stands still for longer than your interval; `failed` rises",
+    ),
     ("quorate_build_info", ""),
     (
         "quorate_consensus_commit_latency_seconds",
@@ -41,6 +45,10 @@ const LOOK: &[(&str, &str)] = &[
     (
         "quorate_consensus_votes_missing_total",
         "a certificate holds exactly a quorum, so some are missing always; one validator's rises with every block: it is away, or far away",
+    ),
+    (
+        "quorate_consensus_votes_total",
+        "it stands still while the height rises: this validator follows and does not vote",
     ),
     (
         "quorate_evidence_total",
