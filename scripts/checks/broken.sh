@@ -8,7 +8,7 @@ target=$(realpath "${CARGO_TARGET_DIR:-target}")
 export CARGO_TARGET_DIR=$target QUORATE_BIN=${QUORATE_BIN:-$target/release/quorate}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-cp -a --parents deploy scripts .ci "$scratch"
+cp -a --parents Cargo.toml deploy scripts .ci "$scratch"
 cd "$scratch"
 count=0
 
@@ -32,6 +32,7 @@ broken deploy/install.sh '$a echo $1'
 broken deploy/systemd/quorate@.service 's/^ProtectSystem=/ProtektSystem=/'
 broken deploy/systemd/quorate@.service '/^SystemCallFilter/d; /^ProtectKernel/d'
 broken deploy/docker/Dockerfile '$a RUN cd /x \&\& apt-get install y'
+broken deploy/docker/Dockerfile.dockerignore '/^!fuzz$/d'
 broken deploy/docker/compose.yaml 's/^services:/servces:/'
 broken deploy/docker/prometheus.yml 's/scrape_interval: .*/scrape_interval: five/'
 broken deploy/prometheus/prometheus.yml 's/scrape_interval: .*/scrape_interval: five/'

@@ -36,7 +36,9 @@ ok "systemd-analyze: $(tail -n1 "$scratch/exposure" | sed 's/[^0-9]*\([0-9.]*\).
 found=$("$venv/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml 2>&1) || { echo "$found" >&2; exit 1; }
 ok "hadolint is silent, compose.yaml keeps to the specification"
 # The image is built from what .dockerignore lets through: without one crate of the workspace Cargo builds none.
-for folder in .cargo $(sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' Cargo.toml); do
+members=$(sed -n '/^members = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' Cargo.toml)
+[ -n "$members" ] || { echo "Cargo.toml: no members are found" >&2; exit 1; }
+for folder in .cargo $members; do
     grep -qx "!$folder" deploy/docker/Dockerfile.dockerignore ||
         { echo "deploy/docker/Dockerfile.dockerignore: !$folder is missing" >&2; exit 1; }
 done
