@@ -91,7 +91,8 @@ wait_ready() { # validator
 }
 
 kv() { "$quorate" --profile "$net/client.toml" --key "$key" "$@"; }
-metric() { curl -fsS -m 5 "$(admin "$1")/metrics" | awk -v name="$2" '$0 ~ "^" name "($|[ {])" { print $NF; exit }'; }
+# To its end, though the first line that fits is enough: curl fails if nobody takes what it still has to write.
+metric() { curl -fsS -m 5 "$(admin "$1")/metrics" | awk -v name="$2" '!found && $0 ~ "^" name "($|[ {])" { print $NF; found = 1 }'; }
 status() { curl -fsS -m 5 "$(api "$1")/v1/status"; }
 
 # --- the demonstration -----------------------------------------------------------------------------------------------
