@@ -113,9 +113,9 @@ soak: setup ## Simulated worlds without end (TIME=seconds, FROM=seed, STATE=file
 	@cargo run --release --locked -p quorate-sim -- --soak $(if $(TIME),--time $(TIME)) \
 	    $(if $(FROM),--seeds $(FROM)..$$(($(FROM)+1))) $(if $(STATE),--state $(STATE))
 
-chaos: build ## Real validators under a seeded schedule of faults, then an audit (SECONDS=60 SEED=n FAULTS=kill,power DENSE=1)
+chaos: build ## Real validators under faults, then an audit (SECONDS=60 SEED=n FAULTS=kill,power DENSE=1, or SERVED=transactions between two)
 	@$(SCENARIOS) chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
-	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(DENSE),--dense)
+	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(DENSE),--dense) $(if $(SERVED),--served $(SERVED))
 
 bench: build ## The table of docs/BENCHMARKS.md: loads, faults, etcd beside it; under 20 minutes (QUICK=1: does it work?)
 	@scripts/setup.sh bench

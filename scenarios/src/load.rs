@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -187,6 +187,7 @@ pub fn read_key(path: &Path) -> SecretKey {
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
     writers: Vec<JoinHandle<(Writer, Vec<String>)>>,
 }
 
@@ -195,8 +196,10 @@ impl Load {
     #[must_use]
     pub fn start(name: &str, writers: Vec<Writer>) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let served = Arc::new(AtomicU64::new(0));
         let spawn = |(number, mut writer): (usize, Writer)| {
             let (stop, name) = (Arc::clone(&stop), name.to_owned());
+            let served = Arc::clone(&served);
             std::thread::spawn(move || {
                 let mut acknowledged = Vec::new();
                 for count in 0u64.. {
@@ -208,13 +211,24 @@ impl Load {
                     // One attempt after the stop: nobody may answer any more.
                     if try_until(&mut writer, &key, deadline, &stop) {
                         acknowledged.push(key);
+                        served.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 (writer, acknowledged)
             })
         };
         let writers = writers.into_iter().enumerate().map(spawn).collect();
-        Load { stop, writers }
+        Load {
+            stop,
+            served,
+            writers,
+        }
+    }
+
+    /// Transactions acknowledged so far.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Ends the work; returns the writers, for further work, and every key that was acknowledged. The value of a key is

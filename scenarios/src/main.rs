@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 use quorate_scenarios::catalogue::{self, Scenario};
 use quorate_scenarios::chaos;
-use quorate_scenarios::chaos::plan::{Kind, Plan};
+use quorate_scenarios::chaos::plan::{Kind, Pace, Plan};
 use quorate_scenarios::chaos::relay::{Link, Relays};
 
 /// What Quorate promises, tried on the real binary.
@@ -54,6 +54,9 @@ struct Chaos {
     /// Faults as fast as validators come back, of every kind that is allowed
     #[arg(long)]
     dense: bool,
+    /// One fault at a time, each once all validators are ready and so many more transactions were acknowledged
+    #[arg(long, value_name = "TRANSACTIONS", conflicts_with = "dense")]
+    served: Option<u64>,
     /// Print the schedule and do nothing
     #[arg(long)]
     plan: bool,
@@ -132,8 +135,13 @@ fn chaos(arguments: &Chaos) -> ExitCode {
     let now = || std::time::SystemTime::UNIX_EPOCH.elapsed();
     let fresh = || now().map_or(0, |elapsed| elapsed.as_secs());
     let seed = arguments.seed.unwrap_or_else(fresh);
-    let Chaos { seconds, dense, .. } = *arguments;
-    let plan = Plan::of(seed, seconds, &kinds, dense);
+    let (pace, flag) = match (arguments.served, arguments.dense) {
+        (Some(served), _) => (Pace::Served(served), format!(" --served {served}")),
+        (None, true) => (Pace::Dense, " --dense".into()),
+        (None, false) => (Pace::Mixed, String::new()),
+    };
+    let seconds = arguments.seconds;
+    let plan = Plan::of(seed, seconds, &kinds, pace);
     println!("chaos: seed {seed}, {seconds} s, links {:?}", plan.weather);
     plan.steps.iter().for_each(|step| println!("    {step}"));
     if arguments.plan {
@@ -147,9 +155,8 @@ fn chaos(arguments: &Chaos) -> ExitCode {
         true => String::new(),
         false => format!(" --faults {}", arguments.faults.join(",")),
     };
-    let dense = if dense { " --dense" } else { "" };
     println!("BROKEN; the same schedule again:");
-    println!("    quorate-scenarios chaos --seed {seed} --seconds {seconds}{faults}{dense}");
+    println!("    quorate-scenarios chaos --seed {seed} --seconds {seconds}{faults}{flag}");
     ExitCode::FAILURE
 }
 

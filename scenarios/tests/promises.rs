@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use quorate_scenarios::catalogue::find;
 use quorate_scenarios::chaos;
-use quorate_scenarios::chaos::plan::{Kind, Plan};
+use quorate_scenarios::chaos::plan::{Kind, Pace, Plan};
 
 /// Clusters run one at a time: two of them on two cores would measure each other.
 static ONE: Mutex<()> = Mutex::new(());
@@ -122,7 +122,7 @@ fn who_was_away_catches_up() {
 fn nothing_acknowledged_is_lost_in_chaos() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let kinds = Kind::ALL.map(|(kind, _)| kind);
-    let plan = Plan::of(5, 10, &kinds, false);
+    let plan = Plan::of(5, 10, &kinds, Pace::Mixed);
     plan.steps.iter().for_each(|step| println!("{step}"));
     let report = chaos::run(&plan);
     println!("{report:?}");

@@ -21,6 +21,7 @@ use crate::cluster::{ANSWER, Cluster, Options};
 use crate::http::Connection;
 use crate::load::{Load, Writer};
 use crate::shim::Machine;
+use crate::wait::eventually;
 use plan::{Fault, Plan};
 use relay::{Link, Relays};
 
@@ -93,7 +94,7 @@ pub fn run(plan: &Plan) -> Report {
     run.cluster.wait_all_ready(HEAL);
     let writers = (1..9).map(|i| Writer::new(&run.cluster, i)).collect();
     let load = Load::start("chaos", writers);
-    run.follow(plan);
+    run.follow(plan, &load);
     let healing = Instant::now();
     run.heal();
     run.cluster.put("healed", "yes");
@@ -108,7 +109,7 @@ pub fn run(plan: &Plan) -> Report {
 
 impl Run {
     /// Begins and ends each fault in its time, or as soon after it as what went before allows.
-    fn follow(&mut self, plan: &Plan) {
+    fn follow(&mut self, plan: &Plan, load: &Load) {
         let mut moments: BTreeMap<(u64, usize, bool), &Fault> = BTreeMap::new();
         for (number, step) in plan.steps.iter().enumerate() {
             moments.insert((step.from, number, true), &step.fault);
@@ -119,10 +120,25 @@ impl Run {
             let due = start + Duration::from_millis(at);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             match begins {
-                true => self.begin(fault),
+                true => {
+                    self.at_work(plan.served, load);
+                    self.begin(fault);
+                }
                 false => self.end(fault),
             }
         }
+    }
+
+    /// Waits until everybody serves and so many more transactions are acknowledged.
+    fn at_work(&mut self, served: u64, load: &Load) {
+        if served == 0 {
+            return;
+        }
+        self.cluster.wait_all_ready(HEAL);
+        let enough = load.served() + served;
+        eventually(HEAL, "the load to be served", || {
+            (load.served() >= enough).then_some(())
+        });
     }
 
     fn begin(&mut self, fault: &Fault) {

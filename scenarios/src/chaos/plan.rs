@@ -91,6 +91,21 @@ impl fmt::Display for Step {
     }
 }
 
+/// How close faults follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// With quiet times, and not every kind in every seed.
+    Mixed,
+    /// As fast as validators come back.
+    Dense,
+    /// One at a time, each only once all validators are ready again and the cluster has since acknowledged so many
+    /// transactions: every fault hits a cluster at work. About one a second, if waiting takes no longer.
+    Served(u64),
+}
+
+/// Time that a step of [`Pace::Served`] is given, in milliseconds.
+const STEP_MS: u64 = 1_000;
+
 /// What a run consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -100,16 +115,19 @@ pub struct Plan {
     pub validators: u16,
     /// How all links are when nothing is wrong with them.
     pub weather: Link,
+    /// Transactions that the cluster acknowledges between two faults, at least; none are waited for if 0.
+    pub served: u64,
     /// By their beginning.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// The schedule of a seed. Of the kinds that are allowed, each seed has some: seeds differ in kind. `dense` schedules
-    /// faults as fast as validators come back, and uses every kind that is allowed.
+    /// The schedule of a seed. At a mixed pace each seed has some of the kinds that are allowed: seeds differ in kind. At
+    /// the others each has all.
     #[must_use]
-    pub fn of(seed: u64, seconds: u64, kinds: &[Kind], dense: bool) -> Plan {
+    pub fn of(seed: u64, seconds: u64, kinds: &[Kind], pace: Pace) -> Plan {
         let mut draw = Draw::new(seed);
+        let dense = pace != Pace::Mixed;
         let mut chosen: Vec<Kind> = kinds.to_vec();
         chosen.retain(|_| dense || draw.below(100) < 65);
         if chosen.is_empty() {
@@ -129,6 +147,10 @@ impl Plan {
             seed,
             validators: 4,
             weather,
+            served: match pace {
+                Pace::Served(transactions) => transactions,
+                Pace::Mixed | Pace::Dense => 0,
+            },
             steps: Vec::new(),
         };
         let mut busy = vec![0; usize::from(plan.validators)];
@@ -154,7 +176,11 @@ impl Plan {
                 let from = at;
                 plan.steps.push(Step { from, to, fault });
             }
-            at += draw.between(50, if dense { 250 } else { 1_500 });
+            at += match pace {
+                Pace::Mixed => draw.between(50, 1_500),
+                Pace::Dense => draw.between(50, 250),
+                Pace::Served(_) => STEP_MS,
+            };
         }
         plan
     }
@@ -251,7 +277,7 @@ mod tests {
     #[test]
     fn a_seed_is_a_schedule_and_another_seed_another_one() {
         let kinds = Kind::ALL.map(|(kind, _)| kind);
-        let plan = |seed| Plan::of(seed, 60, &kinds, false);
+        let plan = |seed| Plan::of(seed, 60, &kinds, Pace::Mixed);
         assert_eq!(plan(7), plan(7));
         assert_ne!(plan(7).steps, plan(8).steps);
         for seed in 0..100 {
@@ -267,5 +293,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_cluster_at_work_meets_one_fault_at_a_time() {
+        let plan = Plan::of(7, 60, &[Kind::Kill, Kind::Power], Pace::Served(40));
+        assert_eq!((plan.steps.len(), plan.served), (60, 40));
+        let over = |pair: &[Step]| pair[0].to < pair[1].from;
+        assert!(plan.steps.windows(2).all(over));
     }
 }
