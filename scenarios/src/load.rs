@@ -15,7 +15,7 @@ use quorate_execution::kv::Command;
 use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Genesis, Rejection};
 use quorate_types::{Transaction, TransactionBody, codec};
 
-use crate::cluster::{ANSWER, Cluster};
+use crate::cluster::{ANSWER, Cluster, START};
 use crate::http::{Connection, Response};
 
 /// Media type of canonical bytes.
@@ -270,11 +270,13 @@ fn try_until(writer: &mut Writer, key: &str, deadline: Instant, stop: &AtomicBoo
     false
 }
 
-/// Checks that every key is there, at every running validator, in its own state.
+/// Checks that every key is there, at every running validator, in its own state, once all stand at the same height: who
+/// lags behind has not lost what it does not have yet.
 ///
 /// # Panics
 /// Names the first keys that are missing.
 pub fn check_all_there(cluster: &Cluster, keys: &[String]) {
+    cluster.agree(START);
     for i in (0..cluster.size()).filter(|&i| cluster.runs(i)) {
         let mut connection = Connection::open(cluster.api(i), ANSWER).expect("it serves");
         let mut lost = Vec::new();
