@@ -4,45 +4,43 @@
 //! ports, ledger, threads. A stop goes the other way: not ready, no new connections, requests answered, peers told, the turn
 //! in progress persisted.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+mod failures;
+mod net;
+mod prepare;
+mod servers;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorate_replica::{BootError, Input, Output, Past, Replica, Setup};
-use quorate_storage::ledger::LedgerError;
-use quorate_storage::{Home, HomeError, Options, RocksStore, StoreError};
-use quorate_types::{Genesis, ValidatorIndex};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use self::failures::core_failure;
+use self::net::{start_network, start_verifiers};
+use self::prepare::Prepared;
+use self::servers::Servers;
 use crate::backend::Backend;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
 use crate::metrics::Metrics;
-use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers, remembering};
-use crate::net::{By, Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer, Reason};
+use crate::net::verify::{Rules, remembering};
 use crate::passphrase::Passphrase;
 use crate::snapshot::files::Directory;
 use crate::snapshot::keeper::{self, Keeper, Policy, Space};
-use crate::snapshot::shelf::{self, Counter, Shelf};
+use crate::snapshot::shelf::{self, Shelf};
 use crate::trace::{Journeys, Source, Tracer};
 use crate::validator::api::{Served, member};
-use crate::validator::clock::Clock;
-use crate::validator::core::{CoreError, Inbox, Item, Parts};
-use crate::validator::watch::{Watch, reason};
-use crate::{backup, ceremony, genesis, http, keys, logging, origin, service};
+use crate::validator::core::{Inbox, Parts};
+use crate::validator::watch::Watch;
+use crate::{logging, service};
 
-/// Time for open requests after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) use self::failures::{home_failure, store_failure};
+pub(crate) use self::prepare::{check_membership, open_home, open_store};
 
 /// Time for the last traces after everything else has stopped.
 const FLUSH: Duration = Duration::from_secs(1);
-
-/// A stream of the log without a block says something at least so often.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What `quorate start` was told.
 #[derive(Clone, Debug)]
@@ -74,87 +72,7 @@ pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
     result
 }
 
-/// Everything that was checked before the first thread starts.
-struct Prepared {
-    config: Config,
-    genesis: Genesis,
-    genesis_text: String,
-    setup: Setup,
-    me: ValidatorIndex,
-    consensus_key: quorate_crypto::SecretKey,
-    network_key: quorate_crypto::SecretKey,
-    home: PathBuf,
-    sockets: Sockets,
-    store: RocksStore,
-    replica: Replica,
-    first: Output,
-    clock: Clock,
-    options: StartOptions,
-}
-
-/// Bound after the lock is taken, so that who runs already is told so, and before the ledger is opened.
-struct Sockets {
-    peers: UdpSocket,
-    api: std::net::TcpListener,
-    admin: std::net::TcpListener,
-}
-
 impl Prepared {
-    fn new(options: &StartOptions) -> Result<Prepared, Failure> {
-        let home = &options.home;
-        if !home.is_dir() {
-            let message = format!("there is no home at {}", home.display());
-            return Err(Failure::config(message).hint("quorate testnet makes homes"));
-        }
-        let loaded = config::load(
-            Some(&home.join("config.toml")),
-            std::env::vars(),
-            &options.settings,
-        )?;
-        let config = loaded.config;
-        start_logging(&config, options.verbose)?;
-        let genesis_path = home.join("genesis.json");
-        let genesis = genesis::read(&genesis_path)?;
-        ceremony::check_home(home, &genesis)?;
-        let key = |name| keys::read_with(&home.join(name), &options.passphrase);
-        let (consensus_key, network_key) = (key("keys/consensus.pem")?, key("keys/network.pem")?);
-        let mut setup = Setup::new(&genesis, Some(&consensus_key.public()))
-            .map_err(|error| Failure::config(format!("the genesis' validators: {error}")))?;
-        setup.limits.max_queued_bytes =
-            usize::try_from(config.mempool.max_bytes).unwrap_or(usize::MAX);
-        setup.limits.max_queued_transactions =
-            usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
-        setup.transfer_gap = config.snapshots.fetch_gap_blocks;
-        let me = check_membership(&genesis, &setup, &config, &network_key)?;
-        let locked = open_home(home)?;
-        let sockets = Sockets::bind(&config)?;
-        if locked.is_forgetful() {
-            setup.past = Past::Forgotten;
-        }
-        let mut store = open_store(locked, &config)?;
-        backup::clean(home)?;
-        origin::found(home, &setup, &mut store)?;
-        let clock = Clock::start();
-        let (replica, first) =
-            Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
-        Ok(Prepared {
-            genesis_text: genesis::to_json(&genesis),
-            config,
-            genesis,
-            setup,
-            me,
-            consensus_key,
-            network_key,
-            home: home.clone(),
-            sockets,
-            store,
-            replica,
-            first,
-            clock,
-            options: options.clone(),
-        })
-    }
-
     /// Runs until a signal or a failure.
     async fn serve(self) -> Result<ExitStatus, Failure> {
         let metrics = Metrics::new();
@@ -309,109 +227,6 @@ impl Prepared {
     }
 }
 
-impl Sockets {
-    fn bind(config: &Config) -> Result<Sockets, Failure> {
-        let taken = |what: &str, key: &str, address: SocketAddr, error: std::io::Error| {
-            Failure::failed(format!("cannot listen for {what} on {address}: {error}")).hint(
-                format!("stop what uses the port, or choose another with {key}"),
-            )
-        };
-        let (peers, api, admin) = (
-            config.network.listen,
-            config.api.listen,
-            config.admin.listen,
-        );
-        let sockets = Sockets {
-            peers: UdpSocket::bind(peers)
-                .map_err(|error| taken("validators (QUIC)", "network.listen", peers, error))?,
-            api: std::net::TcpListener::bind(api)
-                .map_err(|error| taken("clients (HTTP)", "api.listen", api, error))?,
-            admin: std::net::TcpListener::bind(admin)
-                .map_err(|error| taken("metrics and probes", "admin.listen", admin, error))?,
-        };
-        for listener in [&sockets.api, &sockets.admin] {
-            listener
-                .set_nonblocking(true)
-                .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
-        }
-        Ok(sockets)
-    }
-}
-
-/// The two HTTP servers.
-struct Servers {
-    api: Server,
-    admin: Server,
-}
-
-struct Server {
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
-    stop: oneshot::Sender<()>,
-}
-
-impl Servers {
-    fn start(
-        (api, admin): (std::net::TcpListener, std::net::TcpListener),
-        config: &Config,
-        setup: &Setup,
-        (backend, metrics, genesis): (Arc<dyn Backend>, Metrics, Arc<str>),
-    ) -> Result<Servers, Failure> {
-        let limits = http::Limits {
-            max_connections: config.api.max_connections,
-            idle_timeout: Duration::from_millis(config.api.idle_timeout_ms),
-        };
-        let routes = http::router(http::Api {
-            backend: Arc::clone(&backend),
-            metrics: metrics.clone(),
-            genesis,
-            max_transaction_bytes: usize::try_from(setup.parameters.max_transaction_bytes)
-                .unwrap_or(usize::MAX),
-            request_timeout: Duration::from_millis(config.api.request_timeout_ms),
-            keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
-            streams: http::streams(),
-        });
-        let probes = http::admin_router(backend, metrics.clone());
-        Ok(Servers {
-            api: Server::start(api, routes, limits, metrics.clone())?,
-            admin: Server::start(admin, probes, limits, metrics)?,
-        })
-    }
-
-    /// No new connection for clients; waits until open requests are answered. Probes see until then that the validator
-    /// is not ready.
-    async fn drain(self) {
-        self.api.stop().await;
-        self.admin.stop().await;
-    }
-}
-
-impl Server {
-    fn start(
-        listener: std::net::TcpListener,
-        routes: axum::Router,
-        limits: http::Limits,
-        metrics: Metrics,
-    ) -> Result<Server, Failure> {
-        let listener = TcpListener::from_std(listener)
-            .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
-        let (stop, stopped) = oneshot::channel();
-        // Dropped or used, it says the same.
-        let stopped = async move { drop(stopped.await) };
-        let task = tokio::spawn(http::serve(listener, routes, limits, metrics, stopped));
-        Ok(Server { task, stop })
-    }
-
-    async fn stop(self) {
-        let _ = self.stop.send(());
-        if tokio::time::timeout(DRAIN, self.task).await.is_err() {
-            tracing::warn!(
-                event = "drain_timed_out",
-                "requests were still open when the time to stop was over"
-            );
-        }
-    }
-}
-
 fn level_of(config: &Config, verbose: u8) -> &str {
     match verbose {
         0 => config.log.level.as_str(),
@@ -449,101 +264,6 @@ fn start_logging(config: &Config, verbose: u8) -> Result<(), Failure> {
         .map_err(|error| Failure::config(format!("log.level {level:?}: {error}")))
 }
 
-/// Whose home it is: the consensus key decides, and everything else has to agree.
-pub(crate) fn check_membership(
-    genesis: &Genesis,
-    setup: &Setup,
-    config: &Config,
-    network_key: &quorate_crypto::SecretKey,
-) -> Result<ValidatorIndex, Failure> {
-    let Some((me, info)) = setup.me.zip(member(genesis, setup.me)) else {
-        let message = "the consensus key is not in the genesis: this home belongs to another chain, or to no validator";
-        return Err(Failure::config(message));
-    };
-    if info.network_key != network_key.public() {
-        let message = format!(
-            "keys/network.pem is not the key that the genesis names for {}",
-            info.name
-        );
-        return Err(Failure::config(message));
-    }
-    let name = &config.node.name;
-    if !name.is_empty() && *name != info.name {
-        let message = format!(
-            "config.toml is of validator {name:?}, but the consensus key is that of {:?}: the homes are mixed up",
-            info.name
-        );
-        return Err(Failure::config(message));
-    }
-    Ok(me)
-}
-
-pub(crate) fn open_home(path: &Path) -> Result<Home, Failure> {
-    Home::open(path).map_err(|error| home_failure(&error))
-}
-
-pub(crate) fn home_failure(error: &HomeError) -> Failure {
-    match error {
-        HomeError::Store(error) => store_failure(error),
-        error if error.is_unsafe() => Failure::new(ExitStatus::Safety, error),
-        error => Failure::failed(error),
-    }
-}
-
-pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Failure> {
-    let options = Options {
-        cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
-        ..Options::default()
-    };
-    RocksStore::open(home, &options).map_err(|error| store_failure(&error))
-}
-
-pub(crate) fn store_failure(error: &StoreError) -> Failure {
-    match error {
-        StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(
-            "put the newest data back; if it is lost, move data/ away and see `quorate recover --help`",
-        ),
-        error if error.is_damage() => damaged_data(error),
-        error if error.is_disk_full() => {
-            Failure::failed(error).hint("make room on the disk, and start again: nothing is lost")
-        }
-        error => Failure::failed(error),
-    }
-}
-
-fn boot_failure(error: BootError) -> Failure {
-    match &error {
-        BootError::Store(store) => store_failure(store),
-        BootError::Ledger(LedgerError::OtherChain { .. } | LedgerError::OtherSchema { .. }) => {
-            Failure::config(&error).hint("data/ and genesis.json of a home must be of one chain")
-        }
-        BootError::Ledger(LedgerError::Store(store)) => store_failure(store),
-        _ => damaged_data(&error),
-    }
-}
-
-/// Status 8. Nothing here repairs a home on its own: what was signed must not be forgotten with what is damaged.
-fn damaged_data(error: impl std::fmt::Display) -> Failure {
-    Failure::damaged(error).hint(
-        "delete nothing: check the disk, and put back the newest copy of data/ that this home itself wrote (an older one is refused); \
-         the other validators go on without this one",
-    )
-}
-
-impl From<BootError> for Failure {
-    fn from(error: BootError) -> Failure {
-        boot_failure(error)
-    }
-}
-
-fn core_failure(error: &CoreError) -> Failure {
-    match error {
-        CoreError::Store(store) => store_failure(store),
-        CoreError::Replica(error) => damaged_data(error),
-        CoreError::Boot(error) => damaged_data(error),
-    }
-}
-
 fn policy(config: &Config) -> Policy {
     Policy {
         interval: config.snapshots.interval_blocks,
@@ -563,112 +283,6 @@ fn start_tracer(config: &Config, source: Source) -> Result<Option<Tracer>, Failu
     tracer
         .map(Some)
         .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
-}
-
-fn start_verifiers(
-    rules: Rules,
-    core: crate::validator::core::Core,
-    counter: Counter,
-    metrics: Metrics,
-) -> Result<VerifyPool, Failure> {
-    let sink = move |verdict| match verdict {
-        Verdict::Message {
-            from,
-            message,
-            credit,
-        } if Counter::takes(&message) => counter.push(from, message, credit),
-        Verdict::Message {
-            from,
-            message,
-            credit,
-        } => core.push(Item {
-            input: Input::Message { from, message },
-            credit,
-        }),
-        Verdict::Refused { from, reject, .. } => {
-            metrics
-                .peer_rejected_total
-                .with_label_values(&[reason(reject)])
-                .inc();
-            tracing::debug!(%from, %reject, "refused a message");
-        }
-    };
-    VerifyPool::start(default_workers(), PoolLimits::default(), rules, sink)
-        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
-}
-
-fn start_network(
-    setup: &Setup,
-    genesis: &Genesis,
-    me: ValidatorIndex,
-    (key, socket): (quorate_crypto::SecretKey, UdpSocket),
-    (pool, core, metrics): (&VerifyPool, crate::validator::core::Core, Metrics),
-) -> Result<Network, Failure> {
-    let verifier = pool.verifier();
-    let peers = setup.validators.indices().zip(&genesis.validators);
-    let config = NetConfig {
-        socket,
-        key,
-        me,
-        chain: setup.validators.chain(),
-        peers: peers
-            .filter(|(index, _)| *index != me)
-            .map(|(index, info)| Peer {
-                index,
-                network_key: info.network_key,
-                address: info.address.clone(),
-            })
-            .collect(),
-        software: format!("quorate/{}", env!("CARGO_PKG_VERSION")),
-        limits: NetLimits::new(&setup.parameters),
-    };
-    let sink = move |event| match event {
-        NetEvent::Message {
-            from,
-            message,
-            credit,
-            ..
-        } => verifier.message(from, message, credit),
-        NetEvent::Connected(peer) => {
-            tracing::info!(event = "peer_connected", %peer, "connected");
-            core.push(Item {
-                input: Input::Connected(peer),
-                credit: Credit::none(),
-            });
-        }
-        NetEvent::Disconnected { peer, reason, by } => {
-            tracing::info!(event = "peer_disconnected", %peer, %reason, "disconnected");
-            if (reason, by) == (Reason::Replaced, By::Peer) {
-                // We did not dial again: that we do only when a connection has ended.
-                metrics
-                    .key_conflicts_total
-                    .with_label_values(&["connection"])
-                    .inc();
-                tracing::error!(
-                    event = "key_used_elsewhere", %peer,
-                    "that peer has a newer connection with this validator's network key: another process has the key. Stop one of the two"
-                );
-            }
-            core.push(Item {
-                input: Input::Disconnected(peer),
-                credit: Credit::none(),
-            });
-        }
-        NetEvent::Rejected {
-            from,
-            address,
-            reason,
-            by,
-        } => {
-            metrics
-                .peer_rejected_total
-                .with_label_values(&[reason.label()])
-                .inc();
-            let peer = from.map(|index| index.0);
-            tracing::warn!(event = "connection_refused", peer, %address, %reason, ?by, "a connection was refused");
-        }
-    };
-    Network::start(config, sink).map_err(Failure::failed)
 }
 
 /// Resolves when the process is told to stop.

@@ -1,0 +1,62 @@
+//! What ends a start or a validator, told to its operator: the exit status that INTERFACES gives it, and what to do.
+
+use quorate_replica::BootError;
+use quorate_storage::ledger::LedgerError;
+use quorate_storage::{HomeError, StoreError};
+
+use crate::exit::{ExitStatus, Failure};
+use crate::validator::core::CoreError;
+
+pub(crate) fn home_failure(error: &HomeError) -> Failure {
+    match error {
+        HomeError::Store(error) => store_failure(error),
+        error if error.is_unsafe() => Failure::new(ExitStatus::Safety, error),
+        error => Failure::failed(error),
+    }
+}
+
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(
+            "put the newest data back; if it is lost, move data/ away and see `quorate recover --help`",
+        ),
+        error if error.is_damage() => damaged_data(error),
+        error if error.is_disk_full() => {
+            Failure::failed(error).hint("make room on the disk, and start again: nothing is lost")
+        }
+        error => Failure::failed(error),
+    }
+}
+
+pub(super) fn boot_failure(error: BootError) -> Failure {
+    match &error {
+        BootError::Store(store) => store_failure(store),
+        BootError::Ledger(LedgerError::OtherChain { .. } | LedgerError::OtherSchema { .. }) => {
+            Failure::config(&error).hint("data/ and genesis.json of a home must be of one chain")
+        }
+        BootError::Ledger(LedgerError::Store(store)) => store_failure(store),
+        _ => damaged_data(&error),
+    }
+}
+
+/// Status 8. Nothing here repairs a home on its own: what was signed must not be forgotten with what is damaged.
+fn damaged_data(error: impl std::fmt::Display) -> Failure {
+    Failure::damaged(error).hint(
+        "delete nothing: check the disk, and put back the newest copy of data/ that this home itself wrote (an older one is refused); \
+         the other validators go on without this one",
+    )
+}
+
+impl From<BootError> for Failure {
+    fn from(error: BootError) -> Failure {
+        boot_failure(error)
+    }
+}
+
+pub(super) fn core_failure(error: &CoreError) -> Failure {
+    match error {
+        CoreError::Store(store) => store_failure(store),
+        CoreError::Replica(error) => damaged_data(error),
+        CoreError::Boot(error) => damaged_data(error),
+    }
+}

@@ -1,0 +1,168 @@
+//! Everything that is read, checked and opened before the first thread starts.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use quorate_replica::{Output, Past, Replica, Setup};
+use quorate_storage::{Home, Options, RocksStore};
+use quorate_types::{Genesis, ValidatorIndex};
+
+use super::failures::{boot_failure, home_failure, store_failure};
+use super::{StartOptions, start_logging};
+use crate::config::{self, Config};
+use crate::exit::Failure;
+use crate::validator::api::member;
+use crate::validator::clock::Clock;
+use crate::{backup, ceremony, genesis, keys, origin};
+
+/// Everything that was checked before the first thread starts.
+pub(super) struct Prepared {
+    pub(super) config: Config,
+    pub(super) genesis: Genesis,
+    pub(super) genesis_text: String,
+    pub(super) setup: Setup,
+    pub(super) me: ValidatorIndex,
+    pub(super) consensus_key: quorate_crypto::SecretKey,
+    pub(super) network_key: quorate_crypto::SecretKey,
+    pub(super) home: PathBuf,
+    pub(super) sockets: Sockets,
+    pub(super) store: RocksStore,
+    pub(super) replica: Replica,
+    pub(super) first: Output,
+    pub(super) clock: Clock,
+    pub(super) options: StartOptions,
+}
+
+/// Bound after the lock is taken, so that who runs already is told so, and before the ledger is opened.
+pub(super) struct Sockets {
+    pub(super) peers: UdpSocket,
+    pub(super) api: std::net::TcpListener,
+    pub(super) admin: std::net::TcpListener,
+}
+
+impl Prepared {
+    pub(super) fn new(options: &StartOptions) -> Result<Prepared, Failure> {
+        let home = &options.home;
+        if !home.is_dir() {
+            let message = format!("there is no home at {}", home.display());
+            return Err(Failure::config(message).hint("quorate testnet makes homes"));
+        }
+        let loaded = config::load(
+            Some(&home.join("config.toml")),
+            std::env::vars(),
+            &options.settings,
+        )?;
+        let config = loaded.config;
+        start_logging(&config, options.verbose)?;
+        let genesis_path = home.join("genesis.json");
+        let genesis = genesis::read(&genesis_path)?;
+        ceremony::check_home(home, &genesis)?;
+        let key = |name| keys::read_with(&home.join(name), &options.passphrase);
+        let (consensus_key, network_key) = (key("keys/consensus.pem")?, key("keys/network.pem")?);
+        let mut setup = Setup::new(&genesis, Some(&consensus_key.public()))
+            .map_err(|error| Failure::config(format!("the genesis' validators: {error}")))?;
+        setup.limits.max_queued_bytes =
+            usize::try_from(config.mempool.max_bytes).unwrap_or(usize::MAX);
+        setup.limits.max_queued_transactions =
+            usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
+        setup.transfer_gap = config.snapshots.fetch_gap_blocks;
+        let me = check_membership(&genesis, &setup, &config, &network_key)?;
+        let locked = open_home(home)?;
+        let sockets = Sockets::bind(&config)?;
+        if locked.is_forgetful() {
+            setup.past = Past::Forgotten;
+        }
+        let mut store = open_store(locked, &config)?;
+        backup::clean(home)?;
+        origin::found(home, &setup, &mut store)?;
+        let clock = Clock::start();
+        let (replica, first) =
+            Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
+        Ok(Prepared {
+            genesis_text: genesis::to_json(&genesis),
+            config,
+            genesis,
+            setup,
+            me,
+            consensus_key,
+            network_key,
+            home: home.clone(),
+            sockets,
+            store,
+            replica,
+            first,
+            clock,
+            options: options.clone(),
+        })
+    }
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Sockets, Failure> {
+        let taken = |what: &str, key: &str, address: SocketAddr, error: std::io::Error| {
+            Failure::failed(format!("cannot listen for {what} on {address}: {error}")).hint(
+                format!("stop what uses the port, or choose another with {key}"),
+            )
+        };
+        let (peers, api, admin) = (
+            config.network.listen,
+            config.api.listen,
+            config.admin.listen,
+        );
+        let sockets = Sockets {
+            peers: UdpSocket::bind(peers)
+                .map_err(|error| taken("validators (QUIC)", "network.listen", peers, error))?,
+            api: std::net::TcpListener::bind(api)
+                .map_err(|error| taken("clients (HTTP)", "api.listen", api, error))?,
+            admin: std::net::TcpListener::bind(admin)
+                .map_err(|error| taken("metrics and probes", "admin.listen", admin, error))?,
+        };
+        for listener in [&sockets.api, &sockets.admin] {
+            listener
+                .set_nonblocking(true)
+                .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
+        }
+        Ok(sockets)
+    }
+}
+
+/// Whose home it is: the consensus key decides, and everything else has to agree.
+pub(crate) fn check_membership(
+    genesis: &Genesis,
+    setup: &Setup,
+    config: &Config,
+    network_key: &quorate_crypto::SecretKey,
+) -> Result<ValidatorIndex, Failure> {
+    let Some((me, info)) = setup.me.zip(member(genesis, setup.me)) else {
+        let message = "the consensus key is not in the genesis: this home belongs to another chain, or to no validator";
+        return Err(Failure::config(message));
+    };
+    if info.network_key != network_key.public() {
+        let message = format!(
+            "keys/network.pem is not the key that the genesis names for {}",
+            info.name
+        );
+        return Err(Failure::config(message));
+    }
+    let name = &config.node.name;
+    if !name.is_empty() && *name != info.name {
+        let message = format!(
+            "config.toml is of validator {name:?}, but the consensus key is that of {:?}: the homes are mixed up",
+            info.name
+        );
+        return Err(Failure::config(message));
+    }
+    Ok(me)
+}
+
+pub(crate) fn open_home(path: &Path) -> Result<Home, Failure> {
+    Home::open(path).map_err(|error| home_failure(&error))
+}
+
+pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Failure> {
+    let options = Options {
+        cache_bytes: usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX),
+        ..Options::default()
+    };
+    RocksStore::open(home, &options).map_err(|error| store_failure(&error))
+}

@@ -1,0 +1,94 @@
+//! The two HTTP servers, and how they end: no new connection, then open requests are answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_replica::Setup;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::http;
+use crate::metrics::Metrics;
+
+/// Time for open requests after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A stream of the log without a block says something at least so often.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The two HTTP servers.
+pub(super) struct Servers {
+    api: Server,
+    admin: Server,
+}
+
+struct Server {
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Servers {
+    pub(super) fn start(
+        (api, admin): (std::net::TcpListener, std::net::TcpListener),
+        config: &Config,
+        setup: &Setup,
+        (backend, metrics, genesis): (Arc<dyn Backend>, Metrics, Arc<str>),
+    ) -> Result<Servers, Failure> {
+        let limits = http::Limits {
+            max_connections: config.api.max_connections,
+            idle_timeout: Duration::from_millis(config.api.idle_timeout_ms),
+        };
+        let routes = http::router(http::Api {
+            backend: Arc::clone(&backend),
+            metrics: metrics.clone(),
+            genesis,
+            max_transaction_bytes: usize::try_from(setup.parameters.max_transaction_bytes)
+                .unwrap_or(usize::MAX),
+            request_timeout: Duration::from_millis(config.api.request_timeout_ms),
+            keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
+            streams: http::streams(),
+        });
+        let probes = http::admin_router(backend, metrics.clone());
+        Ok(Servers {
+            api: Server::start(api, routes, limits, metrics.clone())?,
+            admin: Server::start(admin, probes, limits, metrics)?,
+        })
+    }
+
+    /// No new connection for clients; waits until open requests are answered. Probes see until then that the validator
+    /// is not ready.
+    pub(super) async fn drain(self) {
+        self.api.stop().await;
+        self.admin.stop().await;
+    }
+}
+
+impl Server {
+    fn start(
+        listener: std::net::TcpListener,
+        routes: axum::Router,
+        limits: http::Limits,
+        metrics: Metrics,
+    ) -> Result<Server, Failure> {
+        let listener = TcpListener::from_std(listener)
+            .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
+        let (stop, stopped) = oneshot::channel();
+        // Dropped or used, it says the same.
+        let stopped = async move { drop(stopped.await) };
+        let task = tokio::spawn(http::serve(listener, routes, limits, metrics, stopped));
+        Ok(Server { task, stop })
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        if tokio::time::timeout(DRAIN, self.task).await.is_err() {
+            tracing::warn!(
+                event = "drain_timed_out",
+                "requests were still open when the time to stop was over"
+            );
+        }
+    }
+}
