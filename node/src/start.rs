@@ -7,19 +7,20 @@
 mod failures;
 mod net;
 mod prepare;
+mod running;
 mod servers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use self::failures::core_failure;
 use self::net::{start_network, start_verifiers};
 use self::prepare::Prepared;
+use self::running::Running;
 use self::servers::Servers;
 use crate::backend::Backend;
 use crate::config::{self, Config};
@@ -38,9 +39,6 @@ use crate::{logging, service};
 
 pub(crate) use self::failures::{home_failure, store_failure};
 pub(crate) use self::prepare::{check_membership, open_home, open_store};
-
-/// Time for the last traces after everything else has stopped.
-const FLUSH: Duration = Duration::from_secs(1);
 
 /// What `quorate start` was told.
 #[derive(Clone, Debug)]
@@ -66,15 +64,15 @@ pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
         .thread_name("io")
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(prepared.serve());
+    let result = runtime.block_on(async { prepared.launch()?.serve().await });
     // Tasks that still wait for something have nobody left to answer.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
 impl Prepared {
-    /// Runs until a signal or a failure.
-    async fn serve(self) -> Result<ExitStatus, Failure> {
+    /// Starts every thread and task; the replica's last, since it sends at once.
+    fn launch(self) -> Result<Running, Failure> {
         let metrics = Metrics::new();
         let stopping = Arc::new(AtomicBool::new(false));
         let status = self.replica.status();
@@ -138,7 +136,7 @@ impl Prepared {
             })
             .map(Arc::new)
             .map_err(|error| Failure::failed(&error))?;
-        let threads = queue
+        let readers = queue
             .start(
                 Arc::clone(&shelf),
                 reader.clone(),
@@ -160,7 +158,7 @@ impl Prepared {
                 Ok([serving, keeper.start(orders)?])
             })
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        let (ended, mut end) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
         let parts = Parts {
             replica: self.replica,
             store: self.store,
@@ -174,8 +172,8 @@ impl Prepared {
             space,
             journeys: tracer.clone().map(|tracer| Journeys::new(tracer, self.me)),
         };
-        let thread = inbox
-            .start(parts, self.first, ended)
+        let replica = inbox
+            .start(parts, self.first, end)
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         tracing::info!(
             event = "started", validator = name, index = self.me.0, %chain, %height,
@@ -184,46 +182,18 @@ impl Prepared {
         );
         service::feed_watchdog(backend);
         service::ready(&format!("validating chain {chain}"));
-        let outcome = tokio::select! {
-            signal = terminated() => signal.map(|()| None),
-            result = &mut end => Ok(Some(result)),
-        }
-        .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?;
-        stopping.store(true, Ordering::Relaxed);
-        reloading.abort();
-        core.end_heads();
-        service::stopping();
-        if let Some(result) = outcome {
-            // The core is gone: there is nothing left to drain.
-            return match result {
-                Ok(Err(error)) => Err(core_failure(&error)),
-                Ok(Ok(())) | Err(_) => Err(Failure::failed("the replica's thread ended")),
-            };
-        }
-        tracing::info!(event = "stopping", "stopping");
-        servers.drain().await;
-        core.stop();
-        let joined = tokio::task::spawn_blocking(move || {
-            // They hold the store open.
-            for thread in threads {
-                let _ = thread.join();
-            }
-            thread.join()
-        });
-        // The thread hands over what it ended with before it ends.
-        let _ = joined.await;
-        if let Ok(Err(error)) = end.try_recv() {
-            return Err(core_failure(&error));
-        }
-        if let Ok(network) = Arc::try_unwrap(network) {
-            network.shutdown().await;
-        }
-        drop(pool);
-        if let Some(tracer) = tracer {
-            tracer.flush(FLUSH);
-        }
-        tracing::info!(event = "stopped", "stopped");
-        Ok(ExitStatus::Done)
+        Ok(Running {
+            core,
+            stopping,
+            reloading,
+            servers,
+            readers,
+            replica,
+            ended,
+            network,
+            pool,
+            tracer,
+        })
     }
 }
 
@@ -283,15 +253,4 @@ fn start_tracer(config: &Config, source: Source) -> Result<Option<Tracer>, Failu
     tracer
         .map(Some)
         .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))
-}
-
-/// Resolves when the process is told to stop.
-async fn terminated() -> std::io::Result<()> {
-    let mut terminate: Signal = signal(SignalKind::terminate())?;
-    let mut interrupt: Signal = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
