@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use quorate_types::{
     Block, BlockId, Cc, CommitVote, Entry, Finality, Header, Height, Instant, Now,
@@ -118,6 +119,8 @@ pub struct Engine {
     validators: Arc<Validators>,
     parameters: Parameters,
     election: Election,
+    /// The last answer of `election`: whom the branch of this block elects.
+    elected: Cell<Option<(BlockId, ValidatorIndex)>>,
     safety: Safety,
     pacemaker: Pacemaker,
     tree: Tree,
@@ -179,6 +182,7 @@ impl Engine {
         let fence = Fence::new(start, record, &validators, now.monotonic);
         let mut engine = Engine {
             election: Election::new(Arc::clone(&validators)),
+            elected: Cell::new(None),
             safety: Safety::new(boot.me, boot.record, &validators),
             pacemaker: Pacemaker::new(
                 boot.parameters.round_timeout_cap_ns,

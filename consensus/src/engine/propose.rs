@@ -32,7 +32,15 @@ impl Engine {
     /// L1: the leader of the round after a block, if the block is known.
     fn elected(&self, block: BlockId) -> Option<ValidatorIndex> {
         self.tree.header(block)?;
-        Some(self.election.elected(self.tree.branch(block)))
+        // The same branch elects the same leader, and is asked at each step.
+        if let Some((of, leader)) = self.elected.get()
+            && of == block
+        {
+            return Some(leader);
+        }
+        let leader = self.election.elected(self.tree.branch(block));
+        self.elected.set(Some((block, leader)));
+        Some(leader)
     }
 
     /// Asks for a payload on the first evidence that makes this validator the leader of the round.

@@ -114,6 +114,7 @@ impl Engine {
                 }
             }
             self.tree.replace(headers);
+            self.elected.set(None);
             self.finality = finality.clone();
             self.forget_committed();
             self.adopt_orphans();
