@@ -16,18 +16,20 @@ use quorate_types::{
     BatchId, Block, BlockId, Finality, Height, Message, Outcome, Receipt, Roots, Round,
 };
 use quorate_types::{
-    Proposal, Reject, Signature, Signers, TransactionId, ValidatorIndex, Validators, codec,
+    Proposal, Qc, Reject, Signature, Signers, Tc, TransactionId, ValidatorIndex, Validators, codec,
 };
 
 use crate::history::Impossible;
 use crate::keys::Notary;
 
 use self::rules::Rules;
+use self::shelf::Shelf;
 
 mod certificates;
 pub(crate) mod leaders;
 pub(crate) mod pace;
 mod rules;
+mod shelf;
 
 /// Finality proofs whose signatures are verified again: one in so many heights.
 const VERIFIED_PROOFS: u64 = 4;
@@ -156,9 +158,14 @@ pub struct Checker {
     numbers: BTreeSet<(PublicKey, u64)>,
     signed: BTreeMap<(usize, &'static str, Round), BlockId>,
     seen: Vec<Seen>,
+    shelf: Shelf,
     /// Of each replica, the bytes of its safety record as they were read last, and what they say.
     records: Vec<(Option<Vec<u8>>, Record)>,
-    proofs: BTreeSet<Digest>,
+    /// Certificates that were verified, sent and stored ones apart.
+    qcs: BTreeMap<(Round, BlockId), Vec<Qc>>,
+    ccs: BTreeMap<(Round, BlockId), Vec<Finality>>,
+    tcs: BTreeMap<Round, Vec<Tc>>,
+    stored: BTreeMap<Height, Vec<Finality>>,
     /// Blocks above the root that each correct replica voted for.
     promised: Vec<BTreeSet<(Round, BlockId)>>,
 }
@@ -179,6 +186,7 @@ impl Checker {
         Checker {
             seen: vec![Seen::default(); validators.count()],
             records: vec![(None, Record::default()); validators.count()],
+            shelf: Shelf::default(),
             rules: Rules::new(&validators),
             validators,
             notary: None,
@@ -186,7 +194,10 @@ impl Checker {
             executed: BTreeMap::new(),
             numbers: BTreeSet::new(),
             signed: BTreeMap::new(),
-            proofs: BTreeSet::new(),
+            qcs: BTreeMap::new(),
+            ccs: BTreeMap::new(),
+            tcs: BTreeMap::new(),
+            stored: BTreeMap::new(),
             promised,
         }
     }
@@ -264,16 +275,16 @@ impl Checker {
 
     /// What the safety record says. Most turns leave it as it was, byte for byte, and it is not decoded again.
     fn read_record(&mut self, node: usize, store: &MemStore) -> Result<Record, Violation> {
-        let raw = store.get(Table::Meta, ledger::keys::RECORD);
+        let raw = store.peek(Table::Meta, ledger::keys::RECORD);
         let raw = raw.map_err(LedgerError::from)?;
         let (last, meaning) = &mut self.records[node];
-        if *last != raw {
+        if last.as_deref() != raw {
             *meaning = ledger::record(store)?.map_or(Record::default(), |record| Record {
                 round: record.round,
                 high_qc: record.high_qc.round,
                 highest_timeout: record.highest_timeout,
             });
-            *last = raw;
+            *last = raw.map(<[u8]>::to_vec);
         }
         Ok(*meaning)
     }
@@ -328,7 +339,7 @@ impl Checker {
             _ => durable.round,
         };
         let kept = match message {
-            Message::Vote(_) | Message::CommitVote(_) => holds(store, round, block)?,
+            Message::Vote(_) | Message::CommitVote(_) => self.holds(store, round, block)?,
             _ => true,
         };
         if matches!(message, Message::Vote(_) | Message::CommitVote(_)) {
@@ -340,9 +351,26 @@ impl Checker {
         }
     }
 
+    /// Whether a block above the tip is stored with its batches (P1, C3). At or below it, the ledger answers for it.
+    fn holds(&mut self, store: &MemStore, round: Round, block: BlockId) -> Result<bool, Violation> {
+        if ledger::tip(store)?.round >= round {
+            return Ok(true);
+        }
+        let Some(block) = self.shelf.block(store, block)? else {
+            return Ok(false);
+        };
+        let mut all = true;
+        for batch in &block.batches {
+            all &= store
+                .contains(Table::Batches, batch.as_bytes())
+                .map_err(LedgerError::from)?;
+        }
+        Ok(all)
+    }
+
     /// V2, V3, C2: a vote that was never sent before.
     fn on_first(
-        &self,
+        &mut self,
         node: usize,
         store: &MemStore,
         message: &Message,
@@ -353,7 +381,7 @@ impl Checker {
         }
         self.rules.after_timeout(node, kind, round)?;
         if let Message::Vote(vote) = message
-            && let Some(block) = ledger::block_by_id(store, vote.block)?
+            && let Some(block) = self.shelf.block(store, vote.block)?
         {
             self.rules.extension(&block.header)?;
         }
@@ -371,14 +399,14 @@ impl Checker {
         let mut found = Found::default();
         for height in self.seen[node].height + 1..=tip.height.0 {
             let at = Height(height);
-            let block = ledger::block_by_height(store, at)?;
-            let block = block.ok_or(Violation::BrokenChain(at))?;
+            let block = self.shelf.at_height(store, at)?;
+            let (id, block) = block.ok_or(Violation::BrokenChain(at))?;
             let roots = ledger::roots(store, at)?.ok_or(Violation::OtherRoots(at))?;
-            self.proof(store, at, &block)?;
+            self.proof(store, at, id, &block)?;
             if self.chain.contains_key(&height) {
-                self.same(at, &block, roots)?;
+                self.same(at, id, roots)?;
             } else {
-                let (last, new) = (self.chain.get(&(height - 1)), Block::id(&block));
+                let last = self.chain.get(&(height - 1));
                 let follows = match last {
                     Some(last) => {
                         last.block == block.header.parent && last.round < block.header.round
@@ -396,9 +424,9 @@ impl Checker {
                 self.chain.insert(
                     height,
                     Final {
-                        block: new,
+                        block: id,
                         round: block.header.round,
-                        batches: block.batches,
+                        batches: block.batches.clone(),
                         roots,
                         receipts: digest(&receipts),
                     },
@@ -413,9 +441,9 @@ impl Checker {
     }
 
     /// I5, I6: the same as the first that committed this height.
-    fn same(&self, at: Height, block: &Block, roots: Roots) -> Result<(), Violation> {
+    fn same(&self, at: Height, block: BlockId, roots: Roots) -> Result<(), Violation> {
         let known = self.chain.get(&at.0).ok_or(Violation::BrokenChain(at))?;
-        if known.block != block.id() {
+        if known.block != block {
             return Err(Violation::Fork(at));
         }
         match known.roots == roots {
@@ -474,17 +502,20 @@ impl Checker {
     }
 
     /// I3: the finality proof of this height, if it has one of its own.
-    fn proof(&mut self, store: &MemStore, at: Height, block: &Block) -> Result<(), Violation> {
+    fn proof(
+        &mut self,
+        store: &MemStore,
+        at: Height,
+        id: BlockId,
+        block: &Block,
+    ) -> Result<(), Violation> {
         let Some(finality) = ledger::finality(store, at)? else {
             return Ok(());
         };
-        if !self
-            .proofs
-            .insert(hash(Domain::Batch, &[&codec::encode(&finality)]))
-        {
+        if !certificates::first(&mut self.stored, at, &finality) {
             return Ok(());
         }
-        let (id, round) = (block.id(), block.header.round);
+        let round = block.header.round;
         let Finality { cc, qc } = &finality;
         let named = (cc.block, cc.height, cc.round) == (id, at, round)
             && (qc.block, qc.round) == (id, round);
@@ -541,19 +572,19 @@ impl Checker {
     ///
     /// # Errors
     /// [`Violation`], the first found.
-    pub fn audit(&self, store: &MemStore) -> Result<(), Violation> {
+    pub fn audit(&mut self, store: &MemStore) -> Result<(), Violation> {
         let tip = ledger::tip(store)?;
         let mut parent = None;
         for height in 1..=tip.height.0 {
             let at = Height(height);
-            let block = ledger::block_by_height(store, at)?;
-            let block = block.ok_or(Violation::BrokenChain(at))?;
+            let block = self.shelf.at_height(store, at)?;
+            let (id, block) = block.ok_or(Violation::BrokenChain(at))?;
             if parent.is_some_and(|parent| parent != block.header.parent) {
                 return Err(Violation::BrokenChain(at));
             }
-            parent = Some(block.id());
+            parent = Some(id);
             let roots = ledger::roots(store, at)?.ok_or(Violation::OtherRoots(at))?;
-            self.same(at, &block, roots)?;
+            self.same(at, id, roots)?;
             let receipts = digest(&ledger::receipts(store, at)?);
             if self
                 .chain
@@ -586,23 +617,6 @@ impl Checker {
         }
         Ok(())
     }
-}
-
-/// Whether a block above the tip is stored with its batches (P1, C3). At or below it, the ledger answers for it.
-fn holds(store: &MemStore, round: Round, block: BlockId) -> Result<bool, Violation> {
-    if ledger::tip(store)?.round >= round {
-        return Ok(true);
-    }
-    let Some(block) = ledger::block_by_id(store, block)? else {
-        return Ok(false);
-    };
-    let mut all = true;
-    for batch in &block.batches {
-        all &= store
-            .contains(Table::Batches, batch.as_bytes())
-            .map_err(LedgerError::from)?;
-    }
-    Ok(all)
 }
 
 fn risen(before: &Record, after: &Record) -> Result<(), Violation> {

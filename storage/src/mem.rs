@@ -110,6 +110,16 @@ impl MemStore {
         there && !undone.any(|(t, k, before)| *t == table && k == key && before.is_none())
     }
 
+    /// As [`View::get`], without a copy.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] for a damaged entry.
+    pub fn peek(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+        self.check(table, key)?;
+        let value = self.tables.get(&table).and_then(|entries| entries.get(key));
+        Ok(value.map(Vec::as_slice))
+    }
+
     fn check(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         if self.damaged.is_empty() || !self.damaged.contains(&(table, key.to_vec())) {
             return Ok(());
@@ -137,8 +147,9 @@ impl MemStore {
         Ok(fault)
     }
 
-    fn apply(&mut self, batch: WriteBatch) -> Vec<Before> {
-        let mut undo = Vec::with_capacity(batch.len());
+    /// Applies a write; returns what undoes it, unless it is durable at once.
+    fn apply(&mut self, batch: WriteBatch, durable: bool) -> Vec<Before> {
+        let mut undo = Vec::new();
         for op in batch {
             match op {
                 Op::Put(table, key, value) => {
@@ -146,8 +157,12 @@ impl MemStore {
                         self.damaged.remove(&(table, key.clone()));
                     }
                     let entries = self.tables.entry(table).or_default();
-                    let before = entries.insert(key.clone(), value);
-                    undo.push((table, key, before));
+                    if durable {
+                        entries.insert(key, value);
+                    } else {
+                        let before = entries.insert(key.clone(), value);
+                        undo.push((table, key, before));
+                    }
                 }
                 Op::Delete(table, key) => {
                     let entries = self.tables.entry(table).or_default();
@@ -172,9 +187,7 @@ impl MemStore {
 
 impl View for MemStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.check(table, key)?;
-        let value = self.tables.get(&table).and_then(|entries| entries.get(key));
-        Ok(value.cloned())
+        Ok(self.peek(table, key)?.map(<[u8]>::to_vec))
     }
 
     fn scan(
@@ -217,11 +230,13 @@ impl Store for MemStore {
         if fault == Some(WriteFault::Lost) {
             return Err(StoreError::Injected);
         }
-        let undo = self.apply(batch);
-        self.unsynced.push(undo);
-        if sync == Sync::Yes && fault != Some(WriteFault::NotSynced) {
+        let durable = sync == Sync::Yes && fault != Some(WriteFault::NotSynced);
+        let undo = self.apply(batch, durable);
+        if durable {
             self.unsynced.clear();
             self.syncs += 1;
+        } else {
+            self.unsynced.push(undo);
         }
         fault.map_or(Ok(()), |_| Err(StoreError::Injected))
     }

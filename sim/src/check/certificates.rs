@@ -1,9 +1,11 @@
 //! I3, for every certificate that leaves a correct validator: a quorum of distinct members, each with a valid signature,
 //! and in a TC the certificate that its signers reported. Written anew.
 
-use quorate_crypto::{Domain, hash};
+use std::collections::BTreeMap;
+
+use quorate_crypto::Domain;
 use quorate_types::vote::{commit_vote_bytes, timeout_bytes, vote_bytes};
-use quorate_types::{Finality, Message, Qc, Round, Tc, codec};
+use quorate_types::{Finality, Message, Qc, Round, Tc};
 
 use super::{Checker, Violation};
 
@@ -27,16 +29,9 @@ impl Checker {
         }
     }
 
-    /// Names it by its encoding, which no other kind of certificate shares: each was wrapped in its own message.
-    fn seen_before(&mut self, certificate: Message) -> bool {
-        let name = hash(Domain::Batch, &[&codec::encode(&certificate)]);
-        !self.proofs.insert(name)
-    }
-
     fn qc(&mut self, qc: &Qc) -> Result<(), Violation> {
         let (round, chain) = (qc.round, self.validators.chain());
-        if *qc == self.validators.anchor_qc() || self.seen_before(Message::Qc(Box::new(qc.clone())))
-        {
+        if *qc == self.validators.anchor_qc() || !first(&mut self.qcs, (round, qc.block), qc) {
             return Ok(());
         }
         let message = vote_bytes(chain, round, qc.block);
@@ -48,7 +43,7 @@ impl Checker {
     fn finality(&mut self, finality: &Finality) -> Result<(), Violation> {
         let Finality { cc, qc } = finality;
         self.qc(qc)?;
-        if self.seen_before(Message::Finality(Box::new(finality.clone()))) {
+        if !first(&mut self.ccs, (cc.round, cc.block), finality) {
             return Ok(());
         }
         let message = commit_vote_bytes(self.validators.chain(), cc.round, cc.block, cc.height);
@@ -67,7 +62,7 @@ impl Checker {
 
     fn tc(&mut self, tc: &Tc) -> Result<(), Violation> {
         self.qc(&tc.high_qc)?;
-        if self.seen_before(Message::Tc(Box::new(tc.clone()))) {
+        if !first(&mut self.tcs, tc.round, tc) {
             return Ok(());
         }
         let mut voters: Vec<_> = tc.votes.iter().map(|vote| vote.voter).collect();
@@ -84,6 +79,20 @@ impl Checker {
         let highest = reported == Some(tc.high_qc.round);
         verdict(tc.round, quorum && distinct && signed && highest)
     }
+}
+
+/// Whether this certificate is met for the first time, bit by bit as it is; notes it.
+pub(super) fn first<K: Ord, T: Clone + PartialEq>(
+    seen: &mut BTreeMap<K, Vec<T>>,
+    at: K,
+    certificate: &T,
+) -> bool {
+    let known = seen.entry(at).or_default();
+    let first = !known.contains(certificate);
+    if first {
+        known.push(certificate.clone());
+    }
+    first
 }
 
 fn verdict(round: Round, valid: bool) -> Result<(), Violation> {

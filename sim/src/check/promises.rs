@@ -4,7 +4,7 @@
 use quorate_storage::{MemStore, Table, ledger};
 use quorate_types::{BatchId, BlockId, Receipt, Round};
 
-use super::{Checker, Final, Seen, Violation, holds};
+use super::{Checker, Final, Seen, Violation};
 
 impl Checker {
     /// A correct replica voted or commit-voted for a block above its root.
@@ -16,9 +16,9 @@ impl Checker {
     pub(super) fn kept(&mut self, node: usize, store: &MemStore) -> Result<(), Violation> {
         let root = ledger::tip(store)?.round;
         self.promised[node].retain(|(round, _)| *round > root);
-        for (round, block) in &self.promised[node] {
-            if !holds(store, *round, *block)? {
-                return Err(Violation::PromiseLost(*round));
+        for (round, block) in self.promised[node].clone() {
+            if !self.holds(store, round, block)? {
+                return Err(Violation::PromiseLost(round));
             }
         }
         Ok(())

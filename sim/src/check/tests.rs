@@ -50,7 +50,7 @@ fn block(world: &World, height: Height) -> Block {
 
 #[test]
 fn what_is_sound_passes() {
-    let world = world(1);
+    let mut world = world(1);
     let store = &world.nodes[0].store;
     assert!(read(&world, store).unwrap().blocks > 0);
     world.checker.audit(store).unwrap();
@@ -70,7 +70,7 @@ fn i5_a_fork_is_seen() {
 
 #[test]
 fn i4_a_gap_is_seen() {
-    let world = world(1);
+    let mut world = world(1);
     let store = tampered(&world, |write| {
         write.delete(Table::Ledger, ledger::keys::height(Height(2)));
     });
@@ -176,7 +176,7 @@ fn i7_a_second_execution_and_what_no_client_signed_are_seen() {
 
 #[test]
 fn i7_a_receipt_of_nothing_and_one_that_is_missing_are_seen() {
-    let world = world(1);
+    let mut world = world(1);
     let at = filled(&world);
     let store = &world.nodes[0].store;
     let receipts = ledger::receipts(store, at).unwrap();

@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 use quorate_replica::Setup;
 use quorate_storage::{MemStore, ledger};
-use quorate_types::Genesis;
 
 use self::faults::Over;
 use self::genesis::{genesis, key};
@@ -104,7 +103,6 @@ pub struct World {
     tie: u64,
     queue: BTreeMap<(u64, u64), Event>,
     rng: Rng,
-    genesis: Genesis,
     setup: Setup,
     pub(crate) nodes: Vec<Node>,
     network: Network,
@@ -172,7 +170,6 @@ impl World {
             tie: 0,
             queue: BTreeMap::new(),
             rng,
-            genesis,
             setup,
             network,
             workload,

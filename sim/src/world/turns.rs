@@ -1,19 +1,16 @@
 //! The life of a validator: it starts, takes turns, writes, loses power, starts again.
 
-use std::sync::Arc;
+use quorate_replica::{Past, Replica};
 
-use quorate_replica::{Past, Replica, Setup};
-
+use super::genesis::index;
 use super::{Event, World};
 use crate::check::Violation;
 use crate::plan::MILLISECOND;
 
 impl World {
     pub(super) fn start(&mut self, node: usize) -> Result<(), Violation> {
-        let key = self.pens[node].public();
-        let mut setup = Setup::new(&self.genesis, Some(&key)).expect("checked at the beginning");
-        setup.validators = Arc::clone(&self.setup.validators);
-        setup.limits = self.setup.limits.clone();
+        let mut setup = self.setup.clone();
+        setup.me = Some(index(self.identities[node]));
         if self.lies(node) {
             // It goes on from whatever disk it has, as the worst of the faulty would.
             setup.past = Past::Believed;
