@@ -2,14 +2,19 @@
 
 use std::io::IsTerminal;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use quorate_sim::twins::{self, schedule};
+use quorate_sim::twins::{self, Tally, schedule};
 
+use crate::progress::Progress;
 use crate::range;
+
+/// Schedules in a chunk.
+const CHUNK: u64 = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -21,6 +26,9 @@ pub(crate) enum Command {
         /// All enumerated schedules of four validators, and as many drawn ones
         #[arg(long, conflicts_with = "schedules")]
         all: bool,
+        /// Goes on where the run stopped that left this file, and keeps it up to date
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
         /// Schedules at a time [default: one per processor]
         #[arg(long)]
         threads: Option<usize>,
@@ -43,15 +51,21 @@ impl Command {
             Command::Twins {
                 schedules,
                 all,
+                state,
                 threads,
-            } => play(
-                if all {
-                    0..2 * schedule::SPACE
-                } else {
-                    schedules
-                },
-                threads,
-            ),
+            } => {
+                let schedules = match all {
+                    true => 0..2 * schedule::SPACE,
+                    false => schedules,
+                };
+                match play(schedules, state.as_deref(), processors(threads)) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(problem) => {
+                        eprintln!("{problem}");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
             #[cfg(feature = "mutants")]
             Command::Mutants { only, threads } => {
                 match quorate_sim::mutants::run(only.as_deref(), processors(threads)) {
@@ -81,21 +95,21 @@ fn bar(count: u64, of: &str) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(&template).expect("the template is fixed"))
 }
 
-fn play(schedules: Range<u64>, threads: Option<usize>) -> ExitCode {
-    let count = schedules.end - schedules.start;
-    let bar = bar(count, "schedules");
+fn play(schedules: Range<u64>, file: Option<&Path>, threads: usize) -> Result<(), String> {
+    let mut state = Progress::<Tally>::resume(file, schedules.start)?;
+    let bar = bar(schedules.end - state.first, "schedules");
+    bar.set_position(state.next - state.first);
     let start = Instant::now();
-    match twins::play_all(schedules, processors(threads), || bar.inc(1)) {
-        Ok(tally) => {
-            bar.finish_and_clear();
-            print!("{tally}");
-            let seconds = start.elapsed().as_secs_f64();
-            println!("{count} schedules passed in {seconds:.1} s");
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::FAILURE
-        }
+    while state.next < schedules.end {
+        let chunk = state.next..schedules.end.min(state.next + CHUNK);
+        let tally = twins::play_all(chunk.clone(), threads, || bar.inc(1));
+        state.counters += &tally.map_err(|failure| failure.to_string())?;
+        state.next = chunk.end;
+        state.save(file)?;
     }
+    bar.finish_and_clear();
+    print!("{}", state.counters);
+    let (count, seconds) = (state.next - state.first, start.elapsed().as_secs_f64());
+    println!("{count} schedules passed; {seconds:.1} s now");
+    Ok(())
 }

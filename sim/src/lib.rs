@@ -22,6 +22,7 @@
 pub mod adversary;
 pub mod check;
 pub mod counters;
+pub mod cpu;
 pub mod faults;
 pub mod history;
 pub mod keys;

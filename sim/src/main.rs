@@ -2,6 +2,7 @@
 
 mod batch;
 mod command;
+mod progress;
 
 use std::ops::Range;
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::check::Violation;
 use crate::counters::Counters;
+use crate::cpu::{self, Cost};
 use crate::plan::{MILLISECOND, Plan, SECOND};
 use crate::world::World;
 
@@ -27,6 +28,8 @@ const TWICE: u64 = 16;
 pub struct Report {
     /// Which.
     pub seed: u64,
+    /// Whether its signatures were stand-ins.
+    pub stand_ins: bool,
     /// The fingerprint of everything that happened.
     pub trace: u64,
     /// What happened.
@@ -103,6 +106,7 @@ pub fn run_plan(plan: Plan, trace: bool) -> Result<Report, Box<Failure>> {
             world.counters.virtual_millis = world.now / MILLISECOND;
             Ok(Report {
                 seed,
+                stand_ins: kept.stand_ins,
                 trace: world.trace.hash(),
                 counters: world.counters,
             })
@@ -133,8 +137,8 @@ pub fn check(seed: u64) -> Result<Report, Box<Failure>> {
     Ok(report)
 }
 
-/// Checks many seeds on so many threads, and tells of each as it is done, in any order. Adds up what happened; stops at
-/// the first failure.
+/// Checks many seeds on so many threads, and tells of each as it is done, in any order. Adds up what happened and what it
+/// cost; stops at the first failure.
 ///
 /// # Errors
 /// [`Failure`].
@@ -142,9 +146,9 @@ pub fn check_all(
     seeds: std::ops::Range<u64>,
     threads: usize,
     done: impl Fn(&Report) + Sync,
-) -> Result<Counters, Box<Failure>> {
+) -> Result<(Counters, Cost), Box<Failure>> {
     let next = AtomicU64::new(seeds.start);
-    let sum: Mutex<Result<Counters, Box<Failure>>> = Mutex::new(Ok(Counters::default()));
+    let sum: Mutex<Result<(Counters, Cost), Box<Failure>>> = Mutex::new(Ok(Default::default()));
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
@@ -153,11 +157,14 @@ pub fn check_all(
                     if seed >= seeds.end {
                         break;
                     }
+                    let before = cpu::used();
                     let outcome = check(seed);
+                    let spent = cpu::used().saturating_sub(before);
                     let mut sum = sum.lock().expect("nobody panics with the lock");
                     match (outcome, sum.as_mut()) {
-                        (Ok(report), Ok(sum)) => {
-                            *sum += &report.counters;
+                        (Ok(report), Ok((counters, cost))) => {
+                            *counters += &report.counters;
+                            cost.note(&report, spent);
                             done(&report);
                         }
                         (Err(failure), Ok(_)) => {

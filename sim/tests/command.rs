@@ -35,8 +35,26 @@ fn a_run_goes_on_where_it_stopped() {
     let (ok, text) = sim(&["--seeds", "0..6", "--state", state]);
     assert!(ok && text.contains("6 seeds passed"), "{text}");
     let (ok, text) = sim(&["--seeds", "1..6", "--state", state]);
-    assert!(!ok && text.contains("began with another seed"), "{text}");
+    assert!(!ok && text.contains("began with another number"), "{text}");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn schedules_go_on_where_they_stopped() {
+    let file = format!("schedules-{}.json", std::process::id());
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    let play = |schedules: &str, state: &[&str]| {
+        let (ok, text) = sim(&[&["twins", "--schedules", schedules], state].concat());
+        assert!(ok, "{text}");
+        // All but how long it took.
+        text.lines().take(10).map(String::from).collect::<Vec<_>>()
+    };
+    let kept = ["--state", state.to_str().unwrap()];
+    play("0..8", &kept);
+    assert_eq!(play("0..12", &kept), play("0..12", &[]));
+    // All of them are done: nothing is played a second time.
+    assert_eq!(play("0..12", &kept), play("0..12", &[]));
+    fs::remove_file(state).unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use quorate_sim::shrink::shrink;
 #[test]
 fn five_hundred_seeds() {
     let counters = match check_all(0..500, 2, |_| {}) {
-        Ok(counters) => counters,
+        Ok((counters, _)) => counters,
         Err(failure) => panic!("{failure}"),
     };
     println!("{counters}");

@@ -5,12 +5,12 @@
 //! may overlap, and whoever is in both is a bridge. Leaders are the product's own (L1, L2): whom the leader of a round
 //! reaches is what a schedule decides, and which of the four keys is twinned takes each place in the rotation.
 //!
-//! **Enumerated** (even numbers): four validators, one twinned, [`SCENES`] scenes of [`LENGTH`] rounds each. In a scene,
-//! either the twins are apart, and each of the three others hears the one, the other, or both (27 ways); or they are
-//! together, and hear two of the others, all of them, or nobody (5 ways). Exchanging the twins gives the same schedule
-//! again: the scene that first tells them apart is taken one way round only.
+//! **Enumerated** (even numbers below twice [`SPACE`]): four validators, one twinned, [`SCENES`] scenes of [`LENGTH`]
+//! rounds each. In a scene, either the twins are apart, and each of the three others hears the one, the other, or both (27
+//! ways); or they are together, and hear two of the others, all of them, or nobody (5 ways). Exchanging the twins gives the
+//! same schedule again: the scene that first tells them apart is taken one way round only.
 //!
-//! **Drawn** (odd numbers): ten scenes of one round each, for four validators and for seven with one or two twinned, any
+//! **Drawn** (all others): ten scenes of one round each, for four validators and for seven with one or two twinned, any
 //! two groups, with uneven delays, so that messages overtake each other.
 
 use std::fmt;
@@ -67,9 +67,9 @@ impl Schedule {
     /// The schedule of a number.
     #[must_use]
     pub fn number(number: u64) -> Schedule {
-        match number % 2 {
-            0 => Schedule::enumerated((number / 2) % SPACE),
-            _ => Schedule::drawn(number),
+        match number < 2 * SPACE && number.is_multiple_of(2) {
+            true => Schedule::enumerated(number / 2),
+            false => Schedule::drawn(number),
         }
     }
 
@@ -225,6 +225,12 @@ mod tests {
         }
         // Of the sequences of 32 kinds, those of the 6 that are their own mirror image have none; the others have one.
         assert_eq!(seen.len(), 4 * (32usize.pow(3) + 6usize.pow(3)) / 2);
+    }
+
+    #[test]
+    fn beyond_what_is_enumerated_all_are_drawn() {
+        let drawn = |number| Schedule::number(number).seed == Some(number);
+        assert!(!drawn(2 * SPACE - 2) && drawn(2 * SPACE) && drawn(2 * SPACE - 1));
     }
 
     #[test]
