@@ -65,6 +65,14 @@ pub struct Fence {
     pub one_more: bool,
 }
 
+impl Fence {
+    /// The protocol.
+    pub const ALL: Fence = Fence {
+        burns: true,
+        one_more: true,
+    };
+}
+
 /// An instance.
 #[derive(Clone, Debug)]
 pub struct Restart {

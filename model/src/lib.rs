@@ -10,6 +10,7 @@
 //! | [`rules`] | what one correct validator may sign; each rule can be switched off |
 //! | [`replay`] | the same rules and the real engine, side by side |
 //! | [`fence`] | four correct validators, one of them restored from an older copy of its disk |
+//! | [`strict`] | three correct validators, one of which loses its disk, and a Byzantine one |
 //! | [`protocol`] | four validators, one of them Byzantine, with crashes: the exhaustive exploration |
 //!
 //! `cargo run --release -p quorate-model` explores the large instances; the tests explore small ones, and show that each
@@ -20,3 +21,4 @@ pub mod fence;
 pub mod protocol;
 pub mod replay;
 pub mod rules;
+pub mod strict;

@@ -1,11 +1,15 @@
 //! Explores the large instances and prints what was visited: `cargo run --release -p quorate-model [NAME …]`.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use quorate_model::fence::{self, Restart};
 use quorate_model::protocol::Protocol;
 use quorate_model::replay::{Counts, replay};
-use stateright::{Checker, Model};
+use quorate_model::strict::{self, Strict};
+use stateright::{Checker, Model, Representative};
 
 /// Threads of the checker.
 const THREADS: usize = 2;
@@ -32,6 +36,26 @@ const ALL: &[(&str, &str, Run)] = &[
         crashes,
     ),
     ("rounds", "4 rounds, no crash", rounds),
+    (
+        "restored",
+        "3 rounds, one of four correct validators put back to an older disk",
+        restored,
+    ),
+    (
+        "forgetful",
+        "3 rounds, a validator that lost its disk behind the strict fence, a Byzantine one, two variants of each block",
+        forgetful,
+    ),
+    (
+        "forgetful-crash",
+        "3 rounds, the same with one variant and a crash of any validator",
+        forgetful_crash,
+    ),
+    (
+        "forgetful-rounds",
+        "4 rounds, the same with one variant and no crash",
+        forgetful_rounds,
+    ),
     (
         "replay",
         "sampled paths of 4 and 5 rounds, through the engine",
@@ -81,7 +105,28 @@ fn rounds() -> bool {
     explore(model)
 }
 
-fn explore(model: Protocol) -> bool {
+fn restored() -> bool {
+    explore(Restart::new(3, 1, fence::Fence::ALL))
+}
+
+fn forgetful() -> bool {
+    explore(Strict::new(3, 2, 0, strict::Fence::ALL))
+}
+
+fn forgetful_crash() -> bool {
+    explore(Strict::new(3, 1, 1, strict::Fence::ALL))
+}
+
+fn forgetful_rounds() -> bool {
+    explore(Strict::new(4, 1, 0, strict::Fence::ALL))
+}
+
+fn explore<M>(model: M) -> bool
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Representative + Clone + Debug + Hash + Send + Sync + PartialEq,
+    M::Action: Clone + Debug + PartialEq,
+{
     let checker = model.checker().threads(THREADS).symmetry();
     let checker = checker.spawn_dfs().join();
     println!(

@@ -235,7 +235,12 @@ impl Protocol {
     /// they get to commit a block.
     #[must_use]
     pub fn recovers(&self, state: &State) -> bool {
-        let mut replicas = state.replicas;
+        self.recovers_among(state.replicas.into_iter())
+    }
+
+    /// The same for some of them, with whoever else is needed for a quorum.
+    pub(crate) fn recovers_among(&self, replicas: impl Iterator<Item = Replica>) -> bool {
+        let mut replicas: Vec<Replica> = replicas.collect();
         replicas.iter_mut().for_each(|r| r.crash(&self.rules));
         // All must give up one round together: the highest, which somebody has to prove to the others.
         let highest = replicas.iter().map(|r| r.live.round).max();
@@ -254,6 +259,38 @@ impl Protocol {
             .fold(Set::NONE, |all, replica| all.or(replica.stored));
         let branch = extended.map_or(Set::NONE, |id| self.blocks.branch(id));
         highest == proven && branch.within(stored)
+    }
+}
+
+/// What holds in every state.
+impl Protocol {
+    pub(crate) fn agrees(&self, state: &State) -> bool {
+        let finals = self.final_blocks(state);
+        let conflict = |a| finals.iter().any(|b| self.blocks.conflict(a, b));
+        !finals.iter().any(conflict)
+    }
+
+    pub(crate) fn one_qc_a_round(&self, state: &State) -> bool {
+        let certified = self.certified(state);
+        (1..=self.rounds).all(|r| certified.and(self.blocks.of_round(r)).len() <= 1)
+    }
+
+    pub(crate) fn extends_what_is_final(&self, state: &State) -> bool {
+        let certified = self.certified(state);
+        let extended = |b: Id, c: Id| {
+            self.blocks.round(c) <= self.blocks.round(b) || self.blocks.branch(c).has(b)
+        };
+        let finals = self.final_blocks(state);
+        finals
+            .iter()
+            .all(|b| certified.iter().all(|c| extended(b, c)))
+    }
+
+    pub(crate) fn signs_once(&self, state: &State) -> bool {
+        let once =
+            |set: Set| (1..=self.rounds).all(|r| set.and(self.blocks.of_round(r)).len() <= 1);
+        let mut replicas = state.replicas.iter();
+        replicas.all(|r| once(r.votes) && once(r.commits))
     }
 }
 
@@ -348,34 +385,10 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Protocol>> {
         vec![
-            Property::always("agreement", |model: &Protocol, state| {
-                let finals = model.final_blocks(state);
-                let conflict = |a| finals.iter().any(|b| model.blocks.conflict(a, b));
-                !finals.iter().any(conflict)
-            }),
-            Property::always("one QC a round", |model: &Protocol, state| {
-                let certified = model.certified(state);
-                (1..=model.rounds).all(|r| certified.and(model.blocks.of_round(r)).len() <= 1)
-            }),
-            Property::always("what is final is extended", |model: &Protocol, state| {
-                let certified = model.certified(state);
-                let extended = |b: Id, c: Id| {
-                    model.blocks.round(c) <= model.blocks.round(b) || model.blocks.branch(c).has(b)
-                };
-                let finals = model.final_blocks(state);
-                finals
-                    .iter()
-                    .all(|b| certified.iter().all(|c| extended(b, c)))
-            }),
-            Property::always(
-                "one vote and commit vote a round",
-                |model: &Protocol, s: &State| {
-                    let once = |set: Set| {
-                        (1..=model.rounds).all(|r| set.and(model.blocks.of_round(r)).len() <= 1)
-                    };
-                    s.replicas.iter().all(|r| once(r.votes) && once(r.commits))
-                },
-            ),
+            Property::always("agreement", Protocol::agrees),
+            Property::always("one QC a round", Protocol::one_qc_a_round),
+            Property::always("what is final is extended", Protocol::extends_what_is_final),
+            Property::always("one vote and commit vote a round", Protocol::signs_once),
             Property::always("never wedged", |model: &Protocol, state| {
                 model.recovers(state)
             }),

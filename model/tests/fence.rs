@@ -4,10 +4,6 @@
 use quorate_model::fence::{Fence, Restart};
 use stateright::{Checker, HasDiscoveries, Model};
 
-const FENCE: Fence = Fence {
-    burns: true,
-    one_more: true,
-};
 const TWICE: &str = "one vote and commit vote a round";
 
 /// A shortest way to two votes in one round.
@@ -22,7 +18,7 @@ fn breaks(fence: Fence, rounds: u8) {
 /// Depth first and bounded: the whole of three rounds takes minutes, and is explored by nobody at every change.
 #[test]
 fn a_restored_validator_signs_no_round_twice() {
-    let model = Restart::new(3, 1, FENCE);
+    let model = Restart::new(3, 1, Fence::ALL);
     let checker = model
         .checker()
         .threads(2)
@@ -39,7 +35,7 @@ fn a_restored_validator_signs_no_round_twice() {
 fn without_burning_what_was_entered_it_votes_twice() {
     let fence = Fence {
         burns: false,
-        ..FENCE
+        ..Fence::ALL
     };
     breaks(fence, 2);
 }
@@ -49,7 +45,7 @@ fn without_burning_what_was_entered_it_votes_twice() {
 fn without_one_round_more_it_votes_twice() {
     let fence = Fence {
         one_more: false,
-        ..FENCE
+        ..Fence::ALL
     };
     breaks(fence, 2);
 }
