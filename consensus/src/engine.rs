@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 
 use quorate_types::{
-    Block, BlockId, Cc, CommitVote, Entry, Finality, Header, Height, Instant, Now,
+    Block, BlockId, Cc, Claim, CommitVote, Entry, Finality, Header, Height, Instant, Now,
 };
 use quorate_types::{
     Message, Parameters, Proposal, Qc, Reject, Roots, Round, SafetyRecord, Timeout,
@@ -162,6 +162,7 @@ impl Engine {
     #[must_use]
     pub fn new(boot: Boot, now: Now) -> (Engine, Vec<Effect>) {
         let validators = boot.validators;
+        let claims: Vec<Claim> = boot.committed.iter().map(|header| header.claim).collect();
         let finality = Unverified::new(boot.finality).verify(&validators);
         let finality = finality.expect("I3: the ledger's own finality proof verifies");
         let tree = Tree::new(boot.committed, committed_headers(&validators));
@@ -214,6 +215,12 @@ impl Engine {
         for block in blocks {
             // What does not descend from the root any more is left to the replica to delete.
             let _ = engine.tree.insert(block.id(), block, Payload::Ready);
+        }
+        // V5: whoever had diverged has not forgotten it by a restart.
+        for claim in claims {
+            if let Some(divergence) = engine.execution.certify(&claim) {
+                engine.diverge(divergence);
+            }
         }
         if engine.fence.is_some() {
             engine.safety.fence();

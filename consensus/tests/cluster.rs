@@ -262,6 +262,11 @@ fn a_replica_that_executes_wrongly_stops_signing_and_the_others_go_on() {
             .enumerate()
             .all(|(i, n)| i == 1 || n.diverged.is_empty())
     );
+    // A restart does not make it forget: it would serve a state that a quorum contradicts, until the next claim.
+    world.crash(1);
+    world.restart(1);
+    assert!(world.nodes[1].engine.status().diverged);
+    assert_eq!(world.nodes[1].diverged.len(), 2, "said again");
     world.submit(batch(251));
     world.run_for(5 * SECOND);
     assert!(world.is_final(batch(251)));
