@@ -136,6 +136,7 @@ pub(crate) fn put_anchor(changes: &mut Vec<Change>, record: &AnchorRecord) {
 }
 
 /// Pages that wait to be written, by id, and behind them those in [`Space::Tree`].
+#[derive(Debug)]
 pub(crate) struct Pages<'a, R> {
     pub(crate) reader: &'a R,
     pub(crate) waiting: Option<&'a BTreeMap<Vec<u8>, Vec<u8>>>,
@@ -192,6 +193,56 @@ pub(crate) fn restore<R: Reader>(reader: &R) -> Result<Restored, OpenError<R::Er
         tree,
         flusher,
     })
+}
+
+/// The tree of the state at a height, to be walked through ([`tree::Diff`]).
+#[derive(Debug)]
+pub struct StateTree<'r, R> {
+    pages: Pages<'r, R>,
+    tree: Tree,
+}
+
+impl<'r, R: Reader> StateTree<'r, R> {
+    /// Opens it and checks its root; `None` if the height lies before the last flush, behind which trees are gone, or
+    /// after the last executed block.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        reader: &'r R,
+        height: Height,
+    ) -> Result<Option<StateTree<'r, R>>, OpenError<R::Error>> {
+        let tip: Tip = meta(reader, TIP)?.ok_or(OpenError::Missing)?;
+        let anchor: AnchorRecord = meta(reader, ANCHOR)?.ok_or(OpenError::Damaged)?;
+        if height < anchor.height || height > tip.height {
+            return Ok(None);
+        }
+        let roots: Roots = meta(reader, &roots_key(height))?.ok_or(OpenError::Damaged)?;
+        let mut tree = Tree::open(TreeLimits::default(), &anchor.anchor);
+        let _flusher = replay(reader, &mut tree, anchor.height, height)?;
+        let pages = Pages::stored(reader);
+        match tree.root() == roots.state {
+            true => Ok(Some(StateTree { pages, tree })),
+            false => Err(OpenError::RootMismatch { height }),
+        }
+    }
+
+    /// Changes how much memory its pages take, in bytes.
+    pub fn set_cache_bytes(&mut self, bytes: usize) {
+        self.tree.set_cache_bytes(bytes);
+    }
+
+    /// Where another state's differs.
+    #[must_use]
+    pub fn diff<'a, Q: Reader<Error = R::Error>>(
+        &'a mut self,
+        other: &'a mut StateTree<'_, Q>,
+    ) -> tree::Diff<'a, impl PageSource<Error = R::Error>, impl PageSource<Error = R::Error>> {
+        tree::Diff::new(
+            (&mut self.tree, &self.pages),
+            (&mut other.tree, &other.pages),
+        )
+    }
 }
 
 /// Applies the journals above the anchor.

@@ -26,6 +26,7 @@
 
 mod bits;
 mod cache;
+mod diff;
 mod edit;
 mod hash;
 mod page;
@@ -42,6 +43,7 @@ use quorate_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use bits::{MAX_DEPTH, MAX_KEY_BYTES};
+pub use diff::{Diff, Difference, Held};
 use page::PageId;
 use pages::Pages;
 pub use proof::{Proof, ProofError, Step};

@@ -1,5 +1,6 @@
 //! Tests of the tree: against a naive model, across restarts, with keys that clients chose to hurt.
 
+mod diffs;
 mod model;
 mod paging;
 mod proofs;
