@@ -241,3 +241,24 @@ fn a_batch_that_is_needed_again_stays() {
     let gone: Option<Block> = ledger::block_by_id(&store, BlockId::default()).expect("readable");
     assert!(gone.is_none());
 }
+
+/// Between the reading of a step and its writing the replica may start from a snapshot: peers were then told of blocks
+/// that are not here.
+#[test]
+fn a_step_that_was_prepared_before_a_snapshot_does_not_lower_what_is_kept() {
+    let mut store = chain(10);
+    let swept = ledger::truncate(&store, Height(6), usize::MAX).expect("whole");
+    let mut plain = swept.writes.clone();
+    ledger::raise_first(&store, &mut plain).expect("readable");
+    let mut installed = WriteBatch::new();
+    installed.put(Table::Meta, keys::FIRST, 900u64.to_be_bytes());
+    let mut late = swept.writes;
+    let mut other = store.clone();
+    store.write(installed, Sync::Yes).expect("a good disk");
+    ledger::raise_first(&store, &mut late).expect("readable");
+    store.write(late, Sync::No).expect("a good disk");
+    assert_eq!(ledger::first(&store).expect("readable"), Height(900));
+    // Where nothing happened in between, nothing changes.
+    other.write(plain, Sync::No).expect("a good disk");
+    assert_eq!(ledger::first(&other).expect("readable"), Height(6));
+}

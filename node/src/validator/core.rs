@@ -398,7 +398,8 @@ impl Inbox {
                 let again = at.map_or(true, |at| at.is_some_and(|at| at >= bound));
                 again || parts.replica.needs_batch(id)
             };
-            let writes = ledger::except(writes, needed);
+            let mut writes = ledger::except(writes, needed);
+            ledger::raise_first(&parts.store, &mut writes).map_err(ReplicaError::from)?;
             parts.store.write(writes, Sync::No)?;
             let _ = done.send(());
         }

@@ -54,13 +54,14 @@ pub use blocks::{
     append, block_by_height, block_by_id, finality, finality_at_or_above, finality_at_or_below,
     headers, put_block, remove_stale_blocks, rewrite_block, uncommitted_blocks,
 };
+pub use receipts::roots_from;
 pub use receipts::{accumulator_node, place, receipt, receipt_count, receipts, roots};
 pub use staging::{
     clear_staging, held_chunks, install_mark, put_chunk, put_install_mark, put_manifest,
     staged_chunk, staged_manifest, take_over,
 };
 pub use stretch::stretch;
-pub use truncate::{Swept, bound, except, first, truncate};
+pub use truncate::{Swept, bound, except, first, raise_first, truncate};
 
 use crate::{Fault, StoreError, Table, View, WriteBatch};
 

@@ -82,6 +82,26 @@ pub fn roots<V: View + ?Sized>(view: &V, height: Height) -> Result<Option<Roots>
     read(view, Table::Meta, &keys::roots(height))
 }
 
+/// The roots of the first `limit` heights from one on of which they are known, ascending.
+///
+/// # Errors
+/// [`LedgerError::Damaged`].
+pub fn roots_from<V: View + ?Sized>(
+    view: &V,
+    from: Height,
+    limit: usize,
+) -> Result<Vec<(Height, Roots)>, LedgerError> {
+    let end = prefix_end(keys::ROOTS);
+    let from = keys::roots(from);
+    let found = view.scan(Table::Meta, &from, end.as_deref(), limit, Order::Ascending)?;
+    let known = found.iter().map(|(key, bytes)| {
+        let height = key.get(keys::ROOTS.len()..).unwrap_or_default();
+        let height = Height(u64::from_be_bytes(fixed(Table::Meta, key, height)?));
+        Ok((height, decode(Table::Meta, key, bytes)?))
+    });
+    known.collect()
+}
+
 /// The root of a full subtree of the accumulator of receipts.
 ///
 /// # Errors

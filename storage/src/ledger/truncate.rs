@@ -1,8 +1,8 @@
 //! The past goes: blocks, batches, certificates, receipts and places of heights that need not be kept.
 //!
 //! What tells duplicates apart is in the state (sessions) and stays. The caller says how far; here is only how. The
-//! deletions are read from a view and may be written later, with one care: a faulty leader may order a batch again, so
-//! whoever writes them passes them through [`except`] first.
+//! deletions are read from a view and may be written later, with two cares: a faulty leader may order a batch again, so
+//! whoever writes them passes them through [`except`] first; and the ledger may begin higher by then ([`raise_first`]).
 
 use quorate_types::accumulator::NodeId;
 use quorate_types::{BatchId, Digest, Height, Outcome};
@@ -107,6 +107,17 @@ pub fn except(writes: WriteBatch, mut needed: impl FnMut(BatchId) -> bool) -> Wr
         }
     }
     rest
+}
+
+/// Adds that what is kept begins no lower than it does now: a snapshot may have taken the ledger's place since these were
+/// prepared, and of the heights below it nothing is left that a peer could follow.
+///
+/// # Errors
+/// [`LedgerError::Damaged`].
+pub fn raise_first<V: View + ?Sized>(view: &V, writes: &mut WriteBatch) -> Result<(), LedgerError> {
+    let kept = first(view)?.max(bound(writes));
+    writes.put(Table::Meta, keys::FIRST, kept.0.to_be_bytes());
+    Ok(())
 }
 
 /// Removes a height.
