@@ -46,6 +46,8 @@ pub(crate) struct Transfer {
     phase: Phase,
     /// Who sent a chunk or a manifest that is no good.
     liars: Signers,
+    /// Who offered a snapshot that came to nothing: those of others are taken first.
+    failed: Signers,
     /// No attempt before.
     paused: Instant,
 }
@@ -73,6 +75,8 @@ struct Asking {
 struct Fetching {
     manifest: Box<Manifest>,
     content: Digest,
+    /// Who offered it, as far as that is known after a start.
+    from: Signers,
     /// Neither here nor under way.
     missing: BTreeSet<u32>,
     asked: BTreeMap<u32, (ValidatorIndex, Instant)>,
@@ -112,7 +116,8 @@ impl Transfer {
         };
         if manifest.height > tip && check(&manifest) {
             let held = ledger::held_chunks(turn.view())?;
-            let fetching = Fetching::new(Box::new(manifest), &held, turn.now.monotonic);
+            let fetching =
+                Fetching::new(Box::new(manifest), Signers::NONE, &held, turn.now.monotonic);
             transfer.phase = Phase::Fetching(Box::new(fetching));
         } else {
             drop_staged(turn)?;
@@ -167,7 +172,7 @@ impl Transfer {
 }
 
 impl Fetching {
-    fn new(manifest: Box<Manifest>, held: &[u32], now: Instant) -> Fetching {
+    fn new(manifest: Box<Manifest>, from: Signers, held: &[u32], now: Instant) -> Fetching {
         let count = u32::try_from(manifest.pieces.len()).expect("bounded by the check");
         let mut missing: BTreeSet<u32> = (0..count).collect();
         let mut bytes = 0;
@@ -179,6 +184,7 @@ impl Fetching {
         Fetching {
             content: manifest.content(),
             manifest,
+            from,
             missing,
             asked: BTreeMap::new(),
             resting: BTreeMap::new(),
@@ -258,6 +264,8 @@ impl Replica {
             if compacted && !self.transfer.active() && now >= self.transfer.paused {
                 self.ask_for_snapshots(turn, self.tip.height);
             }
+            // It answered the question for blocks. What it offers, it has yet to say.
+            return;
         }
         if let Phase::Asking(asking) = &mut self.transfer.phase
             && asking.waiting.contains(from)
@@ -349,6 +357,7 @@ impl Replica {
                 }
                 fetching.take_back(now, peers);
                 if now.since(fetching.moved) >= PATIENCE_NANOS {
+                    transfer.failed = transfer.failed.union(fetching.from);
                     transfer.give_up(now);
                     return drop_staged(turn);
                 }
@@ -384,7 +393,8 @@ impl Replica {
         });
     }
 
-    /// Takes the snapshot that most have, the newest of those: f peers that lie do not outvote the others.
+    /// Takes the snapshot that most have, the newest of those: f peers that lie do not outvote the others. Where nobody
+    /// agrees with anybody, one that offers what it never hands out is chosen once, and not again before the others.
     fn choose(
         &mut self,
         turn: &mut Turn<'_>,
@@ -394,14 +404,20 @@ impl Replica {
         let best = offers
             .into_iter()
             .filter(|(_, manifest)| manifest.height > self.tip.height)
-            .max_by_key(|(from, manifest)| (from.count(), manifest.height));
-        let Some((_, manifest)) = best else {
+            .max_by_key(|(from, manifest)| {
+                let failed = from
+                    .iter()
+                    .filter(|peer| self.transfer.failed.contains(*peer));
+                let fresh = from.count() - failed.count();
+                (fresh, from.count(), manifest.height)
+            });
+        let Some((from, manifest)) = best else {
             self.transfer.give_up(now);
             return Ok(());
         };
         drop_staged(turn)?;
         turn.write(|writes| ledger::put_manifest(writes, &manifest));
-        let fetching = Fetching::new(manifest, &[], now);
+        let fetching = Fetching::new(manifest, from, &[], now);
         self.transfer.phase = Phase::Fetching(Box::new(fetching));
         self.transfer(turn)
     }

@@ -603,6 +603,26 @@ fn a_peer_that_lies_and_one_that_stalls_are_left() {
     assert_eq!(cluster.installed, 1);
 }
 
+/// Two have snapshots, of different heights, so that none is had by more than the other; the newer is never handed out.
+#[test]
+fn who_offers_what_it_does_not_hand_out_is_not_chosen_for_ever() {
+    let mut cluster = Cluster::new(4);
+    cluster.crash(3);
+    cluster.fill(1, 20, 60_000);
+    let height = cluster.snapshot(0, &[1]);
+    cluster.fill(21, 5, 1_000);
+    assert!(cluster.snapshot(0, &[2]) > height);
+    for node in 0..3 {
+        cluster.truncate(node, height);
+    }
+    cluster.nodes[2].mischief = Mischief::Stalls;
+    cluster.restart(3);
+    cluster.run(60_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 1);
+    assert!(cluster.chunks[2] > 0, "it was tried first");
+}
+
 /// Whatever part of a transfer is on disk when the power goes, it is gone on with.
 #[test]
 fn a_transfer_survives_power_cuts() {
