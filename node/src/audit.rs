@@ -4,35 +4,27 @@
 //! the receipts, not the validator that exported the file. Rules: V1, V2, V4–V6 as far as a ledger shows them, D1, F1, F2;
 //! I3, I4, I6.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use quorate_client::api::{Base64, LogEntry};
-use quorate_execution::{Executor, OrderedBlock, genesis_validators};
+use quorate_execution::genesis_validators;
 use quorate_types::codec::{self, MAX_ENCODED_BYTES};
 use quorate_types::{Batch, Block, ChainId, Finality, Genesis, Header, Height, Parameters, Reject};
 use quorate_types::{Roots, Unverified, Validators};
 use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
-use crate::memory::Memory;
-use crate::origin;
-
-/// Heights whose roots are kept for claims, besides those since the newest claim.
-const KEPT_ROOTS: u64 = 8_192;
+use crate::rebuild::Rebuilt;
+use crate::scratch::Scratch;
 
 /// Follows a ledger from height 1 on.
-#[derive(Debug)]
 pub struct Audit {
     chain: ChainId,
     parameters: Parameters,
     validators: Validators,
-    executor: Executor,
-    memory: Memory,
+    rebuilt: Rebuilt,
     parent: Header,
-    /// Own roots of recent heights, to hold claims against.
-    roots: BTreeMap<Height, Roots>,
     certified: Height,
     transactions: u64,
 }
@@ -57,19 +49,17 @@ impl Audit {
     /// chain's state.
     ///
     /// # Errors
-    /// Status 3 for a genesis that no chain can start from, otherwise as [`origin::in_memory`].
+    /// Status 3 for a genesis that no chain can start from, otherwise as [`Rebuilt::genesis`].
     pub fn new(genesis: &Genesis, directory: Option<&Path>) -> Result<Audit, Failure> {
         let (parent, validators) = genesis_validators(genesis).map_err(Failure::config)?;
-        let (memory, executor) = origin::in_memory(directory, genesis)?;
-        let roots = executor.roots();
+        let state = Scratch::temporary()?;
+        let rebuilt = Rebuilt::genesis(state, directory, genesis, &mut |_| Ok(()))?;
         Ok(Audit {
             chain: genesis.chain_id(),
             parameters: genesis.parameters.clone(),
             validators,
-            executor,
-            memory,
+            rebuilt,
             parent,
-            roots: BTreeMap::from([(Height(0), roots)]),
             certified: Height(0),
             transactions: 0,
         })
@@ -119,7 +109,7 @@ impl Audit {
             chain: self.chain,
             height,
             block: self.parent.id(),
-            roots: self.executor.roots(),
+            roots: self.rebuilt.roots(),
             transactions: self.transactions,
         })
     }
@@ -168,8 +158,8 @@ impl Audit {
 
     fn check_claim(&self, header: &Header) -> Result<(), Failure> {
         let claim = &header.claim;
-        match self.roots.get(&claim.height) {
-            Some(own) if *own == claim.roots => {}
+        match self.rebuilt.roots_at(claim.height) {
+            Some(own) if own == claim.roots => {}
             Some(own) => {
                 let why = format!(
                     "its claim of height {} is state {} receipts {}; executing gives {} and {}",
@@ -238,16 +228,8 @@ impl Audit {
         batches: &[Arc<Batch>],
         stored: Option<Roots>,
     ) -> Result<(), Failure> {
-        let ordered = OrderedBlock {
-            height: header.height,
-            time: header.time,
-            batches,
-        };
-        let executed = self.executor.execute(&self.memory, &ordered);
-        let executed = executed.map_err(|error| mismatch(header.height, format!("{error}")))?;
-        self.memory.apply(executed.changes);
-        if stored.is_some_and(|stored| stored != executed.roots) {
-            let own = executed.roots;
+        let own = self.rebuilt.execute(header, batches)?;
+        if stored.is_some_and(|stored| stored != own) {
             let why = format!(
                 "the recorded roots are not those of execution: state {} receipts {}",
                 own.state, own.receipts
@@ -259,10 +241,6 @@ impl Audit {
             .map(|batch| batch.transactions.len())
             .sum::<usize>();
         self.transactions += u64::try_from(count).expect("memory is smaller");
-        self.roots.insert(header.height, executed.roots);
-        // A block may repeat an old claim of its branch; what lies well behind both is not needed again.
-        let recent = Height(header.height.0.saturating_sub(KEPT_ROOTS));
-        self.roots = self.roots.split_off(&recent.min(header.claim.height));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use quorate_types::Genesis;
+use quorate_types::{FORMAT_VERSION, Genesis, Parameters};
 
 use crate::exit::Failure;
 
@@ -40,6 +40,21 @@ pub fn read_draft(path: &Path) -> Result<Genesis, Failure> {
     let text = text(path)?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::config(format!("genesis {shown}: {error}")))
+}
+
+/// A genesis without validators and clients yet.
+#[must_use]
+pub fn draft(name: String) -> Genesis {
+    Genesis {
+        version: FORMAT_VERSION,
+        name,
+        time: quorate_client::validity::wall_clock(),
+        parameters: Parameters::default(),
+        validators: Vec::new(),
+        clients: Vec::new(),
+        machine: String::from("kv"),
+        origin: None,
+    }
 }
 
 /// Parses and checks a genesis.

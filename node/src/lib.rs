@@ -12,6 +12,7 @@
 //! | [`net`] | QUIC between validators |
 //! | [`metrics`], [`logging`] | what can be seen from outside |
 //! | [`audit`] | verifies a ledger from the genesis alone |
+//! | [`rebuild`], [`scratch`] | a state worked out again, and where it lies meanwhile |
 //! | [`service`] | what systemd is told |
 //! | [`trace`] | the way of single transactions, for collectors of traces |
 //! | [`start`], [`validator`] | puts a validator together and runs it |
@@ -28,11 +29,12 @@ pub mod http;
 pub mod interrupt;
 pub mod keys;
 pub mod logging;
-pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod origin;
 pub mod passphrase;
+pub mod rebuild;
+pub mod scratch;
 pub mod service;
 pub mod snapshot;
 pub mod staged;

@@ -11,14 +11,14 @@ use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use quorate_execution::fork::{Foundation, is_taken_over};
-use quorate_execution::{Entry, Executor, Reader as _, Space};
+use quorate_execution::{Entry, Reader as _, Space};
 use quorate_replica::{BootError, Setup, found};
 use quorate_storage::Store;
 use quorate_types::codec::{self, MAX_ENCODED_BYTES};
 use quorate_types::{Blob, Digest, Genesis};
 
 use crate::exit::Failure;
-use crate::memory::Memory;
+use crate::scratch::Scratch;
 use crate::staged::cannot;
 
 /// Name of the file, beside `genesis.json`.
@@ -32,65 +32,97 @@ const PAGE: usize = 256;
 
 /// The records of a state that go over to a fork, ascending, page by page.
 pub struct Records<'a> {
-    state: &'a Memory,
+    state: &'a Scratch,
     from: Option<Vec<u8>>,
 }
 
 impl<'a> Records<'a> {
-    /// Of a state in memory.
+    /// Of a state on disk.
     #[must_use]
-    pub fn of(state: &'a Memory) -> Records<'a> {
+    pub fn of(state: &'a Scratch) -> Records<'a> {
         let from = Some(Vec::new());
         Records { state, from }
     }
-}
 
-impl Iterator for Records<'_> {
-    type Item = Vec<Entry>;
-
-    fn next(&mut self) -> Option<Vec<Entry>> {
-        let from = self.from.take()?;
-        let Ok(mut page) = self.state.scan(Space::State, &from, None, PAGE);
-        let mut next = page.last()?.0.clone();
+    /// The next page; `None` behind the last.
+    ///
+    /// # Errors
+    /// Status 1: the scratch.
+    pub fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+        let Some(from) = self.from.take() else {
+            return Ok(None);
+        };
+        let page = self.state.scan(Space::State, &from, None, PAGE);
+        let mut page = page.map_err(|error| self.state.failure(&error))?;
+        let Some((last, _)) = page.last() else {
+            return Ok(None);
+        };
+        let mut next = last.clone();
         next.push(0);
         self.from = Some(next);
         page.retain(|(key, _)| is_taken_over(key));
-        Some(page)
+        Ok(Some(page))
     }
 }
 
-/// The root that the origin of this genesis has to name.
+/// The root that the origin of this genesis has to name, if `next` hands out the other chain's records. Only the tree of
+/// them is put into `tree`, which is empty.
 ///
 /// # Errors
-/// Status 8: the state cannot be put together.
-pub fn root(genesis: &Genesis, state: &Memory) -> Result<Digest, Failure> {
-    // It needs no copy of the records, only of the tree's pages.
-    let mut memory = Memory::default();
-    let (mut foundation, changes) =
-        Foundation::begin(&memory, genesis).map_err(Failure::damaged)?;
-    memory.apply_tree(changes);
-    for page in Records::of(state) {
-        let changes = foundation.add(&memory, page).map_err(Failure::damaged)?;
-        memory.apply_tree(changes);
+/// Status 1: the scratch; and whatever `next` fails with.
+pub fn root(
+    genesis: &Genesis,
+    tree: &mut Scratch,
+    mut next: impl FnMut() -> Result<Option<Vec<Entry>>, Failure>,
+) -> Result<Digest, Failure> {
+    let begun = Foundation::begin(&*tree, genesis);
+    let (mut foundation, changes) = begun.map_err(|error| tree.lost(error))?;
+    tree.apply_tree(changes)?;
+    while let Some(page) = next()? {
+        let added = foundation.add(&*tree, page);
+        tree.apply_tree(added.map_err(|error| tree.lost(error))?)?;
     }
     Ok(foundation.root())
+}
+
+/// As [`root`], of the records in the file that lies in a directory.
+///
+/// # Errors
+/// Status 3: there is none. 8: it is damaged. And as [`root`].
+pub fn root_of_file(
+    genesis: &Genesis,
+    directory: &Path,
+    mut each: impl FnMut(u64) -> Result<(), Failure>,
+) -> Result<Digest, Failure> {
+    let mut pieces = Pieces::open(&directory.join(FILE))?;
+    root(genesis, &mut Scratch::temporary()?, || {
+        let piece = pieces.next()?;
+        let count = piece.as_ref().map_or(0, Vec::len);
+        each(u64::try_from(count).expect("memory is smaller"))?;
+        Ok(piece)
+    })
 }
 
 /// Writes the file.
 ///
 /// # Errors
-/// Status 1.
-pub fn write(path: &Path, state: &Memory) -> Result<(), Failure> {
+/// Status 1; and whatever `next` fails with.
+pub fn write(
+    path: &Path,
+    mut next: impl FnMut() -> Result<Option<Vec<Entry>>, Failure>,
+) -> Result<(), Failure> {
     let failed = |error: std::io::Error| cannot("write", path, &error);
     let mut file = BufWriter::new(File::create_new(path).map_err(failed)?);
     file.write_all(HEAD).map_err(failed)?;
     let (mut piece, mut bytes) = (Vec::new(), 0);
-    for (key, record) in Records::of(state).flatten() {
-        bytes += key.len() + record.len();
-        piece.push((Blob(key), Blob(record)));
-        if bytes >= PIECE_BYTES {
-            put(&mut file, &piece).map_err(failed)?;
-            (piece, bytes) = (Vec::new(), 0);
+    while let Some(page) = next()? {
+        for (key, record) in page {
+            bytes += key.len() + record.len();
+            piece.push((Blob(key), Blob(record)));
+            if bytes >= PIECE_BYTES {
+                put(&mut file, &piece).map_err(failed)?;
+                (piece, bytes) = (Vec::new(), 0);
+            }
         }
     }
     if !piece.is_empty() {
@@ -108,14 +140,18 @@ fn put(file: &mut impl std::io::Write, piece: &Vec<(Blob, Blob)>) -> std::io::Re
 }
 
 /// Reads the file piece by piece.
-struct Pieces {
+pub struct Pieces {
     file: BufReader<File>,
     path: PathBuf,
 }
 
 impl Pieces {
-    fn open(path: PathBuf) -> Result<Pieces, Failure> {
-        let file = File::open(&path).map_err(|error| {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// Status 3: it is missing. 8: it is no such file.
+    pub fn open(path: &Path) -> Result<Pieces, Failure> {
+        let file = File::open(path).map_err(|error| {
             let message = format!("cannot read {}: {error}", path.display());
             Failure::config(message).hint(
                 "this chain starts from another chain's state: take origin.state from beside the genesis that quorate \
@@ -124,7 +160,7 @@ impl Pieces {
         })?;
         let mut pieces = Pieces {
             file: BufReader::new(file),
-            path,
+            path: path.to_path_buf(),
         };
         let mut head = [0; HEAD.len()];
         pieces.read(&mut head)?;
@@ -134,7 +170,11 @@ impl Pieces {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    /// The next piece; `None` behind the last.
+    ///
+    /// # Errors
+    /// Status 8: the file is damaged. 1: it cannot be read.
+    pub fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
         let mut length = [0; 4];
         self.read(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -172,7 +212,7 @@ pub fn found(directory: &Path, setup: &Setup, store: &mut dyn Store) -> Result<(
     if !found::is_needed(setup, &*store)? {
         return Ok(());
     }
-    let mut pieces = Pieces::open(directory.join(FILE))?;
+    let mut pieces = Pieces::open(&directory.join(FILE))?;
     let done = found::found::<Founding>(setup, store, || Ok(pieces.next()?));
     done.map_err(|error| match error {
         Founding::File(failure) => failure,
@@ -201,40 +241,9 @@ impl From<Failure> for Founding {
     }
 }
 
-fn other_state(path: &Path) -> Failure {
+/// The file leads to another root than the genesis names.
+#[must_use]
+pub fn other_state(path: &Path) -> Failure {
     let message = format!("{} is not the state that the genesis names", path.display());
     Failure::verification(message)
-}
-
-/// The state of height 0, in memory. `directory` is where the genesis lies, if it lies anywhere.
-///
-/// # Errors
-/// As [`found()`].
-pub fn in_memory(
-    directory: Option<&Path>,
-    genesis: &Genesis,
-) -> Result<(Memory, Executor), Failure> {
-    let mut memory = Memory::default();
-    if genesis.origin.is_none() {
-        let (executor, changes, _) = Executor::genesis(genesis);
-        memory.apply(changes);
-        return Ok((memory, executor));
-    }
-    let Some(directory) = directory else {
-        let message = "this chain starts from another chain's state, which is not in its genesis";
-        let hint = "name the genesis that lies beside origin.state: --genesis FILE";
-        return Err(Failure::config(message).hint(hint));
-    };
-    let mut pieces = Pieces::open(directory.join(FILE))?;
-    let (mut foundation, changes) =
-        Foundation::begin(&memory, genesis).map_err(Failure::damaged)?;
-    memory.apply(changes);
-    while let Some(records) = pieces.next()? {
-        let changes = foundation.add(&memory, records).map_err(Failure::damaged)?;
-        memory.apply(changes);
-    }
-    let changes = foundation.finish::<std::convert::Infallible>(genesis);
-    memory.apply(changes.map_err(|_| other_state(&pieces.path))?);
-    let executor = Executor::open(&memory).map_err(Failure::damaged)?;
-    Ok((memory, executor))
 }

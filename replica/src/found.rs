@@ -9,8 +9,7 @@ use quorate_execution::{Entry, OpenError};
 use quorate_storage::{Store, StoreError, Sync, Table, View, WriteBatch, ledger};
 
 use crate::boot::{BootError, Setup};
-use crate::install::put;
-use crate::view::{StateReader, table};
+use crate::view::{StateReader, put, table};
 
 /// Whether the store lacks the state that the chain starts from.
 ///

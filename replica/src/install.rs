@@ -10,7 +10,7 @@ use quorate_storage::{Store, Sync, Table, View, WriteBatch};
 use quorate_types::{Manifest, Validators};
 
 use crate::boot::BootError;
-use crate::view::{StateReader, table};
+use crate::view::{StateReader, put, table};
 
 /// Installs what is staged, if the mark says so. Whether it did.
 pub(crate) fn install(validators: &Validators, store: &mut dyn Store) -> Result<bool, BootError> {
@@ -53,15 +53,6 @@ pub(crate) fn install(validators: &Validators, store: &mut dyn Store) -> Result<
     let _tip = ledger::take_over(&mut writes, &manifest);
     store.write(writes, Sync::Yes)?;
     Ok(true)
-}
-
-pub(crate) fn put(writes: &mut WriteBatch, changes: Vec<quorate_execution::Change>) {
-    for change in changes {
-        match change.value {
-            Some(value) => writes.put(table(change.space), change.key, value),
-            None => writes.delete(table(change.space), change.key),
-        }
-    }
 }
 
 /// The manifest that is staged, checked again.

@@ -27,6 +27,7 @@
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
 //! | `proofs` | keys proved against a claimed state |
 //! | `boot`, [`found`], [`inspect`] | from disk in any state; from another chain's state; looked at only |
+//! | [`view`] | where the executor's spaces are stored |
 
 mod boot;
 mod catch_up;
@@ -47,7 +48,7 @@ pub mod snapshot;
 mod submit;
 mod transfer;
 mod turn;
-mod view;
+pub mod view;
 
 pub use boot::{BootError, Past, Setup};
 pub use input::{Input, Ticket, Wait};

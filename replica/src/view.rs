@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_execution::{Entry, Reader, Space};
+use quorate_execution::{Change, Entry, Reader, Space};
 use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch};
 
 /// A store under the writes of a turn.
@@ -102,10 +102,21 @@ impl View for Overlay<'_> {
 }
 
 /// The executor's window on a view.
-pub(crate) struct StateReader<'a>(pub(crate) &'a dyn View);
+pub struct StateReader<'a>(pub &'a dyn View);
+
+/// Adds what the executor hands out.
+pub fn put(writes: &mut WriteBatch, changes: Vec<Change>) {
+    for change in changes {
+        match change.value {
+            Some(value) => writes.put(table(change.space), change.key, value),
+            None => writes.delete(table(change.space), change.key),
+        }
+    }
+}
 
 /// Where each space of the executor is stored.
-pub(crate) const fn table(space: Space) -> Table {
+#[must_use]
+pub const fn table(space: Space) -> Table {
     match space {
         Space::State => Table::State,
         Space::Tree => Table::Tree,

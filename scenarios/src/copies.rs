@@ -124,7 +124,7 @@ fn verbs(cluster: &Cluster, place: &Path) -> [Verb; 3] {
             &["--backup", &good, "--keys", &keys, "--home"],
             true,
         ),
-        verb("fork", &["--home", &good, "--output"], false),
+        verb("fork", &["--home", &good, "--output"], true),
     ]
 }
 

@@ -100,6 +100,14 @@ impl Table {
         self.running.push(child.expect("the binary starts"));
     }
 
+    fn stop_all(&mut self) {
+        for mut child in self.running.drain(..) {
+            let told = Command::new("kill").arg(child.id().to_string()).status();
+            assert!(told.expect("a signal").success());
+            assert!(child.wait().expect("a child").success());
+        }
+    }
+
     fn wait_ready(&self, organisation: usize) {
         let admin = ([127, 0, 0, 1], self.port(organisation, 2)).into();
         eventually(START, "ready", || {
@@ -294,6 +302,111 @@ fn what_was_forged_or_changed_is_refused_with_its_reason() {
         3,
         "not what its validators signed",
     );
+}
+
+/// What three organisations do to have a chain: `kind` names their homes, `genesis` is a draft. The client is alice.
+fn agree_on(table: &Table, kind: &str, genesis: &str) {
+    let homes = ["a", "b", "c"].map(|letter| (letter, format!("{kind}-{letter}")));
+    for (letter, home) in &homes {
+        table.does(&format!(
+            "quorate init --home {home} --name org-{letter} --address {letter}.example:7650"
+        ));
+    }
+    let descriptors = homes
+        .each_ref()
+        .map(|(_, home)| format!("{home}/validator.json"));
+    let descriptors = descriptors.join(" ");
+    table.does(&format!(
+        "quorate genesis add-validator {genesis} {descriptors}"
+    ));
+    table.does(&format!(
+        "quorate genesis add-client {genesis} alice $(cat alice.pub)"
+    ));
+    for (letter, home) in &homes {
+        table.does(&format!(
+            "quorate genesis sign {genesis} --home {home} --out {kind}-{letter}.consent.json"
+        ));
+    }
+    for (_, home) in &homes {
+        table.does(&format!(
+            "quorate genesis install {genesis} {kind}-*.consent.json --home {home}"
+        ));
+    }
+    table.does(&format!(
+        "quorate genesis profile {genesis} --out {kind}.toml --endpoint http://a.example:7651"
+    ));
+}
+
+#[test]
+fn several_operators_go_on_from_a_height_that_they_agree_on() {
+    let mut table = Table::new(3);
+    table.does("quorate keygen alice.pem > alice.pub");
+    table.does("quorate genesis new genesis.json --name trade");
+    agree_on(&table, "old", "genesis.json");
+    let start = |table: &mut Table, kind: &str| {
+        for (organisation, letter) in ["a", "b", "c"].into_iter().enumerate() {
+            table.start(
+                organisation,
+                &format!("quorate start --home {kind}-{letter}"),
+            );
+        }
+        (0..3).for_each(|organisation| table.wait_ready(organisation));
+    };
+    start(&mut table, "old");
+    let kv =
+        |kind: &str, what: &str| format!("quorate --profile {kind}.toml --key alice.pem kv {what}");
+    table.does(&kv("old", "put greeting hello"));
+    let made = table.does(&kv("old", "put --output json good known"));
+    let made: serde_json::Value = serde_json::from_str(&made).expect("one document");
+    let height = made["height"].to_string();
+    table.does(&kv("old", "put greeting nonsense"));
+    table.stop_all();
+
+    // The chain of a ceremony is forked like any other, at a height that is not its last.
+    for letter in ["a", "b"] {
+        table.does(&format!(
+            "quorate fork --home old-{letter} --at {height} --draft --name again --output draft-{letter}"
+        ));
+    }
+    table.does("cmp draft-a/origin.state draft-b/origin.state");
+    table.refuses(
+        "quorate fork --home old-a --draft --validators 4 --output x",
+        2,
+        "cannot be used with",
+    );
+    table.does("mkdir alone; cp draft-a/genesis.json alone");
+    table.refuses(
+        "quorate genesis set alone/genesis.json name=x",
+        3,
+        "starts from another chain's state",
+    );
+    agree_on(&table, "new", "draft-a/genesis.json");
+    // Who holds another state than the one that was agreed on does not sign, and does not take the genesis.
+    table.does("quorate fork --home old-c --draft --output other");
+    table.does("cp draft-a/genesis.json other/genesis.json");
+    for verb in [
+        "sign other/genesis.json",
+        "install other/genesis.json new-*.consent.json",
+    ] {
+        table.refuses(
+            &format!("quorate genesis {verb} --home new-c"),
+            6,
+            "is not the state that the genesis names",
+        );
+    }
+    let shown = table.does("quorate genesis show draft-a/genesis.json");
+    assert!(
+        shown.contains(&format!("origin     height {height} of")),
+        "{shown}"
+    );
+
+    start(&mut table, "new");
+    let get = |table: &Table| table.does(&kv("new", "get greeting"));
+    assert_eq!(get(&table).trim(), "hello");
+    table.does(&kv("new", "put greeting again"));
+    assert_eq!(get(&table).trim(), "again");
+    table.stop_all();
+    table.does("quorate log verify --home new-b");
 }
 
 #[test]

@@ -4,17 +4,19 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use quorate_client::Profile;
-use quorate_types::{Client, FORMAT_VERSION, Genesis, Parameters, PublicKey, Role};
+use quorate_types::{Client, Digest, Genesis, Parameters, PublicKey, Role};
 use serde_json::{Value, json};
 
 use super::OutputFlag;
 use super::context::Context;
 use super::output::time_of;
+use super::work::Work;
 use crate::ceremony::{
     CONSENTS_FILE, Consent, DESCRIPTOR_FILE, Descriptor, Signed, check_name, check_own, warnings,
 };
 use crate::exit::{ExitStatus, Failure};
-use crate::{genesis, keys};
+use crate::staged::{cannot, copy};
+use crate::{genesis, keys, origin};
 
 /// Assembles, checks, signs and installs what a chain starts from.
 #[derive(Debug, clap::Args)]
@@ -198,17 +200,8 @@ fn new(context: &Context, path: &Path, name: String) -> Result<ExitStatus, Failu
         let message = format!("{} exists; nothing is overwritten", path.display());
         return Err(Failure::failed(message));
     }
-    let draft = Genesis {
-        version: FORMAT_VERSION,
-        name,
-        time: quorate_client::validity::wall_clock(),
-        parameters: Parameters::default(),
-        validators: Vec::new(),
-        clients: Vec::new(),
-        machine: String::from("kv"),
-        origin: None,
-    };
-    save(context, path, &draft, "started")
+    let draft = genesis::draft(name);
+    save(context, path, draft, "started")
 }
 
 fn add_validators(
@@ -224,7 +217,7 @@ fn add_validators(
     let added = draft.validators.iter().rev().take(descriptors.len()).rev();
     let names: Vec<&str> = added.map(|info| info.name.as_str()).collect();
     let what = format!("added {}", names.join(", "));
-    save(context, path, &draft, &what)
+    save(context, path, draft, &what)
 }
 
 fn add_client(
@@ -244,7 +237,7 @@ fn add_client(
     let what = format!("added {name}");
     draft.clients.push(Client { name, key, role });
     check(&draft)?;
-    save(context, path, &draft, &what)
+    save(context, path, draft, &what)
 }
 
 fn set(context: &Context, path: &Path, values: &[String]) -> Result<ExitStatus, Failure> {
@@ -282,7 +275,7 @@ fn set(context: &Context, path: &Path, values: &[String]) -> Result<ExitStatus, 
     }
     let draft: Genesis = serde_json::from_value(json).map_err(Failure::config)?;
     draft.parameters.check().map_err(Failure::config)?;
-    save(context, path, &draft, &format!("set {}", values.join(", ")))
+    save(context, path, draft, &format!("set {}", values.join(", ")))
 }
 
 /// All rules, except that a draft may have no validators yet.
@@ -297,10 +290,11 @@ fn check(draft: &Genesis) -> Result<(), Failure> {
 fn save(
     context: &Context,
     path: &Path,
-    draft: &Genesis,
+    mut draft: Genesis,
     what: &str,
 ) -> Result<ExitStatus, Failure> {
-    write(path, &genesis::to_json(draft))?;
+    root(path, &mut draft)?;
+    write(path, &genesis::to_json(&draft))?;
     let chain = draft.chain_id();
     let (validators, clients) = (draft.validators.len(), draft.clients.len());
     let value = json!({
@@ -315,6 +309,33 @@ fn save(
             counted(clients, "client")
         )
     })
+}
+
+/// A chain that starts from another chain's state names the root that this leads to, together with what the genesis says.
+fn root(path: &Path, draft: &mut Genesis) -> Result<(), Failure> {
+    if let Some(mut origin) = draft.origin {
+        origin.root = root_beside(path, draft)?;
+        draft.origin = Some(origin);
+    }
+    Ok(())
+}
+
+fn root_beside(path: &Path, genesis: &Genesis) -> Result<Digest, Failure> {
+    let work = Work::begin()?;
+    let stage = work.stage("records hashed", 0);
+    origin::root_of_file(genesis, path.parent().unwrap_or(Path::new(".")), |count| {
+        stage.done(count)
+    })
+}
+
+/// Nobody signs or takes a genesis whose state is not here: what it names is only a digest.
+fn check_origin(path: &Path, genesis: &Genesis) -> Result<(), Failure> {
+    match genesis.origin {
+        Some(origin) if root_beside(path, genesis)? != origin.root => {
+            Err(origin::other_state(&path.with_file_name(origin::FILE)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn counted(number: usize, what: &str) -> String {
@@ -337,6 +358,11 @@ fn show(context: &Context, path: &Path) -> Result<ExitStatus, Failure> {
         writeln!(out, "name       {}", draft.name)?;
         writeln!(out, "time       {}", time_of(draft.time))?;
         writeln!(out, "machine    {}", draft.machine)?;
+        if let Some(origin) = &draft.origin {
+            let (height, chain) = (origin.height, origin.chain);
+            writeln!(out, "origin     height {height} of {chain}")?;
+            writeln!(out, "           state root {}", origin.state)?;
+        }
         writeln!(out, "tolerates  {f} faulty of {n}; a quorum is {}", n - f)?;
         for (index, info) in draft.validators.iter().enumerate() {
             writeln!(
@@ -383,6 +409,7 @@ fn sign(
         let message = "keys/consensus.pem is not the key of validator.json";
         return Err(Failure::config(message));
     }
+    check_origin(path, &genesis)?;
     warn(&genesis);
     let consent = Consent::sign(&genesis, &own.name, &key);
     let beside = path.with_file_name(format!("{}.consent.json", own.name));
@@ -463,6 +490,10 @@ fn install(
     signed.complete()?;
     let chain = genesis.chain_id();
     check_unbound(home, &genesis)?;
+    check_origin(path, &genesis)?;
+    if genesis.origin.is_some() {
+        copy_origin(path, home)?;
+    }
     write(&home.join(CONSENTS_FILE), &signed.to_json())?;
     write(&home.join("genesis.json"), &genesis::to_json(&genesis))?;
     warn(&genesis);
@@ -471,6 +502,22 @@ fn install(
         writeln!(out, "{} is now of chain {chain}", home.display())?;
         writeln!(out, "start it: quorate start --home {}", home.display())
     })
+}
+
+/// A crash leaves no half of it under its name.
+fn copy_origin(path: &Path, home: &Path) -> Result<(), Failure> {
+    let new = home.join(origin::FILE).with_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(cannot("remove", &new, &error));
+        }
+        _ => {}
+    }
+    copy(&path.with_file_name(origin::FILE), &new)?;
+    let synced = std::fs::File::open(&new).and_then(|file| file.sync_all());
+    synced.map_err(|error| cannot("sync", &new, &error))?;
+    let file = home.join(origin::FILE);
+    std::fs::rename(&new, &file).map_err(|error| cannot("rename", &new, &error))
 }
 
 fn profile(

@@ -8,6 +8,7 @@ mod bench;
 mod checkpoint;
 mod config;
 mod context;
+mod diff;
 mod doctor;
 mod follow;
 mod fork;
@@ -21,15 +22,16 @@ mod output;
 mod pace;
 mod recover;
 mod reference;
+mod replay;
 mod restore;
 mod snapshot;
-mod state;
 mod status;
 mod survey;
 mod testnet;
 mod top;
 mod tx;
 mod verify;
+mod work;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -163,11 +165,11 @@ SIGTERM or SIGINT: not ready, drain, sync, exit 0 within 20 s.")]
     /// Make a validator's home again from a backup
     Restore(restore::Restore),
     /// Work a stopped validator's state out again, and compare every root
-    Replay(state::Replay),
+    Replay(replay::Replay),
     /// Make a new chain that starts from the state of another one
     Fork(fork::Fork),
     /// Say where two states differ
-    DiffState(state::DiffState),
+    DiffState(diff::DiffState),
     /// Make a key pair
     Keygen(keygen::Keygen),
     /// Look after key files

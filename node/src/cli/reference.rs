@@ -31,7 +31,7 @@ const SHAPES: &[(&str, &str)] = &[
     ("config validate", "`valid`, `chain`"),
     (
         "diff-state",
-        "`a`, `b` (each `height`, `state_root`), `first_height` (null: not known), `keys_that_differ`, `keys`: array of `what`, `key`",
+        "`a`, `b` (each `height`, `state_root`, and `compared`: the height whose tree was walked), `first_height` (null: not known), `keys_that_differ`, `keys`: array of `what`, `key`",
     ),
     (
         "doctor",

@@ -17,6 +17,7 @@ use super::context::Context;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
 use crate::genesis;
+use crate::rebuild;
 use crate::snapshot::files::{self, Directory, FileError};
 use crate::start::{open_home, open_store, store_failure};
 use crate::validator::clock::Clock;
@@ -203,7 +204,7 @@ fn list(context: &Context, home: &Path) -> Result<ExitStatus, Failure> {
 
 fn verify(context: &Context, genesis: &Path, path: &Path) -> Result<ExitStatus, Failure> {
     let setup = setup(genesis)?;
-    let manifest = checked(&setup, path)?;
+    let manifest = rebuild::manifest(&setup.validators, path)?;
     for index in 0..u32::try_from(manifest.pieces.len()).expect("bounded by the check") {
         chunk(&manifest, path, index)?;
     }
@@ -213,7 +214,7 @@ fn verify(context: &Context, genesis: &Path, path: &Path) -> Result<ExitStatus, 
 fn restore(context: &Context, home: &Path, path: &Path) -> Result<ExitStatus, Failure> {
     let config = read_config(home)?;
     let setup = setup(&home.join("genesis.json"))?;
-    let manifest = checked(&setup, path)?;
+    let manifest = rebuild::manifest(&setup.validators, path)?;
     let opened = open_home(home)?;
     let empty = opened.found() == Found::Fresh;
     let mut store = open_store(opened, &config)?;
@@ -250,15 +251,6 @@ fn restore(context: &Context, home: &Path, path: &Path) -> Result<ExitStatus, Fa
         ));
     }
     show(context, path, &manifest)
-}
-
-/// The manifest, its certificates checked.
-pub(super) fn checked(setup: &Setup, path: &Path) -> Result<Manifest, Failure> {
-    let manifest = files::read_manifest(path)?;
-    manifest
-        .check(&setup.validators)
-        .map_err(|reject| Failure::verification(format!("{}: {reject}", path.display())))?;
-    Ok(manifest)
 }
 
 /// A chunk, its records checked against the certified root.
