@@ -105,12 +105,16 @@ scenarios: build ## The long process-level scenarios, about twenty minutes (ONLY
 	@scripts/setup.sh scenarios
 	@$(SCENARIOS) run $(or $(ONLY),--all) $(if $(TIMES),--times $(TIMES))
 
-fuzz: setup ## Any bytes to every decoder, the engine and recovery (TIME=seconds a target, SEED=n, ONLY=target)
+fuzz: setup ## Any bytes to every decoder, the engine and recovery (TIME=seconds a target, SEED=n, ONLY=target, COVERAGE=1)
+ifdef COVERAGE
+	@scripts/fuzz-coverage.sh $(or $(TIME),60) $(ONLY)
+else
 	@cargo run --release --locked -p quorate-fuzz -- run --time $(or $(TIME),60) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+endif
 
 soak: setup ## Simulated worlds without end (TIME=seconds, FROM=seed, STATE=file to go on from)
-	@cargo run --release --locked -p quorate-sim -- --soak $(if $(TIME),--time $(TIME)) \
+	@cargo run --profile soak --locked -p quorate-sim -- --soak $(if $(TIME),--time $(TIME)) \
 	    $(if $(FROM),--seeds $(FROM)..$$(($(FROM)+1))) $(if $(STATE),--state $(STATE))
 
 chaos: build ## Real validators under faults, then an audit (SECONDS=60 SEED=n FAULTS=kill,power DENSE=1, or SERVED=transactions between two)
