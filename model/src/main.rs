@@ -5,10 +5,9 @@ use std::hash::Hash;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use quorate_model::fence::{self, Restart};
 use quorate_model::protocol::Protocol;
 use quorate_model::replay::{Counts, replay};
-use quorate_model::strict::{self, Strict};
+use quorate_model::strict::{Fence, Strict};
 use stateright::{Checker, Model, Representative};
 
 /// Threads of the checker.
@@ -37,11 +36,6 @@ const ALL: &[(&str, &str, Run)] = &[
     ),
     ("rounds", "4 rounds, no crash", rounds),
     (
-        "restored",
-        "3 rounds, one of four correct validators put back to an older disk",
-        restored,
-    ),
-    (
         "forgetful",
         "3 rounds, a validator that lost its disk behind the strict fence, a Byzantine one, two variants of each block",
         forgetful,
@@ -50,11 +44,6 @@ const ALL: &[(&str, &str, Run)] = &[
         "forgetful-crash",
         "3 rounds, the same with one variant and a crash of any validator",
         forgetful_crash,
-    ),
-    (
-        "forgetful-rounds",
-        "4 rounds, the same with one variant and no crash",
-        forgetful_rounds,
     ),
     (
         "replay",
@@ -105,20 +94,12 @@ fn rounds() -> bool {
     explore(model)
 }
 
-fn restored() -> bool {
-    explore(Restart::new(3, 1, fence::Fence::ALL))
-}
-
 fn forgetful() -> bool {
-    explore(Strict::new(3, 2, 0, strict::Fence::ALL))
+    explore(Strict::new(3, 2, 0, Fence::ALL))
 }
 
 fn forgetful_crash() -> bool {
-    explore(Strict::new(3, 1, 1, strict::Fence::ALL))
-}
-
-fn forgetful_rounds() -> bool {
-    explore(Strict::new(4, 1, 0, strict::Fence::ALL))
+    explore(Strict::new(3, 1, 1, Fence::ALL))
 }
 
 fn explore<M>(model: M) -> bool
