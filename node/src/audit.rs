@@ -261,6 +261,7 @@ mod tests {
     use crate::exit::ExitStatus;
     use crate::testnet::tests::sample;
     use quorate_crypto::{Domain, SecretKey, Signature};
+    use quorate_execution::Executor;
     use quorate_execution::kv::Command;
     use quorate_types::vote::{commit_vote_bytes, vote_bytes};
     use quorate_types::{
