@@ -48,7 +48,7 @@ impl<'a> Records<'a> {
     ///
     /// # Errors
     /// Status 1: the scratch.
-    pub fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub fn page(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
         let Some(from) = self.from.take() else {
             return Ok(None);
         };
@@ -96,7 +96,7 @@ pub fn root_of_file(
 ) -> Result<Digest, Failure> {
     let mut pieces = Pieces::open(&directory.join(FILE))?;
     root(genesis, &mut Scratch::temporary()?, || {
-        let piece = pieces.next()?;
+        let piece = pieces.piece()?;
         let count = piece.as_ref().map_or(0, Vec::len);
         each(u64::try_from(count).expect("memory is smaller"))?;
         Ok(piece)
@@ -174,7 +174,7 @@ impl Pieces {
     ///
     /// # Errors
     /// Status 8: the file is damaged. 1: it cannot be read.
-    pub fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub fn piece(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
         let mut length = [0; 4];
         self.read(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -213,7 +213,7 @@ pub fn found(directory: &Path, setup: &Setup, store: &mut dyn Store) -> Result<(
         return Ok(());
     }
     let mut pieces = Pieces::open(&directory.join(FILE))?;
-    let done = found::found::<Founding>(setup, store, || Ok(pieces.next()?));
+    let done = found::found::<Founding>(setup, store, || Ok(pieces.piece()?));
     done.map_err(|error| match error {
         Founding::File(failure) => failure,
         Founding::Boot(BootError::State(quorate_execution::OpenError::RootMismatch { .. })) => {

@@ -63,7 +63,7 @@ impl Rebuilt {
         let (mut foundation, changes) =
             Foundation::begin(&state, genesis).map_err(|error| state.lost(error))?;
         state.apply(changes)?;
-        while let Some(records) = pieces.next()? {
+        while let Some(records) = pieces.piece()? {
             each(u64::try_from(records.len()).expect("memory is smaller"))?;
             let added = foundation.add(&state, records);
             state.apply(added.map_err(|error| state.lost(error))?)?;

@@ -203,7 +203,7 @@ fn start_from(
 }
 
 fn counted(records: &mut Records<'_>, stage: &Stage<'_>) -> Result<Option<Vec<Entry>>, Failure> {
-    let page = records.next()?;
+    let page = records.page()?;
     let count = page.as_ref().map_or(0, Vec::len);
     stage.done(u64::try_from(count).expect("memory is smaller"))?;
     Ok(page)
