@@ -57,16 +57,22 @@ fn line(state: &Progress<Counters>, cost: Cost) -> String {
     let seeds = state.next - state.first;
     format!(
         "{seeds} seeds, {} s simulated, {} events, {cost} | view changes {}, fetches {}, \
-         ledger syncs {}, burnt rounds {}, evidence {}, rotten disks {}, repeated {}",
+         ledger syncs {}, burnt rounds {}, fences {}, strict fences {}, evidence {}, rotten disks {}, \
+         repeated {}, keys proved {}, checkpoints {}, reverts {}",
         c.virtual_millis / 1_000,
         c.events,
         c.view_changes,
         c.block_fetches + c.batch_fetches,
         c.synced,
         c.burnt,
+        c.fences,
+        c.strict,
         c.evidence,
         c.refusals,
         c.duplicates,
+        c.proved,
+        c.checkpoints,
+        c.reverts,
     )
 }
 

@@ -71,6 +71,10 @@ pub enum Violation {
     SignedAfterTimeout(&'static str, Round),
     /// V1, V4, V5: what a correct leader proposed was refused for ever.
     HonestRefused(ValidatorIndex, Reject),
+    /// P5: a validator that forgot what it signed, and does not know yet, signs this.
+    SignedUnknowing(&'static str, Round),
+    /// P5: it takes part again above this round, and has signed above it, or may report a lower certificate.
+    LowFence(Round),
     /// P1, C3: a block that this replica voted for is gone.
     PromiseLost(Round),
     /// I8: a client was answered before a quorum held the block.
@@ -168,6 +172,8 @@ pub struct Checker {
     stored: BTreeMap<Height, Vec<Finality>>,
     /// Blocks above the root that each correct replica voted for.
     promised: Vec<BTreeSet<(Round, BlockId)>>,
+    /// Correct replicas on a new disk, until they know what they may have signed.
+    unknowing: BTreeSet<usize>,
 }
 
 /// What a scan found that is new to the chain.
@@ -199,6 +205,7 @@ impl Checker {
             tcs: BTreeMap::new(),
             stored: BTreeMap::new(),
             promised,
+            unknowing: BTreeSet::new(),
         }
     }
 
@@ -324,6 +331,9 @@ impl Checker {
         };
         if signer.as_usize() != node {
             return Ok(());
+        }
+        if self.unknowing.contains(&node) {
+            return Err(Violation::SignedUnknowing(kind, round));
         }
         if !self.signed.contains_key(&(node, kind, round)) {
             self.on_first(node, store, message, (kind, round))?;

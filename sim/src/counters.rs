@@ -127,6 +127,20 @@ counters! {
     fences: "fences passed",
     /// Times a correct validator got an old disk back.
     restored: "correct validators put back to an old disk",
+    /// Times a correct validator lost its disk for good.
+    forgotten: "correct validators with a new disk",
+    /// Strict fences passed by those.
+    strict: "strict fences passed",
+    /// Checkpoints that clients made.
+    checkpoints: "checkpoints made",
+    /// Checkpoints that they ended.
+    released: "checkpoints released",
+    /// Reverts that had an answer.
+    reverts: "reverts",
+    /// Keys that these changed.
+    reverted: "keys taken back",
+    /// Operations on checkpoints that could not be.
+    unplaced: "operations on checkpoints refused",
     /// Histories of single keys for which an order was found without the ledger.
     histories: "histories of keys found linearizable without the ledger",
     /// Those for which the search gave up.

@@ -125,6 +125,14 @@ pub enum Fault {
         /// How old.
         age: u64,
     },
+    /// A correct validator gets a new disk and is told so (`quorate recover`): each start is behind the strict fence until
+    /// there is a record again (P5). It counts as faulty until then.
+    Forget {
+        /// Which.
+        node: usize,
+        /// Whether the ceiling of what it may have signed is left.
+        ceiling: bool,
+    },
 }
 
 /// One correct validator is restored once or more, where nobody is faulty otherwise.
@@ -137,6 +145,21 @@ pub(crate) fn restores(rng: &mut Rng, n: usize, chaos: u64, faults: &mut Vec<(u6
         let at = rng.between(200 * MILLISECOND, chaos - SECOND);
         let age = rng.between(MILLISECOND, at.min(3 * SECOND));
         faults.push((at, Fault::Restore { node, age }));
+    }
+}
+
+/// One correct validator loses its disk, once or twice, where one more may be faulty and nobody else's disk is gone. Whoever
+/// passes the strict fence needs answers of q others, so that all but f − 1 of them have to be there in the end.
+pub(crate) fn losses(rng: &mut Rng, correct: &[usize], chaos: u64, faults: &mut Vec<(u64, Fault)>) {
+    let gone = |fault: &Fault| rots(fault) || matches!(fault, Fault::Restore { .. });
+    if faults.iter().any(|(_, fault)| gone(fault)) || !rng.chance(250) {
+        return;
+    }
+    let node = rng.pick(correct);
+    for _ in 0..rng.between(1, 2) {
+        let at = rng.between(100 * MILLISECOND, chaos - SECOND / 2);
+        let ceiling = rng.chance(300);
+        faults.push((at, Fault::Forget { node, ceiling }));
     }
 }
 

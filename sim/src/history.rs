@@ -1,12 +1,18 @@
 //! What clients saw, and whether one machine could have shown it to them one operation after the other.
 //!
-//! Two judges, which share nothing: [`in_ledger_order`] replays every executed operation in the order of the ledger on a
-//! model of its own, compares each answer, and holds the order against real time; [`linearizable`] knows no ledger and
+//! Two judges, which share only what an operation does to a key (`key`): [`in_ledger_order`] replays every executed operation
+//! in the order of the ledger, compares each answer, and holds the order against real time; [`linearizable`] knows no ledger and
 //! looks for any order at all that explains the answers (Wing and Gong, "Testing and Verifying Concurrent Objects",
 //! 1993, with the memory of Lowe, "Testing for Linearizability", 2017), so that it also judges operations that never got
 //! an answer.
 
+mod key;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
+
+use key::Held;
 
 /// Operations on one key that [`linearizable`] looks at, at most: the first ones.
 const MOST: usize = 128;
@@ -17,6 +23,12 @@ const MOST_STATES: usize = 4_096;
 
 /// Names a value: each write writes another.
 pub type Tag = u64;
+
+/// Names a checkpoint.
+pub type Name = u8;
+
+/// Keys that a history may be about, at most: an answer names them by bits.
+pub const MOST_KEYS: u64 = 64;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +46,27 @@ pub enum Action {
         /// To be set.
         value: Tag,
     },
+    /// Gives what all keys hold a name.
+    Checkpoint(Name),
+    /// Takes keys back to what they held at a checkpoint.
+    Revert {
+        /// Its name.
+        to: Name,
+        /// All keys, and not only the operation's own.
+        all: bool,
+    },
+    /// Ends a checkpoint; for who made it.
+    Release(Name),
+}
+
+impl Action {
+    /// Whether it is about checkpoints, and so about more than its own key.
+    fn is_global(self) -> bool {
+        matches!(
+            self,
+            Action::Checkpoint(_) | Action::Revert { .. } | Action::Release(_)
+        )
+    }
 }
 
 /// What a client was answered.
@@ -47,13 +80,34 @@ pub enum Answer {
     Delete(bool),
     /// Whether it held what was expected.
     Swap(bool),
+    /// The checkpoint is made, or released.
+    Done,
+    /// The keys that changed: bit k for key k.
+    Reverted(u64),
+    /// It had no effect, because of the checkpoints that there are.
+    Refused(Refusal),
 }
 
-/// An operation on one key, as its client saw it.
+/// Why an operation on checkpoints has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An open one has the name.
+    Exists,
+    /// None that is open has the name.
+    Unknown,
+    /// As many are kept as may be.
+    TooMany,
+    /// Another client made it.
+    Forbidden,
+}
+
+/// An operation on one key, or on checkpoints, as its client saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// On what.
     pub key: u64,
+    /// Who asked.
+    pub client: usize,
     /// What was asked.
     pub action: Action,
     /// When it was asked first.
@@ -62,14 +116,11 @@ pub struct Operation {
     pub returned: Option<(u64, Answer)>,
 }
 
-/// What an action does to a key, and what it answers.
-fn apply(action: Action, held: Option<Tag>) -> (Option<Tag>, Answer) {
-    match action {
-        Action::Put(tag) => (Some(tag), Answer::Put),
-        Action::Get => (held, Answer::Get(held)),
-        Action::Delete => (None, Answer::Delete(held.is_some())),
-        Action::Swap { expect, value } if expect == held => (Some(value), Answer::Swap(true)),
-        Action::Swap { .. } => (held, Answer::Swap(false)),
+/// Whether what a client was told is what this key's part of the answer says.
+fn agrees(told: Answer, answer: Answer, key: u64) -> bool {
+    match (told, answer) {
+        (Answer::Reverted(told), Answer::Reverted(part)) => told & (1 << key) == part,
+        _ => told == answer,
     }
 }
 
@@ -108,9 +159,13 @@ pub fn in_ledger_order(
     let mut proofs = proofs.to_vec();
     proofs.sort_by_key(|proof| proof.height);
     let mut proofs = proofs.into_iter().peekable();
-    let mut state: BTreeMap<u64, Tag> = BTreeMap::new();
+    // All keys from the beginning on: each sees every checkpoint.
+    let keys = executed.values().map(|operation| operation.key);
+    let mut state: BTreeMap<u64, Held> = keys.map(|key| (key, Held::default())).collect();
     let mut latest_call = 0;
-    let proved = |proof: Proved, state: &BTreeMap<u64, Tag>| match state.get(&proof.key).copied()
+    let proved = |proof: Proved, state: &BTreeMap<u64, Held>| match state
+        .get(&proof.key)
+        .and_then(|held| held.value)
         == proof.value
     {
         true => Ok(()),
@@ -120,11 +175,7 @@ pub fn in_ledger_order(
         while let Some(proof) = proofs.next_if(|proof| proof.height < *height) {
             proved(proof, &state)?;
         }
-        let (now, answer) = apply(operation.action, state.get(&operation.key).copied());
-        match now {
-            Some(tag) => state.insert(operation.key, tag),
-            None => state.remove(&operation.key),
-        };
+        let answer = happen(operation, &mut state);
         latest_call = latest_call.max(operation.called);
         if let Some((returned, told)) = operation.returned {
             if told != answer {
@@ -136,6 +187,24 @@ pub fn in_ledger_order(
         }
     }
     proofs.try_for_each(|proof| proved(proof, &state))
+}
+
+/// An operation happens to all keys that it is about. Returns the answer.
+fn happen(operation: &Operation, state: &mut BTreeMap<u64, Held>) -> Answer {
+    let mut answer = None;
+    for (key, held) in state.iter_mut() {
+        if *key != operation.key && !operation.action.is_global() {
+            continue;
+        }
+        let part = held.apply(operation, *key);
+        answer = Some(match (answer, part) {
+            (Some(Answer::Reverted(others)), Answer::Reverted(part)) => {
+                Answer::Reverted(others | part)
+            }
+            _ => part,
+        });
+    }
+    answer.expect("its own key is among them")
 }
 
 /// Looks for an order of all operations that explains every answer, key by key.
@@ -150,6 +219,11 @@ pub fn linearizable(operations: &[Operation]) -> Result<(u64, u64), Impossible> 
     for operation in operations {
         by_key.entry(operation.key).or_default().push(*operation);
     }
+    // Each key sees the operations that are about more than their own.
+    for (key, seen) in &mut by_key {
+        let others = operations.iter().filter(|operation| operation.key != *key);
+        seen.extend(others.filter(|operation| operation.action.is_global()));
+    }
     for (key, mut operations) in by_key {
         operations.sort_by_key(|operation| operation.called);
         // The beginning of a history that can be can be: what returned later is open.
@@ -160,7 +234,7 @@ pub fn linearizable(operations: &[Operation]) -> Result<(u64, u64), Impossible> 
                 operation.returned = operation.returned.filter(|(at, _)| *at < end);
             }
         }
-        let all = Search::new(&operations);
+        let all = Search::new(key, &operations);
         match all.possible() {
             Some(true) => found += 1,
             Some(false) => return Err(Impossible::NoOrder(key)),
@@ -172,17 +246,19 @@ pub fn linearizable(operations: &[Operation]) -> Result<(u64, u64), Impossible> 
 
 /// A search over the sets of operations that may have happened first.
 struct Search<'a> {
+    key: u64,
     operations: &'a [Operation],
     /// Those that have an answer, and so must happen.
     must: u128,
 }
 
 impl Search<'_> {
-    fn new(operations: &[Operation]) -> Search<'_> {
+    fn new(key: u64, operations: &[Operation]) -> Search<'_> {
         let answered = |(place, operation): (usize, &Operation)| {
             u128::from(operation.returned.is_some()) << place
         };
         Search {
+            key,
             must: operations.iter().enumerate().map(answered).sum(),
             operations,
         }
@@ -190,8 +266,8 @@ impl Search<'_> {
 
     /// `None` if it takes too long.
     fn possible(&self) -> Option<bool> {
-        let mut seen: HashSet<(u128, Option<Tag>)> = HashSet::new();
-        let mut open = vec![(0_u128, None)];
+        let mut seen: HashSet<(u128, Held)> = HashSet::new();
+        let mut open = vec![(0_u128, Held::default())];
         while let Some((done, held)) = open.pop() {
             if done & self.must == self.must {
                 return Some(true);
@@ -200,8 +276,8 @@ impl Search<'_> {
                 return None;
             }
             // What was asked first is tried first.
-            for (next, now) in self.next(done, held).into_iter().rev() {
-                if seen.insert((next, now)) {
+            for (next, now) in self.next(done, &held).into_iter().rev() {
+                if seen.insert((next, now.clone())) {
                     open.push((next, now));
                 }
             }
@@ -210,7 +286,7 @@ impl Search<'_> {
     }
 
     /// What may happen next: whatever was asked before everything that is left was answered.
-    fn next(&self, done: u128, held: Option<Tag>) -> Vec<(u128, Option<Tag>)> {
+    fn next(&self, done: u128, held: &Held) -> Vec<(u128, Held)> {
         let left = |place: usize| done & (1 << place) == 0;
         let all = || self.operations.iter().enumerate();
         let answered = all().filter(|(place, _)| left(*place));
@@ -220,135 +296,13 @@ impl Search<'_> {
             if first.is_some_and(|first| operation.called > first) {
                 break;
             }
-            let (now, answer) = apply(operation.action, held);
-            if operation.returned.is_none_or(|(_, told)| told == answer) {
+            let mut now = held.clone();
+            let answer = now.apply(operation, self.key);
+            let agrees = |(_, told): (u64, Answer)| agrees(told, answer, self.key);
+            if operation.returned.is_none_or(agrees) {
                 next.push((done | (1 << place), now));
             }
         }
         next
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn operation(action: Action, called: u64, returned: Option<(u64, Answer)>) -> Operation {
-        Operation {
-            key: 1,
-            action,
-            called,
-            returned,
-        }
-    }
-
-    fn ledger(operations: &[Operation]) -> BTreeMap<(u64, u32), Operation> {
-        (1..)
-            .map(|height| (height, 0))
-            .zip(operations.iter().copied())
-            .collect()
-    }
-
-    #[test]
-    fn a_sound_history_passes_both() {
-        let history = [
-            operation(Action::Put(5), 0, Some((10, Answer::Put))),
-            operation(Action::Get, 5, Some((20, Answer::Get(Some(5))))),
-            operation(
-                Action::Swap {
-                    expect: Some(5),
-                    value: 6,
-                },
-                12,
-                Some((30, Answer::Swap(true))),
-            ),
-            operation(Action::Delete, 31, None),
-            operation(Action::Get, 40, Some((50, Answer::Get(None)))),
-        ];
-        let proofs = [
-            Proved {
-                height: 1,
-                key: 1,
-                value: Some(5),
-            },
-            Proved {
-                height: 9,
-                key: 1,
-                value: None,
-            },
-        ];
-        assert_eq!(in_ledger_order(&ledger(&history), &proofs), Ok(()));
-        assert_eq!(linearizable(&history), Ok((1, 0)));
-    }
-
-    #[test]
-    fn an_answer_that_the_ledger_does_not_lead_to_is_seen() {
-        let wrong = operation(Action::Get, 11, Some((20, Answer::Get(Some(7)))));
-        let history = [operation(Action::Put(5), 0, Some((10, Answer::Put))), wrong];
-        let found = in_ledger_order(&ledger(&history), &[]);
-        assert_eq!(found, Err(Impossible::WrongAnswer(wrong)));
-        assert_eq!(linearizable(&history), Err(Impossible::NoOrder(1)));
-    }
-
-    #[test]
-    fn an_order_against_real_time_is_seen() {
-        // The read was over before the write began, and stands behind it.
-        let read = operation(Action::Get, 0, Some((5, Answer::Get(Some(5)))));
-        let history = [operation(Action::Put(5), 10, Some((20, Answer::Put))), read];
-        let found = in_ledger_order(&ledger(&history), &[]);
-        assert_eq!(found, Err(Impossible::OutOfTime(read)));
-        assert_eq!(linearizable(&history), Err(Impossible::NoOrder(1)));
-    }
-
-    #[test]
-    fn a_stale_read_is_seen_without_a_ledger() {
-        let history = [
-            operation(Action::Put(5), 0, Some((10, Answer::Put))),
-            operation(Action::Put(6), 11, Some((20, Answer::Put))),
-            operation(Action::Get, 21, Some((30, Answer::Get(Some(5))))),
-        ];
-        assert_eq!(linearizable(&history), Err(Impossible::NoOrder(1)));
-    }
-
-    #[test]
-    fn what_was_never_answered_may_have_happened_or_not() {
-        let open = operation(Action::Put(5), 0, None);
-        let saw = |value| operation(Action::Get, 10, Some((20, Answer::Get(value))));
-        assert_eq!(linearizable(&[open, saw(Some(5))]), Ok((1, 0)));
-        assert_eq!(linearizable(&[open, saw(None)]), Ok((1, 0)));
-        assert_eq!(
-            linearizable(&[open, saw(Some(6))]),
-            Err(Impossible::NoOrder(1))
-        );
-        // Seen and then not seen any more: not both.
-        let later = operation(Action::Get, 21, Some((30, Answer::Get(None))));
-        let history = [open, saw(Some(5)), later];
-        assert_eq!(linearizable(&history), Err(Impossible::NoOrder(1)));
-    }
-
-    #[test]
-    fn a_proof_of_what_was_not_there_is_seen() {
-        let history = [operation(Action::Put(5), 0, Some((10, Answer::Put)))];
-        let wrong = Proved {
-            height: 1,
-            key: 1,
-            value: None,
-        };
-        let found = in_ledger_order(&ledger(&history), &[wrong]);
-        assert_eq!(found, Err(Impossible::WrongProof(wrong)));
-    }
-
-    #[test]
-    fn a_long_history_is_cut_where_that_is_sound() {
-        let mut history = Vec::new();
-        for number in 0..200_u64 {
-            let at = number * 10;
-            history.push(operation(
-                Action::Put(number),
-                at,
-                Some((at + 15, Answer::Put)),
-            ));
-        }
-        assert_eq!(linearizable(&history), Ok((1, 0)));
     }
 }

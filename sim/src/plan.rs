@@ -112,6 +112,9 @@ pub struct LoadPlan {
     pub keys: u64,
     /// Chance that an operation reads, swaps or deletes instead of setting a key.
     pub mixed: u64,
+    /// Chance of a checkpoint, a revert or a release instead.
+    #[serde(default)]
+    pub checkpoints: u64,
     /// Chance that a client also asks a replica for a proved value.
     pub reads: u64,
     /// Chance of submitting the same transaction to a second replica at once.
@@ -122,8 +125,11 @@ pub struct LoadPlan {
 
 /// Chance that a seed has real signatures.
 const REAL: u64 = 60;
-/// Tells the stream that restored disks are drawn from.
+/// Tell the streams that features are drawn from which there were not from the beginning: what a seed stood for before, it
+/// stands for still, as long as it does not draw one of them.
 const RESTORES: u64 = 0x7265_7374_6f72_6564;
+const LOSSES: u64 = 0x6c6f_7374_6469_736b;
+const CHECKPOINTS: u64 = 0x706c_6163_6573_2e2e;
 
 impl Plan {
     /// Which validator each node is: first all validators, then the twins.
@@ -169,6 +175,7 @@ impl Plan {
                 Fault::Wipe { .. }
                     | Fault::Backup { .. }
                     | Fault::Restore { .. }
+                    | Fault::Forget { .. }
                     | Fault::Rot { .. }
             )
         };
@@ -203,10 +210,17 @@ impl Plan {
             chaos,
         };
         if plan.byzantine.is_empty() {
-            // A stream of its own: what a seed stood for before there was this fault, it stands for still.
             let mut rng = Rng::new(seed.rotate_left(32) ^ RESTORES);
             faults::restores(&mut rng, n, chaos, &mut plan.faults);
         }
+        if plan.byzantine.len() < (n - 1) / 3 {
+            let mut rng = Rng::new(seed.rotate_left(32) ^ LOSSES);
+            let correct = (0..n).filter(|node| plan.byzantine.iter().all(|l| l.node != *node));
+            let correct: Vec<usize> = correct.collect();
+            faults::losses(&mut rng, &correct, chaos, &mut plan.faults);
+        }
+        let mut rng = Rng::new(seed.rotate_left(32) ^ CHECKPOINTS);
+        plan.load.checkpoints = sometimes(&mut rng, 250, 150);
         plan
     }
 }
@@ -283,6 +297,7 @@ fn load(rng: &mut Rng) -> LoadPlan {
         value: rng.pick(&[16, 500, 500, 20_000]),
         keys: rng.pick(&[2, 10, 50]),
         mixed: sometimes(rng, 600, 700),
+        checkpoints: 0,
         reads: sometimes(rng, 500, 300),
         twice: sometimes(rng, 400, 500),
         patience: rng.between(300, 2_500) * MILLISECOND,

@@ -205,6 +205,12 @@ fn live(world: &mut World) -> Result<(), Violation> {
     let (found, open) = possible.map_err(Violation::NotLinearizable)?;
     world.counters.histories += found;
     world.counters.open_histories += open;
+    let [made, released, reverts, reverted, refused] = world.workload.on_places();
+    world.counters.checkpoints += made;
+    world.counters.released += released;
+    world.counters.reverts += reverts;
+    world.counters.reverted += reverted;
+    world.counters.unplaced += refused;
     Ok(())
 }
 

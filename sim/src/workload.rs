@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_execution::kv::{Command, KvResult, LeafRecord, state_key};
+use quorate_execution::kv::{Command, Keys, KvResult, LeafRecord, state_key};
 use quorate_execution::proof::KeyFacts;
 use quorate_replica::Ticket;
 use quorate_types::together::verify_together;
 use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Height, Outcome, Parameters};
 use quorate_types::{
-    Receipt, Transaction, TransactionBody, TransactionId, Validators, Verified, codec,
+    Receipt, Rejection, Transaction, TransactionBody, TransactionId, Validators, Verified, codec,
 };
 
-use crate::history::linearizable;
-use crate::history::{Action, Answer, Impossible, Operation, Proved, Tag, in_ledger_order};
+use crate::history::{
+    Action, Answer, Impossible, MOST_KEYS, Name, Operation, Proved, Refusal, Tag,
+};
+use crate::history::{in_ledger_order, linearizable};
 use crate::keys::Pen;
 use crate::plan::{LoadPlan, SECOND};
 use crate::rng::Rng;
@@ -23,6 +25,8 @@ use crate::rng::Rng;
 const MOST_OPEN: usize = 96;
 /// Transactions in a burst, at most.
 const BURST: u64 = 30;
+/// Names of checkpoints: so few that they are met again.
+const NAMES: u64 = 4;
 /// How long a transaction may be ordered.
 const VALIDITY: u64 = 60 * SECOND;
 
@@ -106,6 +110,7 @@ impl Workload {
         let client = self.rng.index(self.pens.len());
         self.sequences[client] += 1;
         let (key, action) = (self.rng.below(self.plan.keys), self.action());
+        debug_assert!(key < MOST_KEYS, "an answer names keys by bits");
         let command = self.command(key, action);
         let body = TransactionBody {
             version: FORMAT_VERSION,
@@ -128,6 +133,7 @@ impl Workload {
             attempts: 0,
             operation: Operation {
                 key,
+                client,
                 action,
                 called: u64::MAX,
                 returned: None,
@@ -190,6 +196,10 @@ impl Workload {
 
     fn action(&mut self) -> Action {
         let value = tag(self.requests.len());
+        // Not even asked where there are none, so that such worlds are what they were before there were checkpoints.
+        if self.plan.checkpoints > 0 && self.rng.chance(self.plan.checkpoints) {
+            return self.on_checkpoints();
+        }
         if !self.rng.chance(self.plan.mixed) {
             return Action::Put(value);
         }
@@ -202,6 +212,18 @@ impl Workload {
                 Action::Swap { expect, value }
             }
             _ => Action::Delete,
+        }
+    }
+
+    fn on_checkpoints(&mut self) -> Action {
+        let name = Name::try_from(self.rng.below(NAMES)).expect("few");
+        match self.rng.index(5) {
+            0 | 1 => Action::Checkpoint(name),
+            2 => Action::Release(name),
+            _ => Action::Revert {
+                to: name,
+                all: self.rng.chance(500),
+            },
         }
     }
 
@@ -219,6 +241,24 @@ impl Workload {
                 key,
                 expect: expect.map(value),
                 value: Some(value(tag)),
+            },
+            Action::Checkpoint(name) => Command::Checkpoint {
+                name: name_bytes(name),
+            },
+            Action::Revert { to, all } => Command::Revert {
+                checkpoint: name_bytes(to),
+                keys: match all {
+                    true => Keys::Range {
+                        start: Blob(Vec::new()),
+                        end: None,
+                        limit: 0,
+                    },
+                    false => Keys::Named(vec![key]),
+                },
+            },
+            Action::Release(name) => Command::Release {
+                checkpoint: Some(name_bytes(name)),
+                limit: u32::MAX,
             },
         }
     }
@@ -263,16 +303,41 @@ impl Workload {
         &self,
         executed: &BTreeMap<TransactionId, (Height, u32)>,
     ) -> Result<(u64, u64), Impossible> {
-        let placed = executed.iter().filter_map(|(id, (height, index))| {
+        let happened = executed.iter().filter_map(|(id, (height, index))| {
             let number = self.by_id.get(id)?;
             Some(((height.0, *index), self.requests[*number].operation))
         });
-        in_ledger_order(&placed.collect(), &self.proved)?;
+        // What was refused had no effect, and its reason must have held at its place.
+        let refused = self.requests.iter().filter_map(|request| {
+            let (_, answer) = request.operation.returned?;
+            let receipt = request.receipt.as_ref()?;
+            let place = (receipt.height.0, receipt.index);
+            matches!(answer, Answer::Refused(_)).then_some((place, request.operation))
+        });
+        in_ledger_order(&happened.chain(refused).collect(), &self.proved)?;
         let asked = self.requests.iter().filter(|request| request.attempts > 0);
         let may_happen = asked
             .filter(|request| request.receipt.is_none() || request.operation.returned.is_some());
         let operations: Vec<Operation> = may_happen.map(|request| request.operation).collect();
         linearizable(&operations)
+    }
+
+    /// What was asked and answered about checkpoints: made, released, reverts, keys taken back by them, refusals.
+    pub(crate) fn on_places(&self) -> [u64; 5] {
+        let mut counts = [0; 5];
+        for operation in self.requests.iter().map(|request| request.operation) {
+            match (operation.action, operation.returned) {
+                (Action::Checkpoint(_), Some((_, Answer::Done))) => counts[0] += 1,
+                (Action::Release(_), Some((_, Answer::Done))) => counts[1] += 1,
+                (_, Some((_, Answer::Reverted(keys)))) => {
+                    counts[2] += 1;
+                    counts[3] += u64::from(keys.count_ones());
+                }
+                (_, Some((_, Answer::Refused(_)))) => counts[4] += 1,
+                _ => {}
+            }
+        }
+        counts
     }
 
     /// Every receipt that a client was given.
@@ -285,6 +350,16 @@ impl Workload {
 
 fn key_bytes(key: u64) -> Vec<u8> {
     format!("k{key}").into_bytes()
+}
+
+/// The key of these bytes, if it is one that clients write.
+fn key_of(bytes: &[u8]) -> Option<u64> {
+    let number = core::str::from_utf8(bytes.strip_prefix(b"k")?).ok()?;
+    number.parse().ok().filter(|key| *key < MOST_KEYS)
+}
+
+fn name_bytes(name: Name) -> Blob {
+    Blob(format!("c{name}").into_bytes())
 }
 
 /// What the request of this number writes.
@@ -300,8 +375,10 @@ fn tag_of(record: &LeafRecord) -> Option<Tag> {
 
 /// What a receipt says; `Some(None)` if the operation had no effect, `None` if it says nothing that makes sense.
 fn answer(receipt: &Receipt) -> Option<Option<Answer>> {
-    let Outcome::Executed { results, .. } = &receipt.outcome else {
-        return Some(None);
+    let results = match &receipt.outcome {
+        Outcome::Executed { results, .. } => results,
+        Outcome::Rejected(why) => return Some(refusal(*why).map(Answer::Refused)),
+        Outcome::Duplicate { .. } => return Some(None),
     };
     let [result] = results.as_slice() else {
         return None;
@@ -312,6 +389,53 @@ fn answer(receipt: &Receipt) -> Option<Option<Answer>> {
         KvResult::Get(Some(record)) => Answer::Get(Some(tag_of(&record)?)),
         KvResult::Delete { existed } => Answer::Delete(existed),
         KvResult::CompareAndSet { swapped, .. } => Answer::Swap(swapped),
+        KvResult::Checkpoint(_) | KvResult::Released { more: false, .. } => Answer::Done,
+        KvResult::Reverted {
+            changes,
+            next: None,
+        } => {
+            let bits = changes.iter().map(|change| key_of(&change.key.0));
+            let bits: Option<Vec<u64>> = bits.collect();
+            Answer::Reverted(bits?.into_iter().fold(0, |bits, key| bits | (1 << key)))
+        }
         _ => return None,
     }))
+}
+
+/// A rejection that the checkpoints there are must explain.
+fn refusal(why: Rejection) -> Option<Refusal> {
+    match why {
+        Rejection::CheckpointExists(_) => Some(Refusal::Exists),
+        Rejection::UnknownCheckpoint(_) => Some(Refusal::Unknown),
+        Rejection::TooManyCheckpoints(_) => Some(Refusal::TooMany),
+        Rejection::Forbidden => Some(Refusal::Forbidden),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the checkpoints refuse must have its reason; what is too dear, or too late, had none of their doing.
+    #[test]
+    fn rejections_are_told_apart() {
+        assert_eq!(
+            refusal(Rejection::UnknownCheckpoint(0)),
+            Some(Refusal::Unknown)
+        );
+        assert_eq!(
+            refusal(Rejection::CheckpointExists(0)),
+            Some(Refusal::Exists)
+        );
+        assert_eq!(
+            refusal(Rejection::TooManyCheckpoints(0)),
+            Some(Refusal::TooMany)
+        );
+        assert_eq!(refusal(Rejection::Forbidden), Some(Refusal::Forbidden));
+        assert_eq!(refusal(Rejection::CostExceeded), None);
+        assert_eq!(key_of(b"k7"), Some(7));
+        assert_eq!(key_of(b"k64"), None);
+        assert_eq!(key_of(b"7"), None);
+    }
 }

@@ -4,7 +4,7 @@
 use quorate_storage::{MemStore, Table, ledger};
 use quorate_types::{BatchId, BlockId, Receipt, Round};
 
-use super::{Checker, Final, Seen, Violation};
+use super::{Checker, Final, Record, Seen, Violation};
 
 impl Checker {
     /// A correct replica voted or commit-voted for a block above its root.
@@ -37,6 +37,33 @@ impl Checker {
         self.promised[node].clear();
         self.rules.forget_promise(node);
         Ok(())
+    }
+
+    /// A correct replica has a new disk. What it signed stays signed, and what it promised by it stays promised: the judges
+    /// of I1, V3, C2 forget nothing.
+    pub(crate) fn forgotten(&mut self, node: usize) {
+        self.seen[node] = Seen::default();
+        self.records[node] = (None, Record::default());
+        self.promised[node].clear();
+        self.unknowing.insert(node);
+    }
+
+    /// P5: it takes part again, above `burnt`. All that it ever signed lies at or below, and no certificate below will be
+    /// reported any more.
+    pub(crate) fn remembers(
+        &mut self,
+        node: usize,
+        store: &MemStore,
+        burnt: Round,
+    ) -> Result<(), Violation> {
+        self.unknowing.remove(&node);
+        let reported = self.read_record(node, store)?.high_qc;
+        let signed = self.signed.keys().filter(|(signer, ..)| *signer == node);
+        let low = signed.map(|(.., round)| *round).max() > Some(burnt);
+        match low || reported < burnt {
+            true => Err(Violation::LowFence(burnt)),
+            false => Ok(()),
+        }
     }
 
     /// I8, at the moment of an answer: the block of the receipt is durable at a quorum, not counting the liars that a

@@ -312,3 +312,51 @@ fn i8_an_answer_before_a_quorum_holds_the_block_is_seen() {
     assert!(matches!(judge(2, 0), Err(Violation::NotAtQuorum(..))));
     assert!(judge(2, 1).is_ok());
 }
+
+#[test]
+fn p5_a_signature_before_the_strict_fence_and_a_fence_too_low_are_seen() {
+    let mut world = world(1);
+    let store = world.nodes[0].store.clone();
+    let checker = &mut world.checker;
+    let signed = checker.signed.keys().filter(|(node, ..)| *node == 0);
+    let highest = signed.map(|(.., round)| *round).max().unwrap();
+    let known = ledger::record(&store).unwrap().unwrap().high_qc.round;
+    checker.forgotten(0);
+    let newest = ledger::tip(&store).unwrap();
+    let vote = Message::Vote(Vote {
+        round: highest,
+        block: newest.block,
+        voter: ValidatorIndex(0),
+        signature: Signature::default(),
+        held: Vec::new(),
+    });
+    let early = checker.on_send(0, &store, &vote);
+    assert!(
+        matches!(early, Err(Violation::SignedUnknowing("vote", r)) if r == highest),
+        "{early:?}"
+    );
+    // Below what it signed, and above the certificate that it would report.
+    for burnt in [Round::default(), known.next().max(highest)] {
+        let low = checker.remembers(0, &store, burnt);
+        assert!(
+            matches!(low, Err(Violation::LowFence(r)) if r == burnt),
+            "{low:?}"
+        );
+    }
+    // Where nothing was signed above the certificate that it holds, all is well.
+    checker
+        .signed
+        .retain(|(node, _, round), _| *node != 0 || *round <= known);
+    checker.remembers(0, &store, known).unwrap();
+}
+
+#[test]
+fn a_block_that_differs_in_a_bit_is_seen_although_the_judges_know_it() {
+    let mut world = world(1);
+    let id = block(&world, Height(2)).id();
+    let mut store = world.nodes[0].store.clone();
+    world.checker.audit(&store).unwrap();
+    assert!(store.rot(Table::Blocks, id.as_bytes(), 40));
+    let audit = world.checker.audit(&store);
+    assert!(matches!(audit, Err(Violation::Ledger(_))), "{audit:?}");
+}

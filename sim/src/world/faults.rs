@@ -1,6 +1,6 @@
 //! What breaks, happening; and the end of all faults.
 
-use quorate_storage::{MemStore, ledger};
+use quorate_storage::{MemStore, Store, ledger};
 
 use super::{Event, World};
 use crate::check::Violation;
@@ -91,6 +91,10 @@ impl World {
                     self.restore(node, backup)?;
                 }
             }
+            Fault::Forget { node, ceiling } => {
+                self.counters.forgotten += 1;
+                self.forget(node, ceiling)?;
+            }
         }
         Ok(())
     }
@@ -141,6 +145,23 @@ impl World {
         self.checker.restored(node, &backup)?;
         self.nodes[node].store = backup;
         self.restored.insert(node);
+        self.restart(node)
+    }
+
+    /// A correct validator starts on a new disk, behind the strict fence.
+    fn forget(&mut self, node: usize, ceiling: bool) -> Result<(), Violation> {
+        assert!(!self.lies(node), "a liar need not say that it forgot");
+        self.crash(node)?;
+        let left = self.nodes[node].store.ceiling().filter(|_| ceiling);
+        let mut store = MemStore::new();
+        if let Some(round) = left {
+            let raised = store.raise_ceiling(round);
+            raised.expect("a new disk, and no fault is armed");
+        }
+        self.nodes[node].store = store;
+        self.checker.forgotten(node);
+        self.restored.insert(node);
+        self.forgotten.insert(node);
         self.restart(node)
     }
 

@@ -1,6 +1,6 @@
 //! What the judges are shown: every write of a correct replica, everything it sends, and what it says that happened.
 
-use quorate_consensus::Target;
+use quorate_consensus::{Passed, Target};
 use quorate_replica::Notice;
 use quorate_types::{Message, Reject};
 
@@ -40,6 +40,17 @@ impl World {
         self.counters.blocks += found.blocks;
         self.counters.view_changes += found.view_changes;
         self.counters.duplicates += found.duplicates;
+        Ok(())
+    }
+
+    /// A validator knows what it may have signed before it started. Whoever had forgotten it has a record again.
+    pub(super) fn passed(&mut self, node: usize, passed: &Passed) -> Result<(), Violation> {
+        if passed.strict && !self.lies(node) {
+            self.counters.strict += 1;
+            self.forgotten.remove(&node);
+            let store = &self.nodes[node].store;
+            self.checker.remembers(node, store, passed.burnt)?;
+        }
         Ok(())
     }
 

@@ -123,6 +123,8 @@ pub struct World {
     backups: BTreeMap<usize, MemStore>,
     /// Correct validators that were put back to an old disk: what they held then may be gone.
     restored: BTreeSet<usize>,
+    /// Those of them on a new disk that have not passed the strict fence yet.
+    forgotten: BTreeSet<usize>,
     /// Faults and load are over.
     calm: bool,
 }
@@ -177,6 +179,7 @@ impl World {
             trace: Trace::new(trace),
             backups: BTreeMap::new(),
             restored: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             calm: false,
             plan,
         };

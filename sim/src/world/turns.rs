@@ -1,6 +1,6 @@
 //! The life of a validator: it starts, takes turns, writes, loses power, starts again.
 
-use quorate_replica::{Past, Replica};
+use quorate_replica::{Notice, Past, Replica};
 
 use super::genesis::index;
 use super::{Event, World};
@@ -14,6 +14,9 @@ impl World {
         if self.lies(node) {
             // It goes on from whatever disk it has, as the worst of the faulty would.
             setup.past = Past::Believed;
+        }
+        if self.forgotten.contains(&node) {
+            setup.past = Past::Forgotten;
         }
         let at = &mut self.nodes[node];
         at.stop();
@@ -111,6 +114,12 @@ impl World {
         };
         let signed = released.sign(&self.pens[node]);
         at.inbox.splice(0..0, signed.own);
+        // What passes a fence may be followed at once by what it allows.
+        for notice in &signed.notices {
+            if let Notice::Passed(passed) = notice {
+                self.passed(node, passed)?;
+            }
+        }
         self.judge(node, &signed.sends)?;
         for notice in signed.notices {
             self.notice(node, notice)?;
