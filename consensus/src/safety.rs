@@ -162,7 +162,8 @@ impl Safety {
 
     /// Whoever would sign; nobody if this is an observer, has diverged or is fenced.
     pub(crate) fn signer(&self) -> Option<ValidatorIndex> {
-        self.me.filter(|_| !self.halted && !self.fenced)
+        let fenced = self.fenced && !mutant(Mutant::SignsBehindTheFence);
+        self.me.filter(|_| !self.halted && !fenced)
     }
 
     pub(crate) fn last_proposed(&self) -> Round {

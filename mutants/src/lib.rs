@@ -89,6 +89,10 @@ mutants! {
     RoundNotBurnt,
     /// P5: whatever the others answer to a validator that starts, only its recorded round is burnt.
     FenceBurnsNothing,
+    /// P5: a validator that forgot what it signed takes part without a certificate of the rounds that it may have signed in.
+    ForgottenLock,
+    /// P5: a validator signs before the others have told it what it may have signed.
+    SignsBehindTheFence,
     // Progress.
     /// A2: a certificate for an unknown block is dropped.
     UnknownQcDropped,
@@ -120,6 +124,10 @@ mutants! {
     NumberTakenTwice,
     /// X1: a repeat is answered with the receipt of the repeat.
     OtherAnswer,
+    /// Decision 0004: what a key held is taken from the newest checkpoint alone.
+    RevertsToTheNewest,
+    /// Decision 0004: a key that does not exist leaves no past record when it is set.
+    PastOfNothing,
     /// I6: the state depends on when the process was started.
     StateDependsOnStart,
 }

@@ -138,6 +138,8 @@ fn worlds(mutant: Mutant, seeds: Range<u64>, threads: usize) -> Option<Box<Failu
                     let plan = match mutant {
                         mutant if syncs(mutant) => away(plan),
                         Mutant::TimeoutNotRepeated => deaf(plan),
+                        Mutant::ForgottenLock | Mutant::SignsBehindTheFence => forgetful(plan),
+                        Mutant::RevertsToTheNewest | Mutant::PastOfNothing => reverting(plan),
                         _ => plan,
                     };
                     if let Err(failure) = run_plan(plan, false) {
@@ -170,6 +172,24 @@ fn deaf(mut plan: Plan) -> Plan {
     plan.faults.clear();
     plan.byzantine.clear();
     plan.network.loss = 600;
+    plan
+}
+
+/// With one validator on a new disk, and nobody faulty besides.
+fn forgetful(mut plan: Plan) -> Plan {
+    plan.byzantine.clear();
+    let lost = |at| {
+        let (node, ceiling) = (0, false);
+        (at, Fault::Forget { node, ceiling })
+    };
+    plan.faults = vec![lost(SECOND), lost(2 * SECOND)];
+    plan
+}
+
+/// With many checkpoints and reverts of few keys.
+fn reverting(mut plan: Plan) -> Plan {
+    plan.load.checkpoints = 300;
+    (plan.load.keys, plan.load.value) = (4, 16);
     plan
 }
 

@@ -20,6 +20,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Blob, BlockTime, Height, PublicKey, Role};
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +129,9 @@ impl Run<'_, '_> {
     pub(super) fn revert(&mut self, name: &Blob, keys: Keys) -> Result<KvResult, CommandError> {
         let kept = self.kept()?;
         let id = named(&kept, name)?.id;
-        let since: Vec<u64> = kept.iter().map(|c| c.id).filter(|c| *c >= id).collect();
+        let newest = kept.last().filter(|_| mutant(Mutant::RevertsToTheNewest));
+        let from = newest.map_or(id, |newest| newest.id);
+        let since: Vec<u64> = kept.iter().map(|c| c.id).filter(|c| *c >= from).collect();
         let (past, next) = match keys {
             Keys::Named(keys) => (self.past_of(&since, keys)?, None),
             Keys::Range { start, end, limit } => {
@@ -197,6 +200,9 @@ impl Run<'_, '_> {
             .as_ref()
             .is_some_and(|r| r.modify_revision > newest.revision)
         {
+            return Ok(());
+        }
+        if before.is_none() && mutant(Mutant::PastOfNothing) {
             return Ok(());
         }
         let name = past_name(newest.id, key);
