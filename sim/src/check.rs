@@ -16,7 +16,8 @@ use quorate_types::{
     BatchId, Block, BlockId, Finality, Height, Message, Outcome, Receipt, Roots, Round,
 };
 use quorate_types::{
-    Proposal, Qc, Reject, Signature, Signers, Tc, TransactionId, ValidatorIndex, Validators, codec,
+    Proposal, Qc, Reject, Rejection, Signature, Signers, Tc, TransactionId, ValidatorIndex,
+    Validators, codec,
 };
 
 use crate::history::Impossible;
@@ -158,6 +159,8 @@ pub struct Checker {
     rules: Rules,
     chain: BTreeMap<u64, Final>,
     executed: BTreeMap<TransactionId, (Height, u32)>,
+    /// Where each stands that the machine rejected: not executed, and its number is used up all the same (X1).
+    spent: BTreeMap<TransactionId, (Height, u32)>,
     /// Numbers of clients that were used.
     numbers: BTreeSet<(PublicKey, u64)>,
     signed: BTreeMap<(usize, &'static str, Round), BlockId>,
@@ -198,6 +201,7 @@ impl Checker {
             notary: None,
             chain: BTreeMap::new(),
             executed: BTreeMap::new(),
+            spent: BTreeMap::new(),
             numbers: BTreeSet::new(),
             signed: BTreeMap::new(),
             qcs: BTreeMap::new(),
@@ -488,21 +492,24 @@ impl Checker {
             if ordered.get(place) != Some(&id) || !signed_by_client(&id) || receipt.height != at {
                 return Err(strange);
             }
-            match &receipt.outcome {
-                Outcome::Executed { .. } => {
-                    let before = self.executed.insert(id, (at, receipt.index));
-                    let number = (receipt.client, receipt.sequence);
-                    if before.is_some() || !self.numbers.insert(number) {
-                        return Err(Violation::ExecutedTwice(id));
-                    }
+            let number = (receipt.client, receipt.sequence);
+            let ran = match &receipt.outcome {
+                Outcome::Executed { .. } => self.executed.insert(id, (at, receipt.index)),
+                Outcome::Rejected(why) if by_the_machine(*why) => {
+                    self.spent.insert(id, (at, receipt.index))
                 }
+                Outcome::Rejected(_) => continue,
                 Outcome::Duplicate { height, index } => {
                     duplicates += 1;
-                    if self.executed.get(&id) != Some(&(*height, *index)) {
+                    let first = self.executed.get(&id).or(self.spent.get(&id));
+                    if first != Some(&(*height, *index)) {
                         return Err(strange);
                     }
+                    continue;
                 }
-                Outcome::Rejected(_) => {}
+            };
+            if ran.is_some() || !self.numbers.insert(number) {
+                return Err(Violation::ExecutedTwice(id));
             }
         }
         match ordered.len() == receipts.len() {
@@ -626,6 +633,24 @@ impl Checker {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a transaction ran up to this, and was not turned away before.
+fn by_the_machine(why: Rejection) -> bool {
+    match why {
+        Rejection::UnknownClient
+        | Rejection::Expired
+        | Rejection::TooFarAhead
+        | Rejection::TooOld
+        | Rejection::SequenceReused => false,
+        Rejection::Forbidden
+        | Rejection::CostExceeded
+        | Rejection::ResultTooLarge
+        | Rejection::BadCommand(_)
+        | Rejection::UnknownCheckpoint(_)
+        | Rejection::CheckpointExists(_)
+        | Rejection::TooManyCheckpoints(_) => true,
     }
 }
 
