@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_replica::snapshot::{Certified, SnapshotError, certified, check_chunk, cut};
 use quorate_replica::{Replica, Setup, install};
-use quorate_storage::Found;
+use quorate_storage::Store as _;
 use quorate_types::snapshot::Piece;
 use quorate_types::{Height, Manifest};
 use serde_json::{Value, json};
@@ -215,10 +215,9 @@ fn restore(context: &Context, home: &Path, path: &Path) -> Result<ExitStatus, Fa
     let config = read_config(home)?;
     let setup = setup(&home.join("genesis.json"))?;
     let manifest = rebuild::manifest(&setup.validators, path)?;
-    let opened = open_home(home)?;
-    let empty = opened.found() == Found::Fresh;
-    let mut store = open_store(opened, &config)?;
-    if empty {
+    let mut store = open_store(open_home(home)?, &config)?;
+    // Not whether there is a database: one that an interrupted restore made holds no memory either.
+    if store.ceiling().is_none() {
         let set = &setup.validators;
         if set.count() - 1 < set.quorum() {
             let message = "this home is empty, and of so few validators nobody can tell what its own may have signed";
