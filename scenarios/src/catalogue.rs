@@ -154,7 +154,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "copies",
-        promise: "backup, restore and fork killed, without power or interrupted: what has its name is whole, and the next attempt succeeds",
+        promise: "backup, restore, fork and snapshot restore killed, without power or interrupted: what has its name is whole, the next attempt succeeds, and who was restored votes, and signs nothing twice",
         unit: "blows",
         full: 200,
         run: copies::copies,

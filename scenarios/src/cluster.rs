@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -37,6 +37,8 @@ pub struct Options {
     /// The machines' disks and clocks can be made to fail while they run, and all traffic between validators goes
     /// through relays.
     pub chaos: bool,
+    /// Bytes of memory of its own that each validator may have, touched or not (RLIMIT_DATA): who asks for more ends.
+    pub memory: Option<u64>,
     /// Further variables of the validators' environment.
     pub environment: Vec<(String, String)>,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             sync_delay: None,
             power: false,
             chaos: false,
+            memory: None,
             environment: Vec::new(),
         }
     }
@@ -146,7 +149,7 @@ struct Node {
     home: PathBuf,
     log: PathBuf,
     /// Bytes of the log that are of earlier starts.
-    said: usize,
+    said: u64,
     child: Option<Child>,
     shadow: Option<Shadow>,
     control: Option<Control>,
@@ -263,7 +266,20 @@ impl Cluster {
     /// What a validator has logged since its last start.
     #[must_use]
     pub fn log_of_start(&self, i: usize) -> String {
-        self.log(i).split_off(self.nodes[i].said)
+        self.log_from(i, self.nodes[i].said)
+    }
+
+    /// What a validator has logged behind the first `said` bytes.
+    #[must_use]
+    pub fn log_from(&self, i: usize, said: u64) -> String {
+        let mut bytes = Vec::new();
+        if let Ok(mut log) = File::open(&self.nodes[i].log) {
+            let found = log.seek(SeekFrom::Start(said));
+            found
+                .and_then(|_| log.read_to_end(&mut bytes))
+                .expect("a file");
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// PEM files of the clients' keys, in the order of their names.
@@ -295,10 +311,14 @@ impl Cluster {
         let node = &mut self.nodes[i];
         assert!(node.child.is_none(), "validator {i} runs already");
         let log = File::options().create(true).append(true).open(&node.log);
-        let log = log.expect("the directory is writable");
-        let said = log.metadata().map_or(0, |metadata| metadata.len());
-        node.said = usize::try_from(said).expect("a log fits into memory");
-        let mut command = Command::new(binary());
+        let mut log = log.expect("the directory is writable");
+        // A kill may have left half a line.
+        writeln!(log).expect("the directory is writable");
+        node.said = log.metadata().map_or(0, |metadata| metadata.len());
+        let mut command = match self.options.memory {
+            Some(bytes) => limited(bytes),
+            None => Command::new(binary()),
+        };
         command.arg("start").arg("--home").arg(&node.home);
         command.envs(environment).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a second handle"));
@@ -674,6 +694,14 @@ impl Drop for Cluster {
             eprintln!("--- kept for inspection: {}", directory.keep().display());
         }
     }
+}
+
+/// The binary, under a limit of its memory.
+fn limited(bytes: u64) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -d \"$0\" && exec \"$@\""]);
+    command.arg((bytes >> 10).to_string()).arg(binary());
+    command
 }
 
 fn local(port: u16) -> SocketAddr {

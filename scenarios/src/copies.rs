@@ -1,7 +1,8 @@
-//! `backup`, `restore` and `fork` ended at random instants: by kill -9, by lost power, by Ctrl-C.
+//! `backup`, `restore`, `fork` and `snapshot restore` ended at random instants: by kill -9, by lost power, by Ctrl-C.
 //!
 //! What has the name that was asked for is whole, whatever happened; what is in the way of the next attempt is removed by
-//! it; and who is asked to end takes away what he made.
+//! it; who is asked to end takes away what he made. A home that was restored in the end takes its validator's place under
+//! load, and votes; an [`Observer`] reads what all of them sign.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,9 +12,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::chaos::draw::Draw;
-use crate::cluster::{Cluster, START, binary, quorate};
-use crate::load::Writer;
+use crate::cluster::{Cluster, Options, START, binary, quorate};
+use crate::faults::random_bits;
+use crate::load::{Load, Writer, check_all_there};
+use crate::observer::{self, Observer};
+use crate::recovery::{VICTIM, votes_within, writer};
 use crate::shim::Shadow;
+use crate::wait::eventually;
 
 /// Values that make a copy take its time, and their size.
 const VALUES: usize = 300;
@@ -35,10 +40,18 @@ struct Verb {
     name: &'static str,
     arguments: Vec<String>,
     target: PathBuf,
-    /// It takes away what it made when it is asked to end.
-    tidy: bool,
+    kind: Kind,
     /// From its start to its end when nothing happens.
     takes: Duration,
+}
+
+/// What is promised of a command that is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its result gets its name when it is whole; it takes away what it made when it is asked to end.
+    Tidy,
+    /// It works in a home that is there already, and the next attempt goes on.
+    InPlace,
 }
 
 impl Verb {
@@ -46,85 +59,199 @@ impl Verb {
         self.target.with_extension("unfinished")
     }
 
+    /// Does its work, with nobody in its way. Whoever works in place may find that all is done.
     fn whole(&self) {
-        quorate(&self.arguments).expect(0, "it does its work");
+        let run = quorate(&self.arguments);
+        let done = run.stderr.contains("the home is at height");
+        let status = if done && self.kind == Kind::InPlace {
+            1
+        } else {
+            0
+        };
+        run.expect(status, "it does its work");
     }
+
+    /// Whether something has begun to be there.
+    fn has_begun(&self) -> bool {
+        match self.kind {
+            Kind::InPlace => self.target.join("data").exists(),
+            Kind::Tidy => self.unfinished().exists() || self.target.exists(),
+        }
+    }
+}
+
+/// Where everything is.
+struct Places {
+    /// A backup of the victim, and a snapshot.
+    good: PathBuf,
+    snapshot: PathBuf,
+    /// The victim's keys.
+    keys: PathBuf,
+    /// A home with nothing but keys and settings.
+    bare: PathBuf,
+    /// Where the commands write, and the power goes.
+    open: PathBuf,
 }
 
 /// Blows on one command after the other.
 pub fn copies(blows: usize) -> Vec<String> {
-    let cluster = Cluster::four();
-    let mut writer = Writer::new(&cluster, 1);
+    let settings = [
+        ("QUORATE_SNAPSHOTS__INTERVAL_BLOCKS", "200"),
+        ("QUORATE_SNAPSHOTS__FETCH_GAP_BLOCKS", "400"),
+        ("QUORATE_LOG__LEVEL", observer::LEVEL),
+    ];
+    let mut cluster = Cluster::started(Options {
+        environment: settings
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec(),
+        ..Options::default()
+    });
+    let mut bulk = Writer::new(&cluster, 2);
     for value in 0..VALUES {
         let bytes = vec![u8::try_from(value % 251).expect("below 251"); VALUE];
-        let done = writer.put(&format!("bulk/{value}"), &bytes, Instant::now() + START);
+        let done = bulk.put(&format!("bulk/{value}"), &bytes, Instant::now() + START);
         assert!(done, "a put succeeds");
     }
-    let place = cluster.path().with_file_name("copies");
-    let image = cluster.path().with_file_name("copies-shadow");
-    fs::create_dir(&place).expect("writable");
-    let mut verbs = verbs(&cluster, &place);
+    let places = places(&cluster);
+    let image = places.open.with_extension("shadow");
+    let mut verbs = verbs(&cluster, &places);
     for verb in &mut verbs {
         let from = Instant::now();
         verb.whole();
         verb.takes = from.elapsed();
     }
     let sample = names(&verbs[2].target);
-    let mut draw = Draw::new(u64::try_from(blows).expect("few"));
+    let load = Load::start("copies", vec![writer(&cluster)]);
+    let (mut draw, mut observer) = (Draw::new(random_bits()), Observer::default());
     let mut met: BTreeMap<(&str, End, &str), usize> = BTreeMap::new();
+    let mut signed = 0;
     for _ in 0..blows {
-        fs::remove_dir_all(&place).expect("ours");
-        fs::create_dir(&place).expect("writable");
-        let shadow = Shadow::follow(&place, &image);
-        let (verb, end) = (&verbs[draw.index(3)], ENDS[draw.index(4)]);
+        places.clear();
+        let shadow = Shadow::follow(&places.open, &image);
+        let (verb, end) = (&verbs[draw.index(verbs.len())], ENDS[draw.index(4)]);
         let found = blow(verb, end, &shadow, &mut draw);
         *met.entry((verb.name, end, found)).or_default() += 1;
-        if verb.target.exists() {
-            match verb.name {
-                "fork" => assert_eq!(names(&verb.target), sample, "a whole fork"),
-                _ => log_verifies(&verb.target),
+        if verb.kind == Kind::InPlace {
+            if found != "too late" {
+                verb.whole();
             }
-        } else {
+        } else if !verb.target.exists() {
             verb.whole();
+        } else if verb.name == "fork" {
+            assert_eq!(names(&verb.target), sample, "a whole fork");
+        } else {
+            log_verifies(&verb.target);
         }
         assert!(!verb.unfinished().exists(), "the way is free");
+        if verb.name.ends_with("restore") {
+            take_place(&mut cluster, verb);
+            signed = observer.look(&cluster);
+        }
     }
     let left = cluster.home(0).join("backup.checkpoint");
     assert!(!left.exists(), "the last attempt removed it");
+    let (_, keys) = load.stop();
+    check_all_there(&cluster, &keys);
     let said = |((verb, end, found), times): (&(&str, End, &str), &usize)| {
         format!("{verb} {end:?} {found} {times}")
     };
-    met.iter().map(said).collect()
+    let mut findings: Vec<_> = met.iter().map(said).collect();
+    findings.push(format!("{} acknowledged keys there", keys.len()));
+    findings.push(format!(
+        "{signed} signatures observed, none contradicts another"
+    ));
+    findings
 }
 
-fn verbs(cluster: &Cluster, place: &Path) -> [Verb; 3] {
-    let text = |path: &Path| path.display().to_string();
-    let home = cluster.home(0);
-    let good = cluster.path().with_file_name("good");
-    let line = ["backup", "--home", &text(home), "--output", &text(&good)];
+/// The home that was restored takes its validator's place, and votes.
+fn take_place(cluster: &mut Cluster, verb: &Verb) {
+    let mark = cluster.home(VICTIM).join("safety/forgetful");
+    cluster.kill(VICTIM);
+    fs::remove_dir_all(cluster.home(VICTIM)).expect("ours");
+    fs::rename(&verb.target, cluster.home(VICTIM)).expect("one file system");
+    let forgotten = verb.kind == Kind::InPlace;
+    assert_eq!(mark.exists(), forgotten, "who knows nothing is marked");
+    let from = Instant::now();
+    cluster.start(VICTIM);
+    votes_within(cluster, VICTIM, START, from);
+    eventually(START, "it has a record", || (!mark.exists()).then_some(()));
+    cluster.wait_ready(VICTIM, START);
+}
+
+fn places(cluster: &Cluster) -> Places {
+    let place = |name: &str| cluster.path().with_file_name(name);
+    let home = text(cluster.home(VICTIM));
+    let good = place("good");
+    let line = ["backup", "--home", &home, "--output", &text(&good)];
     quorate(&line).expect(0, "a backup to restore and to fork");
-    let (good, keys) = (text(&good), text(&home.join("keys")));
-    let verb = |name: &'static str, flags: &[&str], tidy| {
-        let target = place.join(name);
-        let mut arguments = vec![name.to_owned()];
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    let line = ["snapshot", "create", "--output", "json", "--home", &home];
+    let made = quorate(&line).expect(0, "a snapshot to restore").json();
+    let made = made["path"].as_str().expect("a path").to_owned();
+    // The shelf keeps only the newest.
+    let snapshot = place("snapshot").join(Path::new(&made).file_name().expect("a height"));
+    copy(Path::new(&made), &snapshot);
+    let (keys, bare) = (place("keys"), place("bare"));
+    for name in ["consensus.pem", "network.pem"] {
+        copy(
+            &cluster.home(VICTIM).join("keys").join(name),
+            &keys.join(name),
+        );
+    }
+    copy(&keys, &bare.join("keys"));
+    for name in ["config.toml", "genesis.json"] {
+        copy(&cluster.home(VICTIM).join(name), &bare.join(name));
+    }
+    let places = Places {
+        good,
+        snapshot,
+        keys,
+        bare,
+        open: place("copies"),
+    };
+    places.clear();
+    places
+}
+
+impl Places {
+    /// Nothing but the bare home.
+    fn clear(&self) {
+        let _ = fs::remove_dir_all(&self.open);
+        copy(&self.bare, &self.open.join("bare"));
+    }
+}
+
+fn verbs(cluster: &Cluster, places: &Places) -> [Verb; 4] {
+    let (good, keys) = (text(&places.good), text(&places.keys));
+    let snapshot = text(&places.snapshot);
+    let verb = |name: &'static str, kind, words: &[&str], target: &str| {
+        let target = places.open.join(target);
+        let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         arguments.push(text(&target));
+        if kind == Kind::InPlace {
+            arguments.push(snapshot.clone());
+        }
         Verb {
             name,
             arguments,
             target,
-            tidy,
+            kind,
             takes: Duration::ZERO,
         }
     };
+    let home = text(cluster.home(0));
+    let restore = ["restore", "--backup", &good, "--keys", &keys, "--home"];
+    let backup = ["backup", "--home", &home, "--output"];
+    let fork = ["fork", "--home", &good, "--output"];
     [
-        verb("backup", &["--home", &text(home), "--output"], true),
+        verb("backup", Kind::Tidy, &backup, "backup"),
+        verb("restore", Kind::Tidy, &restore, "restore"),
+        verb("fork", Kind::Tidy, &fork, "fork"),
         verb(
-            "restore",
-            &["--backup", &good, "--keys", &keys, "--home"],
-            true,
+            "snapshot restore",
+            Kind::InPlace,
+            &["snapshot", "restore", "--home"],
+            "bare",
         ),
-        verb("fork", &["--home", &good, "--output"], true),
     ]
 }
 
@@ -136,7 +263,7 @@ fn blow(verb: &Verb, end: End, shadow: &Shadow, draw: &mut Draw) -> &'static str
     let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
     let longest = u64::try_from(verb.takes.as_millis()).expect("seconds");
     sleep(Duration::from_millis(draw.below(longest + longest / 4)));
-    let early = !verb.unfinished().exists() && !verb.target.exists();
+    let early = !verb.has_begun();
     let signal = match end {
         End::Kill | End::Power => "KILL",
         End::Interrupt => "INT",
@@ -152,7 +279,7 @@ fn blow(verb: &Verb, end: End, shadow: &Shadow, draw: &mut Draw) -> &'static str
         shadow.cut_power();
     }
     let asked = matches!(end, End::Interrupt | End::Terminate);
-    if asked && verb.tidy {
+    if asked && verb.kind == Kind::Tidy {
         assert!(!unfinished, "{} takes away what it made", verb.name);
         assert_eq!(status.success(), verb.target.exists());
     }
@@ -163,9 +290,22 @@ fn blow(verb: &Verb, end: End, shadow: &Shadow, draw: &mut Draw) -> &'static str
     }
 }
 
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().expect("not the root")).expect("writable");
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(
+        status.expect("cp runs").success(),
+        "a copy of {}",
+        from.display()
+    );
+}
+
 fn log_verifies(home: &Path) {
-    let home = home.display().to_string();
-    quorate(&["log", "verify", "--home", &home]).expect(0, "what has the name is whole");
+    quorate(&["log", "verify", "--home", &text(home)]).expect(0, "what has the name is whole");
 }
 
 /// Files below a directory that hold something.

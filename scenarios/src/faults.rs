@@ -15,10 +15,14 @@ const RESUMED: Duration = Duration::from_secs(1);
 /// How long after a kill the slowest put is looked for: the dead validator's turns as leader lie in it.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// A time between 200 ms and 2 s, different each time. Real processes cannot be replayed, so it needs no seed.
+/// Different each time. Real processes cannot be replayed, so it needs no seed.
+pub(crate) fn random_bits() -> u64 {
+    RandomState::new().hash_one(Instant::now())
+}
+
+/// A time between 200 ms and 2 s.
 pub(crate) fn random_moment() -> Duration {
-    let chance = RandomState::new().hash_one(Instant::now());
-    Duration::from_millis(200 + chance % 1_800)
+    Duration::from_millis(200 + random_bits() % 1_800)
 }
 
 /// Kills the leader again and again while a client writes through the others, and measures the longest that any put

@@ -10,6 +10,7 @@
 //! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
+//! | [`observer`] | everything that was signed, and contradictions in it |
 //! | [`shim`] | disks that are slow or fail, lost power, wrong clocks |
 //! | [`http`], [`ports`], [`wait`] | small tools |
 //!
@@ -25,6 +26,7 @@ pub mod copies;
 pub mod faults;
 pub mod http;
 pub mod load;
+pub mod observer;
 pub mod ports;
 pub mod power;
 pub mod recovery;

@@ -11,7 +11,7 @@ use crate::load::{Load, Writer, check_all_there};
 use crate::wait::eventually;
 
 /// The validator that everything happens to; the three others stay a quorum.
-const VICTIM: usize = 3;
+pub(crate) const VICTIM: usize = 3;
 /// The ceiling lies up to 1,024 rounds ahead of what was signed, and all of them are burnt.
 const LEAVES: Duration = Duration::from_secs(180);
 /// How soon a validator votes again, from its start.
@@ -232,7 +232,7 @@ pub fn restart_gap(hundreds: usize) -> Vec<String> {
 
 /// A client that asks only validators that nothing happens to, so that the load never pauses. One a scenario: a second one
 /// with the same key would number its transactions from the beginning again.
-fn writer(cluster: &Cluster) -> Writer {
+pub(crate) fn writer(cluster: &Cluster) -> Writer {
     let mut writer = Writer::new(cluster, 1);
     writer.only((1..3).map(|i| cluster.api(i)).collect());
     writer
@@ -240,7 +240,12 @@ fn writer(cluster: &Cluster) -> Writer {
 
 /// A validator that was started at `from` votes. It says so itself: certificates hold the votes of the first three of
 /// four, and those of one that is a little slower may be in none of them.
-fn votes_within(cluster: &Cluster, i: usize, limit: Duration, from: Instant) -> Duration {
+pub(crate) fn votes_within(
+    cluster: &Cluster,
+    i: usize,
+    limit: Duration,
+    from: Instant,
+) -> Duration {
     let left = limit.saturating_sub(from.elapsed());
     let took = eventually(left, "it votes", || {
         let votes = cluster.metric(i, "quorate_consensus_votes_total")?;

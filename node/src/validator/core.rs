@@ -21,7 +21,7 @@ use quorate_types::{BlockTime, Height, Validators};
 use tokio::sync::{oneshot, watch};
 
 use super::clock::{Clock, wall};
-use super::watch::Watch;
+use super::watch::{Watch, signed};
 use crate::net::{Credit, Network};
 use crate::snapshot::keeper::{Hook, Space};
 use crate::trace::Journeys;
@@ -478,6 +478,7 @@ fn release(
         if to == Target::All {
             parts.validators.remember_own(&message);
         }
+        signed(&message);
         parts.network.send(to, &message);
     }
     core.tickets.answer(replies);

@@ -6,7 +6,7 @@ use quorate_replica::replica::Status;
 use quorate_replica::{Notice, Passed, Progress};
 use quorate_storage::RocksStore;
 use quorate_types::evidence::EvidenceKind;
-use quorate_types::{Height, Reject, Round, Signers, ValidatorIndex};
+use quorate_types::{Height, Message, Reject, Round, Signers, ValidatorIndex};
 
 use super::clock::wall;
 use crate::metrics::Metrics;
@@ -329,6 +329,26 @@ impl Watch {
             );
         }
     }
+}
+
+/// Writes down what this validator signed in consensus, before it is sent. An observer that reads this of all validators
+/// (`log.level` = `info,quorate_node::signed=trace`) knows every signature that anybody can have received.
+pub fn signed(message: &Message) {
+    if !tracing::enabled!(target: "quorate_node::signed", tracing::Level::TRACE) {
+        return;
+    }
+    let (kind, round, block) = match message {
+        Message::Proposal(proposal) => {
+            let header = &proposal.block.header;
+            ("proposal", header.round, Some(header.id()))
+        }
+        Message::Vote(vote) => ("vote", vote.round, Some(vote.block)),
+        Message::CommitVote(vote) => ("commit_vote", vote.round, Some(vote.block)),
+        Message::Timeout(timeout) => ("timeout", timeout.round, None),
+        _ => return,
+    };
+    let block = block.map(tracing::field::display);
+    tracing::trace!(target: "quorate_node::signed", kind, %round, block, "signed");
 }
 
 fn gauge(value: u64) -> i64 {
