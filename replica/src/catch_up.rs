@@ -48,6 +48,9 @@ impl Replica {
     pub(crate) fn request(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.monotonic;
         let reachable = self.connected;
+        if self.wanted_batches.has_room_again() {
+            self.want_all_missing(turn);
+        }
         for (peer, blocks) in self.wanted_blocks.due(now, reachable) {
             for block in blocks {
                 let request = BlockRequest {

@@ -12,13 +12,15 @@ pub(crate) const RETRY_NANOS: u64 = 400_000_000;
 /// After a useless answer to a question about the ledger, nobody is asked for this long: where nobody has the answer,
 /// we do not go round in circles at the speed of the network.
 const PAUSE_NANOS: u64 = 50_000_000;
-/// Most things wanted at once; further ones are asked for when a later message names them again.
+/// Most things wanted at once; further ones have to be named again ([`Wanted::has_room_again`]).
 const MAX_WANTED: usize = 8_192;
 
 /// Things wanted, by name.
 #[derive(Debug)]
 pub(crate) struct Wanted<K> {
     items: BTreeMap<K, Want>,
+    /// Something was left out since there was no room.
+    left_out: bool,
     /// Before the first peer is asked: what is on its way anyway is not asked for.
     patience_nanos: u64,
 }
@@ -36,6 +38,7 @@ impl<K: Ord + Copy> Wanted<K> {
     pub(crate) fn new(patience_nanos: u64) -> Wanted<K> {
         Wanted {
             items: BTreeMap::new(),
+            left_out: false,
             patience_nanos,
         }
     }
@@ -54,7 +57,16 @@ impl<K: Ord + Copy> Wanted<K> {
                     due,
                 },
             );
+        } else {
+            self.left_out = true;
         }
+    }
+
+    /// Whether what was left out may be named again: once, as soon as half of the room is free.
+    pub(crate) fn has_room_again(&mut self) -> bool {
+        let room = self.left_out && self.items.len() <= MAX_WANTED / 2;
+        self.left_out &= !room;
+        room
     }
 
     /// It is here, or no longer matters. Whether it was wanted.
@@ -251,6 +263,27 @@ mod tests {
         assert_eq!(later[&ValidatorIndex(2)], ['b']);
         let last = wanted.due(now.plus_nanos(RETRY_NANOS), two);
         assert_eq!(last[&ValidatorIndex(1)], ['a']);
+    }
+
+    /// What found no room was forgotten: a block that waited for it waited until somebody named it again, which nobody had
+    /// to do.
+    #[test]
+    fn what_was_left_out_is_wanted_once_there_is_room() {
+        let mut wanted = Wanted::new(0);
+        let (now, nobody) = (Instant(1_000), Signers::NONE);
+        let want = |wanted: &mut Wanted<usize>, key| {
+            wanted.want(key, nobody, ValidatorIndex(0), now);
+        };
+        (0..MAX_WANTED).for_each(|key| want(&mut wanted, key));
+        assert!(!wanted.has_room_again(), "nothing was left out");
+        want(&mut wanted, MAX_WANTED);
+        assert!(!wanted.done(&MAX_WANTED), "it is not asked for");
+        assert!(!wanted.has_room_again(), "there is no room yet");
+        wanted.retain(|key| *key < MAX_WANTED / 2);
+        assert!(wanted.has_room_again());
+        assert!(!wanted.has_room_again(), "it was said");
+        want(&mut wanted, MAX_WANTED);
+        assert!(wanted.done(&MAX_WANTED));
     }
 
     /// Without anybody to ask the deadline must not lie in the past, or the driver would spin.

@@ -50,6 +50,18 @@ impl Replica {
         Ok(())
     }
 
+    /// Wants again what any block waits for.
+    pub(crate) fn want_all_missing(&mut self, turn: &Turn<'_>) {
+        let waiting = self.missing.iter();
+        let waiting = waiting.filter_map(|(id, missing)| Some((self.blocks.get(id)?, missing)));
+        let waiting: Vec<(Block, BTreeSet<BatchId>)> = waiting
+            .map(|(block, missing)| (block.clone(), missing.clone()))
+            .collect();
+        for (block, missing) in waiting {
+            self.want_batches(turn, &block, &missing);
+        }
+    }
+
     fn want_batches(&mut self, turn: &Turn<'_>, block: &Block, missing: &BTreeSet<BatchId>) {
         // The proposer must hold what it orders; whoever voted for a descendant does, too.
         let proposer = block.header.proposer;
