@@ -155,6 +155,31 @@ fn any_other_chunk_is_refused() {
     assert_eq!(Chunk::decode(&versioned), Err(ChunkError::Version(9)));
 }
 
+/// A whole snapshot this time, without a byte left out.
+#[test]
+fn every_byte_of_a_small_snapshot_counts() {
+    let mut chain = Chain::new();
+    let transaction = chain.next(WRITER, &[put("a", "b"), put("c", "d")]);
+    chain.block(vec![transaction]);
+    let (_, chunks) = cut(&chain);
+    assert_eq!(chunks.len(), 1);
+    let root = chain.executor.roots().state;
+    let (start, chunk) = &chunks[0];
+    let bytes = chunk.encode();
+    let believed = |bytes: &[u8]| {
+        Chunk::decode(bytes).is_ok_and(|chunk| chunk.verify(&root, start, None).is_ok())
+    };
+    assert!(believed(&bytes));
+    for place in 0..bytes.len() {
+        for flip in [1 << (place % 8), 0xff] {
+            let mut forged = bytes.clone();
+            forged[place] ^= flip;
+            assert!(!believed(&forged), "byte {place} flipped by {flip:#x}");
+        }
+        assert!(!believed(&bytes[..place]), "cut to {place} bytes");
+    }
+}
+
 /// A record that rotted in storage does not become a chunk.
 #[test]
 fn damage_is_not_cut() {

@@ -13,7 +13,7 @@ use quorate_types::message::{
 };
 use quorate_types::{
     Blob, Block, BlockTime, Client, Digest, Epoch, FORMAT_VERSION, Genesis, Header, Height,
-    Instant, Justify, Manifest, Message, Now, Outcome, Parameters, Role, Round, Signers,
+    Instant, Justify, Manifest, Message, Now, Outcome, Parameters, Reject, Role, Round, Signers,
     Transaction, TransactionBody, Unverified, ValidatorIndex, ValidatorInfo, codec,
 };
 
@@ -58,14 +58,22 @@ struct Node {
     inbox: Vec<Input>,
     up: bool,
     snapshot: Option<(Manifest, Vec<Vec<u8>>)>,
+    /// The chunks of the snapshot before.
+    older: Vec<Vec<u8>>,
     mischief: Mischief,
 }
 
 /// What a peer does with chunks that it is asked for.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Mischief {
     None,
-    Lies,
+    /// A byte is another, at so many hundredths of the chunk.
+    Flips(usize),
+    Cuts,
+    /// Another chunk of the same snapshot.
+    Swaps,
+    /// The chunk of an older snapshot.
+    Old,
     Stalls,
 }
 
@@ -78,9 +86,15 @@ impl Shelf for Node {
     fn chunk(&self, height: Height, content: Digest, index: u32) -> Option<Vec<u8>> {
         let (manifest, chunks) = self.snapshot.as_ref()?;
         let known = (manifest.height, manifest.content()) == (height, content);
-        let mut chunk = chunks[usize::try_from(index).ok()?].clone();
-        if self.mischief == Mischief::Lies {
-            chunk[200] ^= 1;
+        let index = usize::try_from(index).ok()?;
+        let mut chunk = chunks[index].clone();
+        let len = chunk.len();
+        match self.mischief {
+            Mischief::None | Mischief::Stalls => {}
+            Mischief::Flips(place) => chunk[place * (len - 1) / 100] ^= 1,
+            Mischief::Cuts => chunk.truncate(len - 1),
+            Mischief::Swaps => chunk.clone_from(&chunks[(index + 1) % chunks.len()]),
+            Mischief::Old => chunk.clone_from(&self.older[index]),
         }
         known.then_some(chunk)
     }
@@ -99,6 +113,8 @@ struct Cluster {
     chunks: [usize; 4],
     /// Snapshots installed.
     installed: usize,
+    /// Whose payload was refused.
+    refused: Vec<ValidatorIndex>,
     gap: u64,
     /// When each last voted.
     voted: [u64; 4],
@@ -117,6 +133,7 @@ impl Cluster {
             fetches: 0,
             chunks: [0; 4],
             installed: 0,
+            refused: Vec::new(),
             gap: 10_000,
             voted: [0; 4],
         };
@@ -133,6 +150,7 @@ impl Cluster {
                 inbox: Vec::new(),
                 up: true,
                 snapshot: None,
+                older: Vec::new(),
                 mischief: Mischief::None,
             });
         }
@@ -196,6 +214,11 @@ impl Cluster {
         if signed.notices.iter().any(|n| matches!(n, Notice::Voted(_))) {
             self.voted[from] = self.now;
         }
+        self.refused
+            .extend(signed.notices.iter().filter_map(|notice| match notice {
+                Notice::Refused { from, reject } if *reject == Reject::BadPayload => *from,
+                _ => None,
+            }));
         for (to, message) in signed.sends {
             self.fetches += usize::from(matches!(message, Message::BatchRequest(_)));
             for other in 0..self.nodes.len() {
@@ -259,6 +282,8 @@ impl Cluster {
         });
         let manifest = manifest.unwrap();
         for holder in holders {
+            let before = self.nodes[*holder].snapshot.take();
+            self.nodes[*holder].older = before.map(|(_, chunks)| chunks).unwrap_or_default();
             self.nodes[*holder].snapshot = Some((manifest.clone(), chunks.clone()));
         }
         manifest.height
@@ -595,7 +620,7 @@ fn who_misses_what_nobody_keeps_joins_by_snapshot() {
 #[test]
 fn a_peer_that_lies_and_one_that_stalls_are_left() {
     let (mut cluster, _) = newcomer();
-    cluster.nodes[1].mischief = Mischief::Lies;
+    cluster.nodes[1].mischief = Mischief::Flips(1);
     cluster.nodes[2].mischief = Mischief::Stalls;
     cluster.restart(3);
     cluster.run(10_000);
@@ -621,6 +646,34 @@ fn who_offers_what_it_does_not_hand_out_is_not_chosen_for_ever() {
     assert!(cluster.agreed());
     assert_eq!(cluster.installed, 1);
     assert!(cluster.chunks[2] > 0, "it was tried first");
+}
+
+/// Whatever is wrong with a chunk, it is refused, its sender is not asked again, and the others have it.
+#[test]
+fn a_wrong_chunk_marks_its_sender_and_comes_from_another() {
+    let flips = [0, 1, 50, 99, 100].map(Mischief::Flips);
+    let others = [Mischief::Cuts, Mischief::Swaps, Mischief::Old];
+    for mischief in flips.into_iter().chain(others) {
+        let (mut cluster, _) = newcomer();
+        if mischief == Mischief::Old {
+            // A little later and with as many chunks.
+            cluster.fill(66, 20, 1_000);
+            cluster.snapshot(0, &[0, 1, 2]);
+        }
+        cluster.nodes[1].mischief = mischief;
+        cluster.restart(3);
+        cluster.run(10_000);
+        assert!(cluster.agreed(), "{mischief:?}");
+        assert_eq!(cluster.installed, 1, "{mischief:?}");
+        // What was under way already is refused, too, but nothing further is asked for.
+        let refused = cluster.refused.len();
+        assert!(
+            (1..=4).contains(&refused),
+            "{mischief:?}: {refused} refused"
+        );
+        assert!(cluster.refused.iter().all(|from| from.0 == 1));
+        assert_eq!(cluster.chunks[1], refused, "{mischief:?}");
+    }
 }
 
 /// Whatever part of a transfer is on disk when the power goes, it is gone on with.
