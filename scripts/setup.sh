@@ -6,7 +6,7 @@
 #   scripts/setup.sh scenarios   also libfaketime, for the scenario that turns the clock back
 #   scripts/setup.sh checks      also what makes a Python environment, for the checks with other programs' clients
 #   scripts/setup.sh prometheus  also Debian's prometheus, which scrapes a testnet in a check
-#   scripts/setup.sh deploy      also the linters of deploy/
+#   scripts/setup.sh deploy      also the linters of deploy/, and helm, which the Go module proxy has as source
 #   scripts/setup.sh bench       also Debian's etcd, which `make bench` measures beside Quorate
 #   scripts/setup.sh profile     also perf, which samples the validators
 #   scripts/setup.sh explorer    also a headless Chromium, for the check of the explorer
@@ -25,11 +25,16 @@ have_libclang() {
 
 have_libfaketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 
+helm=v3.19.0
+
 have_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 have_chromium() {
     [ -n "${CHROMIUM:-}" ] || have chromium-headless-shell || have chromium || have chromium-browser || have google-chrome
 }
+
+# Where `go install` puts it need not be on the PATH.
+have_helm() { have helm || { have go && [ -x "$(go env GOPATH)/bin/helm" ]; }; }
 
 missing=()
 { have cc && have g++ && have make; } || missing+=(build-essential)
@@ -46,7 +51,8 @@ case "${1:-}" in
     deploy)    have_venv || missing+=(python3-venv)
                have shellcheck || missing+=(shellcheck)
                have systemd-analyze || missing+=(systemd)
-               have promtool || missing+=(prometheus) ;;
+               have promtool || missing+=(prometheus)
+               { have_helm || have go; } || missing+=(golang-go) ;;
     bench)     have etcd || missing+=(etcd-server) ;;
     profile)   have perf || missing+=(linux-perf) ;;
     explorer)  have_venv || missing+=(python3-venv)
@@ -64,6 +70,11 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" apt-get update -qq || fail "apt-get update failed; is the network up?"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
         fail "apt-get could not install ${missing[*]}"
+fi
+
+if [ "${1:-}" = deploy ] && ! have_helm; then
+    say "building helm $helm with Go, which takes a few minutes once"
+    go install "helm.sh/helm/v3/cmd/helm@$helm" || fail "go could not build helm; is the network up?"
 fi
 
 # rustup puts its tools where a login shell finds them, which this shell need not be.

@@ -37,5 +37,14 @@ broken deploy/docker/compose.yaml 's/^services:/servces:/'
 broken deploy/docker/prometheus.yml 's/scrape_interval: .*/scrape_interval: five/'
 broken deploy/prometheus/prometheus.yml 's/scrape_interval: .*/scrape_interval: five/'
 broken deploy/grafana/quorate.json '$a }'
-if command -v helm >/dev/null; then broken deploy/kubernetes/quorate/templates/statefulset.yaml 's/apiVersion/apiVersoin/'; fi
+set=deploy/kubernetes/quorate/templates/statefulset.yaml
+broken "$set" 's/apiVersion/apiVersoin/'
+broken "$set" 's/replicas:/replica:/'
+broken "$set" 's/{{- end }}//'
+broken "$set" 's#path: /readyz#path: /ready#'
+broken "$set" 's/whenScaled: Retain/whenScaled: Delete/'
+broken "$set" 's/install -m 0600/install -m 0644/'
+broken deploy/kubernetes/quorate/templates/disruption.yaml 's/quorate.selector/quorate.labels/; s/maxUnavailable/minAvailable/'
+broken deploy/kubernetes/quorate/templates/services.yaml '/statefulset.kubernetes.io/d'
+broken deploy/kubernetes/quorate/values.yaml 's/^validators: 4/validators: four/'
 echo "deploy: each of $count broken files is noticed"

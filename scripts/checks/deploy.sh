@@ -5,7 +5,7 @@
 #   systemd-analyze             the unit: verify, and an exposure below a threshold
 #   hadolint, the compose spec  Dockerfile and compose.yaml (no engine runs them)
 #   promtool                    the Prometheus configurations
-#   helm, kubernetes-validate   the chart, rendered and compared with the API's schemas, where helm is installed
+#   helm, kubernetes-validate   the chart: rendered, compared with the API's schemas, and chart.py on what must be in it
 #   install.sh                  into another root, twice
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -54,18 +54,28 @@ json.load(open("deploy/grafana/quorate.json"))
 [yaml.safe_load(open(f"deploy/docker/grafana-{name}.yml")) for name in ("datasource", "dashboards")]'
 ok "promtool accepts both configurations"
 
-if command -v helm >/dev/null; then
-    helm lint --strict deploy/kubernetes/quorate >/dev/null
-    for values in validators=1 validators=4 serviceMonitor.enabled=false,spreadOverNodes=false,storage.className=fast; do
-        helm template chain deploy/kubernetes/quorate --set "$values" >"$scratch/chart.yaml"
-        "$venv/bin/kubernetes-validate" --strict --quiet "$scratch/chart.yaml"
-    done
-    ok "the chart renders, and fits the schemas of the Kubernetes API"
-else
-    unchecked+=("the chart was not rendered: helm is not installed, and no registry that this repository uses has it")
-fi
-
 "$quorate" testnet --validators 4 --clients 1 --base-port 27400 --output "$scratch/net" >/dev/null
+helm=$(command -v helm || echo "$(go env GOPATH)/bin/helm")
+chart=deploy/kubernetes/quorate
+# That of the schemas; a helm from `go install` takes itself for one of an older release.
+kubernetes=$(sed -n 's/^kubernetes-validate==//p' scripts/checks/requirements-deploy.txt)
+"$helm" lint --strict --quiet "$chart"
+# The default, and each value that a template asks about, set to something else. ServiceMonitor is not of the API's own.
+for values in validators=4 validators=1 validators=2,spreadOverNodes=false,storage.className=fast,service.peerType=LoadBalancer \
+    validators=4,serviceMonitor.enabled=true,image.tag=x; do
+    "$helm" template chain "$chart" --kube-version "$kubernetes" --set "$values" >"$scratch/chart.yaml"
+    "$helm" template chain "$chart" --kube-version "$kubernetes" --set "$values" --set serviceMonitor.enabled=false >"$scratch/api.yaml"
+    "$venv/bin/kubernetes-validate" --strict --quiet "$scratch/api.yaml"
+    count=${values#validators=}
+    "$venv/bin/python" scripts/checks/chart.py --validators "${count%%,*}" --release chain --net "$scratch/net" --quorate "$quorate" \
+        <"$scratch/chart.yaml"
+done
+for refused in validators=0 validators=nine maxUnavailable=0; do
+    ! "$helm" template chain "$chart" --kube-version "$kubernetes" --set "$refused" >/dev/null 2>&1 || { echo "the chart takes $refused" >&2; exit 1; }
+done
+ok "the chart renders, fits the schemas of the Kubernetes API, and has what a validator set needs"
+unchecked+=("no cluster ran the chart")
+
 deploy/install.sh --binary "$quorate" --name acme --home "$scratch/net/validator-0" --prefix "$scratch/root" >/dev/null
 deploy/install.sh --binary "$quorate" --name acme --prefix "$scratch/root" >/dev/null
 [ ! -e "$scratch/net/validator-0" ] || { echo "install.sh copied a home instead of moving it" >&2; exit 1; }
