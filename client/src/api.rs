@@ -386,6 +386,9 @@ pub struct StatusReply {
     pub index: Option<u16>,
     /// Whether it answers `/readyz` with 200.
     pub ready: bool,
+    /// The checks of `/readyz` that fail; empty while it is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<CheckReply>,
     /// Epoch it is in.
     pub epoch: u64,
     /// Round it is in.
@@ -429,6 +432,16 @@ pub struct StatusReply {
     /// The snapshot that it fetches, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferReply>,
+}
+
+/// A check of `/readyz` that fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CheckReply {
+    /// Its stable name.
+    pub check: String,
+    /// What was seen, for people.
+    pub reason: String,
 }
 
 /// How far a validator is with fetching a snapshot.

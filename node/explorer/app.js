@@ -186,6 +186,11 @@ function figures(status) {
   return h("dl", { class: "figures" }, entries.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+// Why it is not ready.
+function failing(status) {
+  return (status.failing ?? []).map(({ check, reason }) => h("p", { class: "bad" }, `${check} fails: ${reason}`));
+}
+
 function validatorsTable() {
   const heads = [["Validator"], ["Connected"], ["Votes in certificates"], ["Led", "number"], ["Address", "narrow-off"]];
   const blocks = live.blocks;
@@ -211,6 +216,7 @@ function overview() {
   return [
     h("h1", {}, live.status.name),
     figures(live.status),
+    ...failing(live.status),
     h("div", { class: "grid" }, plot("Transactions per second", "/s", live.rate, 0), plot("Commit latency, mean of a second", "ms", live.latency, 1)),
     validatorsTable(),
     h("section", { class: "card" }, table("Newest blocks", BLOCK_HEADS, live.blocks.slice(0, 12).map(blockRow), "no block yet")),

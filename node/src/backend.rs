@@ -240,25 +240,54 @@ pub enum QueryError {
     Damaged,
 }
 
+/// Something that must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Stable.
+    pub name: &'static str,
+    /// Whether it does.
+    pub holds: bool,
+    /// What was seen, for people, in a line.
+    pub seen: String,
+}
+
+impl Check {
+    /// A check of this name.
+    #[must_use]
+    pub fn new(name: &'static str, holds: bool, seen: impl Into<String>) -> Check {
+        Check {
+            name,
+            holds,
+            seen: seen.into(),
+        }
+    }
+}
+
 /// Whether the process lives, and whether it is of use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Each loop that must turn, and whether it has lately. No quorum is needed.
-    pub loops: Vec<(&'static str, bool)>,
+    pub loops: Vec<Check>,
     /// Each condition of being of use: caught up, the head moved lately or nothing to do, not stopping.
-    pub conditions: Vec<(&'static str, bool)>,
+    pub conditions: Vec<Check>,
 }
 
 impl Health {
     /// Whether all loops turn.
     #[must_use]
     pub fn live(&self) -> bool {
-        self.loops.iter().all(|(_, turns)| *turns)
+        self.loops.iter().all(|check| check.holds)
     }
 
     /// Whether it lives and all conditions hold.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.live() && self.conditions.iter().all(|(_, holds)| *holds)
+        self.failing().next().is_none()
+    }
+
+    /// What does not hold.
+    pub fn failing(&self) -> impl Iterator<Item = &Check> {
+        let all = self.loops.iter().chain(&self.conditions);
+        all.filter(|check| !check.holds)
     }
 }

@@ -286,16 +286,17 @@ fn what_was_forged_or_changed_is_refused_with_its_reason() {
         3,
         "a passphrase is needed",
     );
-    // A home with its genesis.
+    // A home with its genesis signs and takes no other one, not even one that it signed before.
+    let sign = "quorate --passphrase-file pass genesis sign other.json --home org-a --out";
+    table.does("quorate genesis new other.json --name other");
+    table.does("quorate genesis add-validator other.json org-a.json");
+    table.does(&format!("{sign} before.json"));
     table.does(install);
-    table.refuses(
-        "quorate genesis new other.json --name other; \
-         quorate genesis add-validator other.json org-a.json; \
-         quorate --passphrase-file pass genesis sign other.json --home org-a --out o.json; \
-         quorate genesis install other.json o.json --home org-a",
-        7,
-        "another genesis already",
-    );
+    let refused = "org-a holds another genesis already";
+    table.refuses(&format!("{sign} after.json"), 7, refused);
+    table.does("test ! -e after.json");
+    let other = "quorate genesis install other.json before.json --home org-a";
+    table.refuses(other, 7, refused);
     table.refuses(
         "sed -i 's/trade/fraud/' org-a/genesis.json; \
          CREDENTIALS_DIRECTORY=$PWD quorate start --home org-a",

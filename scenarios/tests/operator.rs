@@ -1,8 +1,11 @@
 //! What an operator sees with `status`, `doctor`, `log tail` and `kv watch`, of a set that runs and of one that does not.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use quorate_scenarios::cluster::{Cluster, Options, START, quorate};
+use quorate_scenarios::shim::{Control, Machine};
 use quorate_scenarios::wait::eventually;
 
 #[test]
@@ -145,16 +148,11 @@ fn the_ledger_and_keys_can_be_followed() {
     assert!(run.stderr.contains("Never submitted"), "{}", run.stderr);
 }
 
-/// A running validator whose disk is nearly full: it takes no transactions, says so, and recovers by itself.
-#[test]
-fn a_disk_without_room_is_named_and_over_when_there_is_room_again() {
-    let mut cluster = Cluster::new(Options {
-        validators: 1,
-        ..Options::default()
-    });
+/// The setting with which this disk is nearly full: transactions are refused, and the validator does not halt.
+fn little_room(place: &Path) -> (String, String) {
     let df = Command::new("df")
         .args(["--block-size=1", "--output=avail"])
-        .arg(cluster.path())
+        .arg(place)
         .output()
         .expect("coreutils");
     let free = String::from_utf8_lossy(&df.stdout).into_owned();
@@ -163,10 +161,98 @@ fn a_disk_without_room_is_named_and_over_when_there_is_room_again() {
         .nth(1)
         .and_then(|line| line.trim().parse().ok());
     let free: u64 = free.expect("a number of bytes");
-    // More than there is: transactions are refused; below half of it, it would halt.
+    // Below half of it, it would halt.
     let wanted = (free + free / 2).to_string();
-    let variable = String::from("QUORATE_STORAGE__MIN_FREE_BYTES");
-    cluster.set_environment(vec![(variable, wanted)]);
+    (String::from("QUORATE_STORAGE__MIN_FREE_BYTES"), wanted)
+}
+
+/// From another machine, with nothing but the profile: what is wrong at each of four validators.
+#[test]
+fn a_full_disk_a_wrong_clock_and_a_closed_port_are_named_from_afar() {
+    let mut cluster = Cluster::new(Options::default());
+    let clock = Control::at(cluster.path().join("clock"));
+    clock.set(Machine {
+        clock_shift_ns: 5_000_000_000,
+        ..Machine::default()
+    });
+    // Where the others look for it nobody listens: as behind a firewall.
+    let elsewhere = ("QUORATE_NETWORK__LISTEN".into(), "127.0.0.1:0".into());
+    cluster.start(0);
+    let sick = [
+        vec![little_room(cluster.path())],
+        clock.environment(),
+        vec![elsewhere],
+    ];
+    for (i, environment) in (1..).zip(sick) {
+        cluster.set_environment(environment);
+        cluster.start(i);
+    }
+    eventually(START, "three causes are named", || {
+        let run = cluster.cli(&["doctor"]).expect(1, "problems");
+        let named = [
+            "not_ready: validator-1 is not ready, disk-has-room fails: ",
+            "make room on the disk of its home",
+            "wrong_clock: the clock of validator-2 is 5.",
+            "not_connected: validator-3 runs, and 3 of 3 others are not connected",
+        ];
+        let all = named.iter().all(|cause| run.stdout.contains(cause));
+        // The disk, the clock and the port, and nothing that is none.
+        (all && run.stdout.matches("PROBLEM").count() == 3).then_some(())
+    });
+    let text = cluster.cli(&["status"]).expect(0, "all answer").stdout;
+    assert!(text.contains("validator-1 is not ready, disk-has-room"));
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let status = &cluster.status(1)["failing"][0];
+    assert_eq!(status["check"], "disk-has-room");
+    assert_eq!(cluster.status(0).get("failing"), None);
+}
+
+/// A profile whose endpoints are a validator of another chain, and a port that is no validator's API.
+#[test]
+fn another_chain_and_another_program_are_told_apart() {
+    let (cluster, other) = (single(), single());
+    let profile = fs::read_to_string(cluster.path().join("client.toml")).expect("written");
+    let own = format!("\"http://{}\"", cluster.api(0));
+    let all = format!(
+        "{own}, \"http://{}\", \"http://{}\"",
+        other.api(0),
+        cluster.admin(0)
+    );
+    assert!(profile.contains(&own), "{profile}");
+    let path = cluster.path().join("mixed.toml");
+    fs::write(&path, profile.replace(&own, &all)).expect("writable");
+    let path = path.display().to_string();
+    let run = quorate(&["--profile", &path, "doctor"]).expect(1, "problems");
+    let line = |code: &str, at: std::net::SocketAddr| {
+        let found = run.stdout.lines().find(|line| line.contains(code));
+        assert!(
+            found.is_some_and(|line| line.contains(&at.to_string())),
+            "{}",
+            run.stdout
+        );
+    };
+    line("wrong_genesis", other.api(0));
+    line("strange_answer", cluster.admin(0));
+}
+
+fn single() -> Cluster {
+    Cluster::started(Options {
+        validators: 1,
+        ..Options::default()
+    })
+}
+
+/// A running validator whose disk is nearly full: it takes no transactions, says so, and recovers by itself.
+#[test]
+fn a_disk_without_room_is_named_and_over_when_there_is_room_again() {
+    let mut cluster = Cluster::new(Options {
+        validators: 1,
+        ..Options::default()
+    });
+    cluster.set_environment(vec![little_room(cluster.path())]);
     cluster.start_all();
     let home = cluster.home(0).display().to_string();
     let doctor = ["doctor", "--home", &home, "--min-free", "1"];

@@ -176,7 +176,7 @@ pub(super) fn make(context: &Context, name: &[u8]) -> Result<ExitStatus, Failure
         let (name, height) = (text_of(&name), answer.value.height);
         writeln!(
             out,
-            "checkpoint {name} at height {height}, transaction {id}"
+            "checkpoint {name} at height {height}\ntransaction {id}"
         )
     })
 }

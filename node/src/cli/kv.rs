@@ -233,7 +233,7 @@ fn put(context: &Context, key: &[u8], value: &[u8]) -> Result<ExitStatus, Failur
     context.print.result(&json, |out| {
         writeln!(
             out,
-            "version {} at height {height}, transaction {id}",
+            "version {} at height {height}\ntransaction {id}",
             answer.value
         )
     })
@@ -313,7 +313,7 @@ fn delete(context: &Context, key: &[u8]) -> Result<ExitStatus, Failure> {
     });
     context.print.result(&json, |out| {
         let what = if existed { "deleted" } else { "was not there" };
-        writeln!(out, "{what} at height {height}, transaction {id}")
+        writeln!(out, "{what} at height {height}\ntransaction {id}")
     })
 }
 
@@ -340,7 +340,7 @@ fn cas(
         };
         writeln!(
             out,
-            "{what}; version {version} at height {height}, transaction {id}"
+            "{what}; version {version} at height {height}\ntransaction {id}"
         )
     })?;
     Ok(if swapped {

@@ -383,7 +383,7 @@ fn of_store(error: StoreError) -> Failure {
 
 fn of_ledger(error: LedgerError) -> Failure {
     match error {
-        LedgerError::OtherChain { .. } => Failure::config(error),
+        LedgerError::OtherChain { .. } | LedgerError::OtherSchema { .. } => Failure::config(error),
         error => Failure::damaged(error),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::OutputFlag;
 use super::context::{Context, runtime};
-use super::survey::{Member, Row, Survey, Window};
+use super::survey::{Member, Row, Survey, Window, readable};
 use crate::exit::{ExitStatus, Failure};
 
 /// Shows how the validators of the profile are: who answers, who is
@@ -114,6 +114,20 @@ fn text(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     for member in &survey.members {
         line(out, survey, member)?;
     }
+    for member in &survey.members {
+        if member.row.is_none() && survey.all_answered() {
+            writeln!(out, "no endpoint of the profile is {}'s", member.name)?;
+        }
+        let failing = survey.status_of(member).map_or(&[][..], |s| &s.failing);
+        for check in readable(failing) {
+            let (name, what) = (&member.name, check.check);
+            writeln!(
+                out,
+                "{name} is not ready, {what} fails:\n    {}",
+                check.reason
+            )?;
+        }
+    }
     for Row {
         endpoint, status, ..
     } in &survey.rows
@@ -151,10 +165,65 @@ fn line(out: &mut Vec<u8>, survey: &Survey, member: &Member) -> io::Result<()> {
         ),
         None => {
             let dash = "-";
+            let word = match survey.all_answered() {
+                true => dash,
+                false => "silent",
+            };
             writeln!(
                 out,
-                "{name:<20} {dash:>9} {dash:>6} {dash:>7} {dash:>5} {seen:>5} {votes:>6} {dash:>7}  silent"
+                "{name:<20} {dash:>9} {dash:>6} {dash:>7} {dash:>5} {seen:>5} {votes:>6} {dash:>7}  {word}"
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_client::api::CheckReply;
+
+    use super::super::survey::samples::{four, rejoin, without};
+    use super::*;
+
+    fn shown(survey: &Survey) -> String {
+        let mut out = Vec::new();
+        text(&mut out, survey).expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        text
+    }
+
+    #[test]
+    fn who_is_silent_is_told_from_who_was_not_asked() {
+        let mut survey = four();
+        survey.rows.pop();
+        let text = shown(&rejoin(survey));
+        assert!(
+            text.contains("no endpoint of the profile is validator-3's"),
+            "{text}"
+        );
+        assert!(!text.contains("silent"), "{text}");
+        let text = shown(&without(four(), &[3]));
+        assert!(
+            text.contains("silent") && !text.contains("no endpoint"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn why_a_validator_is_not_ready_is_said() {
+        let mut survey = four();
+        if let Ok(status) = &mut survey.rows[2].status {
+            status.ready = false;
+            status.failing = vec![CheckReply {
+                check: String::from("disk-has-room"),
+                reason: String::from("7 MiB are free"),
+            }];
+        }
+        let text = shown(&rejoin(survey));
+        let said = "validator-2 is not ready, disk-has-room fails:\n    7 MiB are free\n";
+        assert!(text.contains(said), "{text}");
     }
 }

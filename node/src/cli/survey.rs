@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use quorate_client::api::{StatusReply, ValidatorsReply};
+use quorate_client::api::{CheckReply, StatusReply, ValidatorsReply};
 use quorate_client::validity::wall_clock;
 use quorate_client::{Client, ClientError};
 use quorate_types::{Block, BlockTime, ChainId, Height, Signers, ValidatorIndex, codec};
@@ -15,6 +15,10 @@ use quorate_types::{Block, BlockTime, ChainId, Height, Signers, ValidatorIndex, 
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Newest blocks whose certificates are looked at.
 pub(super) const WINDOW: u64 = 32;
+
+/// Most failing checks of a validator that are shown, and most signs of each name and reason.
+const CHECKS: usize = 8;
+const CHECK_TEXT: usize = 120;
 
 /// What one endpoint answered.
 #[derive(Clone, Debug)]
@@ -144,6 +148,11 @@ impl Survey {
         row.status.as_ref().ok()
     }
 
+    /// Whether a member without an answer is one that the profile does not name: all that it names have answered.
+    pub(super) fn all_answered(&self) -> bool {
+        self.rows.iter().all(|row| row.status.is_ok())
+    }
+
     /// A validator's name by its index.
     pub(super) fn name(&self, index: u16) -> String {
         let found = self.members.iter().find(|member| member.index == index);
@@ -152,6 +161,18 @@ impl Survey {
             |member| member.name.clone(),
         )
     }
+}
+
+/// What a validator says of its failing checks, as far as a terminal takes it: a few of them, a line of text each.
+pub(super) fn readable(failing: &[CheckReply]) -> impl Iterator<Item = CheckReply> {
+    let line = |text: &str| {
+        let text = text.chars().filter(|sign| !sign.is_control());
+        text.take(CHECK_TEXT).collect()
+    };
+    failing.iter().take(CHECKS).map(move |failing| CheckReply {
+        check: line(&failing.check),
+        reason: line(&failing.reason),
+    })
 }
 
 async fn ask(client: &Client, endpoint: &str) -> Row {
@@ -373,6 +394,32 @@ pub(super) mod samples {
                 status.ready = gone.len() < 2;
             }
         }
-        rejoin(survey)
+        let mut survey = rejoin(survey);
+        for member in &mut survey.members {
+            // Three of four are each needed; with fewer, the newest certificates are from before.
+            member.votes = match (gone.len(), gone.contains(&member.index)) {
+                (1, true) => 0,
+                (1, false) => 32,
+                _ => member.votes,
+            };
+        }
+        survey
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_validator_says_of_its_checks_is_bounded_and_text() {
+        let said = CheckReply {
+            check: String::from("\u{1b}[31mdisk\n"),
+            reason: "x".repeat(1_000),
+        };
+        let shown: Vec<CheckReply> = readable(&vec![said; 100]).collect();
+        assert_eq!(shown.len(), CHECKS);
+        assert_eq!(shown[0].check, "[31mdisk");
+        assert_eq!(shown[0].reason.len(), CHECK_TEXT);
     }
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 
 use super::{problem, typed};
-use crate::backend::Backend;
+use crate::backend::{Backend, Check};
 use crate::logging;
 use crate::metrics::{Metrics, TEXT_FORMAT};
 
@@ -92,12 +92,7 @@ async fn set_log_level(body: Bytes) -> Response {
 }
 
 /// `ok` with 200, or the failed checks with 503; all of them with `?verbose`, as Kubernetes does.
-fn report(
-    good: bool,
-    name: &str,
-    checks: &[&[(&'static str, bool)]],
-    query: Option<String>,
-) -> Response {
+fn report(good: bool, name: &str, checks: &[&[Check]], query: Option<String>) -> Response {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     let status = match good {
@@ -108,10 +103,11 @@ fn report(
         return (status, "ok\n").into_response();
     }
     let mut text = String::new();
-    for (check, holds) in checks.iter().flat_map(|list| list.iter()) {
-        let mark = if *holds { "[+]" } else { "[-]" };
-        let word = if *holds { "ok" } else { "failed" };
-        let _ = writeln!(text, "{mark}{check} {word}");
+    for Check { name, holds, seen } in checks.iter().copied().flatten() {
+        let _ = match holds {
+            true => writeln!(text, "[+]{name} ok"),
+            false => writeln!(text, "[-]{name} failed: {seen}"),
+        };
     }
     let _ = writeln!(
         text,

@@ -14,6 +14,7 @@
 //! | a quarter above either again | it goes on by itself |
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -146,6 +147,20 @@ impl Hook {
 pub struct Space {
     low: AtomicBool,
     out: AtomicBool,
+    /// As last looked at, and what is wanted: bytes.
+    free: AtomicU64,
+    min: AtomicU64,
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = self.free.load(Ordering::Relaxed) >> 20;
+        let enough = enough(self.min.load(Ordering::Relaxed)) >> 20;
+        write!(
+            f,
+            "{free} MiB are free, {enough} are wanted (storage.min_free_bytes and a quarter)"
+        )
+    }
 }
 
 impl Space {
@@ -162,10 +177,12 @@ impl Space {
     }
 
     fn update(&self, free: u64, min: u64) {
+        self.free.store(free, Ordering::Relaxed);
+        self.min.store(min, Ordering::Relaxed);
         let judge = |flag: &AtomicBool, bound: u64, what: &str| {
             let was = flag.load(Ordering::Relaxed);
             let is = match was {
-                true => free < bound.saturating_add(bound / 4),
+                true => free < enough(bound),
                 false => free < bound,
             };
             flag.store(is, Ordering::Relaxed);
@@ -188,6 +205,11 @@ impl Space {
         judge(&self.low, min, "transactions are refused");
         judge(&self.out, min / 2, "the validator halts");
     }
+}
+
+/// With so much free, it goes on.
+fn enough(bound: u64) -> u64 {
+    bound.saturating_add(bound / 4)
 }
 
 /// See the [module](self).

@@ -31,9 +31,11 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
 pub(super) fn boot_failure(error: BootError) -> Failure {
     match &error {
         BootError::Store(store) => store_failure(store),
-        BootError::Ledger(LedgerError::OtherChain { .. } | LedgerError::OtherSchema { .. }) => {
+        BootError::Ledger(LedgerError::OtherChain { .. }) => {
             Failure::config(&error).hint("data/ and genesis.json of a home must be of one chain")
         }
+        BootError::Ledger(LedgerError::OtherSchema { .. }) => Failure::config(&error)
+            .hint("start it with the release that wrote it; nothing was changed"),
         BootError::Ledger(LedgerError::Store(store)) => store_failure(store),
         _ => damaged_data(&error),
     }

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use quorate_client::Wait;
 use quorate_client::api::{
-    ClientReply, StatusReply, TransferReply, ValidatorReply, ValidatorsReply,
+    CheckReply, ClientReply, StatusReply, TransferReply, ValidatorReply, ValidatorsReply,
 };
 use quorate_execution::kv::{LeafRecord, state_key};
 use quorate_execution::proof::ClientProof;
@@ -29,8 +29,8 @@ use tokio::sync::{oneshot, watch};
 use super::clock::wall;
 use super::core::{Busy, Core};
 use crate::backend::{
-    Backend, BlockState, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError, Reply,
-    SubmitError,
+    Backend, BlockState, Check, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError,
+    Reply, SubmitError,
 };
 use crate::backup;
 use crate::metrics::Metrics;
@@ -174,20 +174,45 @@ impl Backend for Served {
 
     fn health(&self) -> Health {
         let status = self.core.status();
+        let (silence, stalled) = (self.core.silence(), self.core.stalled());
         let connected = status.connected.count() + usize::from(self.setup.me.is_some());
+        let quorum = self.setup.validators.quorum();
         let lag = status.target.above(status.height);
+        let stopping = self.stopping.load(Ordering::Relaxed);
+        let seconds = |time: Duration| time.as_secs();
         Health {
-            loops: vec![("replica", self.core.silence() < STUCK)],
+            loops: vec![Check::new(
+                "replica",
+                silence < STUCK,
+                format!("no turn was taken for {} s", seconds(silence)),
+            )],
             conditions: vec![
-                ("caught-up", lag <= BEHIND),
-                (
-                    "quorum-connected",
-                    connected >= self.setup.validators.quorum(),
+                Check::new(
+                    "caught-up",
+                    lag <= BEHIND,
+                    format!("{lag} blocks are missing"),
                 ),
-                ("head-moves", self.core.stalled() < STALLED),
-                ("state-agrees", !status.consensus.diverged),
-                ("disk-has-room", !self.space.is_low()),
-                ("not-stopping", !self.stopping.load(Ordering::Relaxed)),
+                Check::new(
+                    "quorum-connected",
+                    connected >= quorum,
+                    format!("{connected} are connected with itself, a quorum is {quorum}"),
+                ),
+                Check::new(
+                    "head-moves",
+                    stalled < STALLED,
+                    format!("there is work, and no commit for {} s", seconds(stalled)),
+                ),
+                Check::new(
+                    "state-agrees",
+                    !status.consensus.diverged,
+                    "a quorum certified another state",
+                ),
+                Check::new(
+                    "disk-has-room",
+                    !self.space.is_low(),
+                    self.space.to_string(),
+                ),
+                Check::new("not-stopping", !stopping, "it was told to stop"),
             ],
         }
     }
@@ -445,6 +470,7 @@ impl Served {
 
     fn status(&self) -> StatusReply {
         let status = self.core.status();
+        let health = self.health();
         let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         let large = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         StatusReply {
@@ -453,7 +479,14 @@ impl Served {
             version: String::from(env!("CARGO_PKG_VERSION")),
             validator: self.name.clone(),
             index: self.setup.me.map(|index| index.0),
-            ready: self.health().ready(),
+            ready: health.ready(),
+            failing: health
+                .failing()
+                .map(|check| CheckReply {
+                    check: check.name.to_owned(),
+                    reason: check.seen.clone(),
+                })
+                .collect(),
             epoch: status.consensus.round.epoch.0,
             round: status.consensus.round.number,
             leader: status.consensus.leader.map(|index| index.0),

@@ -8,7 +8,7 @@ use quorate_client::api::{
     CANONICAL, KeyReply, PROBLEM, Problem, RangeReply, State, StatusReply, SubmitReply,
 };
 use quorate_client::http::{Answer, Call, Http, Method};
-use quorate_node::backend::{Health, QueryError, SubmitError};
+use quorate_node::backend::{Check, Health, QueryError, SubmitError};
 use quorate_types::{Height, Receipt, Reject, codec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -269,8 +269,8 @@ async fn health_tells_what_is_wrong() {
     let get = |path: &str| call(address, Call::get(path.to_owned()));
     let set = |turns, caught_up| {
         *mock.health.lock().expect("unpoisoned") = Health {
-            loops: vec![("replica", turns)],
-            conditions: vec![("caught_up", caught_up)],
+            loops: vec![Check::new("replica", turns, "no turn for 9 s")],
+            conditions: vec![Check::new("caught_up", caught_up, "99 blocks are missing")],
         };
     };
     for (turns, caught_up, live, ready) in [
@@ -286,7 +286,7 @@ async fn health_tells_what_is_wrong() {
         let mark = if caught_up {
             "[+]caught_up ok"
         } else {
-            "[-]caught_up failed"
+            "[-]caught_up failed: 99 blocks are missing"
         };
         assert!(text.contains(mark), "{text}");
     }

@@ -28,6 +28,18 @@ fn what_is_damaged_ends_with_status_8_and_a_way_out() {
     }
 }
 
+/// After an upgrade, or the way back from one: nothing is damaged, and no other genesis is to be looked for.
+#[test]
+fn a_home_of_another_format_is_refused_and_names_the_way() {
+    let (found, expected) = (2, 1);
+    let other = BootError::Ledger(LedgerError::OtherSchema { found, expected });
+    let failure = Failure::from(other);
+    assert_eq!(failure.status, ExitStatus::Config);
+    assert!(failure.message.contains("schema 2"), "{failure}");
+    let hint = failure.hint.expect("a way out");
+    assert!(hint.contains("release that wrote it"), "{hint}");
+}
+
 /// A mistake of this program is no damage: nobody is to look for the newest copy because of it.
 #[test]
 fn what_is_not_damaged_has_another_status() {

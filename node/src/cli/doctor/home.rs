@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_types::Genesis;
 
-use super::Finding;
+use super::{Finding, advice};
 use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::passphrase::Passphrase;
@@ -229,25 +229,11 @@ fn look_at_running(settings: &Config, found: &mut Vec<Finding>) {
         found.push(Finding::problem("admin_silent", message, action));
         return;
     };
-    let failed = text.lines().filter_map(|line| line.strip_prefix("[-]"));
-    for check in failed.map(|line| line.trim_end_matches(" failed")) {
-        let action = match check {
-            "replica" => "its thread takes no turn: is the disk stuck? look at the log",
-            "caught-up" => "it fetches what it missed; wait, and look at quorate_sync_lag_blocks",
-            "quorum-connected" => "start the others, or open the udp port between the machines",
-            "head-moves" => "too few validators take part: ask them all, with --profile",
-            "state-agrees" => {
-                "it has executed to another state than the others, and stopped \
-                signing: keep its home, it is evidence of a bug or of bad hardware"
-            }
-            "disk-has-room" => {
-                "make room on the disk of its home: until then it takes no transactions of clients"
-            }
-            "not-stopping" => "it was told to stop",
-            _ => "look at its log",
-        };
-        let message = format!("its readiness check {check} fails");
-        found.push(Finding::problem("not_ready", message, action));
+    for line in text.lines().filter_map(|line| line.strip_prefix("[-]")) {
+        let (check, seen) = line.split_once(" failed").unwrap_or((line, ""));
+        let seen = seen.strip_prefix(": ").unwrap_or(seen);
+        let message = format!("its readiness check {check} fails: {seen}");
+        found.push(Finding::problem("not_ready", message, advice(check)));
     }
     let message = "the validator of this home runs";
     found.push(Finding::note("runs", message, "nothing"));

@@ -215,6 +215,25 @@ impl Finding {
     }
 }
 
+/// What to do about a readiness check that fails.
+fn advice(check: &str) -> &'static str {
+    match check {
+        "replica" => "its thread takes no turn: is the disk stuck? look at the log",
+        "caught-up" => "it fetches what it missed; wait, and look at quorate_sync_lag_blocks",
+        "quorum-connected" => "start the others, or open the udp port between the machines",
+        "head-moves" => "too few validators take part: ask them all, with --profile",
+        "state-agrees" => {
+            "it has executed to another state than the others, and stopped \
+             signing: keep its home, it is evidence of a bug or of bad hardware"
+        }
+        "disk-has-room" => {
+            "make room on the disk of its home: until then it takes no transactions of clients"
+        }
+        "not-stopping" => "start it again, if it should run",
+        _ => "look at its log",
+    }
+}
+
 /// What is wrong with a set, in a line each; for who has no room for advice.
 pub(super) fn headlines(survey: &Survey) -> Vec<String> {
     let found = set::look(survey, None).into_iter();

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use quorate_client::api::{CheckReply, StatusReply};
 use quorate_types::{Genesis, Parameters};
 
-use super::Finding;
-use crate::cli::survey::{Member, Survey, Trouble};
+use super::{Finding, advice};
+use crate::cli::survey::{Member, Survey, Trouble, readable};
 
 /// Blocks that a validator may be behind without being of interest.
 const BEHIND: u64 = 16;
@@ -178,17 +179,46 @@ fn look_at_progress(survey: &Survey, parameters: &Parameters, found: &mut Vec<Fi
             let action = "it catches up by itself; if it does not: its disk, its connections, \
                  `quorate doctor --home` on its machine";
             found.push(Finding::warning("behind", message, action));
-        } else if !status.ready {
-            let message = format!("{} says that it is not ready", member.name);
-            let action = "its /readyz?verbose names the reason, and so does `quorate doctor --home` \
-                 on its machine";
-            found.push(Finding::problem("not_ready", message, action));
         }
+        look_at_readiness(
+            member,
+            status,
+            behind > BEHIND,
+            present.len() < quorum,
+            found,
+        );
     }
     for status in survey.answers().filter(|status| status.index.is_none()) {
         let message = format!("{:?} observes: its key is not in the set", status.validator);
         let action = "give it the keys of its validator, if it should vote";
         found.push(Finding::warning("observer", message, action));
+    }
+}
+
+/// Its failing checks, unless a finding about the set says the same already.
+fn look_at_readiness(
+    member: &Member,
+    status: &StatusReply,
+    behind: bool,
+    no_quorum: bool,
+    found: &mut Vec<Finding>,
+) {
+    let name = &member.name;
+    if !status.ready && status.failing.is_empty() && !behind {
+        let message = format!("{name} says that it is not ready");
+        let action = "its /readyz?verbose names the reason, and so does `quorate doctor --home` \
+             on its machine";
+        found.push(Finding::problem("not_ready", message, action));
+    }
+    let told = |check: &str| match check {
+        "caught-up" => behind,
+        "quorum-connected" | "head-moves" => no_quorum,
+        _ => false,
+    };
+    for failing in readable(&status.failing).filter(|failing| !told(&failing.check)) {
+        let CheckReply { check, reason } = failing;
+        let message = format!("{name} is not ready, {check} fails: {reason}");
+        found.push(Finding::problem("not_ready", message, advice(&check)));
     }
 }
 
@@ -236,6 +266,34 @@ mod tests {
             change(status);
         }
         rejoin(survey)
+    }
+
+    fn fail(status: &mut StatusReply, check: &str, reason: &str) {
+        status.ready = false;
+        let (check, reason) = (check.to_owned(), reason.to_owned());
+        status.failing.push(CheckReply { check, reason });
+    }
+
+    #[test]
+    fn a_check_that_the_set_explains_is_not_said_again() {
+        let late = with(3, |status| {
+            status.height.0 -= 100;
+            fail(status, "caught-up", "100 blocks are missing");
+            fail(status, "state-agrees", "a quorum certified another state");
+        });
+        let (codes, text) = found(&late);
+        assert_eq!(codes, ["behind", "not_ready"]);
+        assert!(text.contains("state-agrees"), "{text}");
+        let mut alone = without(four(), &[1, 3]);
+        for row in &mut alone.rows {
+            if let Ok(status) = &mut row.status {
+                fail(status, "quorum-connected", "2 are connected");
+                fail(status, "head-moves", "no commit for 9 s");
+            }
+        }
+        let (codes, _) = found(&alone);
+        assert!(codes.contains(&"no_quorum"), "{codes:?}");
+        assert!(!codes.contains(&"not_ready"), "{codes:?}");
     }
 
     #[test]
@@ -321,6 +379,12 @@ mod tests {
         assert!(found(&late).1.contains("validator-3 is 100 blocks behind"));
         let unready = with(1, |status| status.ready = false);
         assert_eq!(found(&unready).0, ["not_ready"]);
+        let full = with(1, |status| fail(status, "disk-has-room", "7 MiB are free"));
+        let findings = look(&full, None);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let text = "validator-1 is not ready, disk-has-room fails: 7 MiB are free";
+        assert_eq!(findings[0].message, text);
+        assert!(findings[0].action.starts_with("make room"), "{findings:?}");
         let old = with(0, |status| status.version = String::from("0.0.9"));
         let (codes, text) = found(&old);
         assert_eq!(codes, ["mixed_versions"]);

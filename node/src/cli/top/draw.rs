@@ -191,6 +191,8 @@ fn cells(survey: &Survey, member: &Member) -> ([Cell<'static>; COLUMNS.len()], S
     let answer = row.and_then(|row| Some((row, row.status.as_ref().ok()?)));
     let Some((row, status)) = answer else {
         let dash = |at| text(at, String::from("-"));
+        // The profile does not name it.
+        let unasked = survey.all_answered();
         let cells = [
             text(0, name),
             dash(1),
@@ -201,9 +203,10 @@ fn cells(survey: &Survey, member: &Member) -> ([Cell<'static>; COLUMNS.len()], S
             Cell::from(bar),
             dash(7),
             dash(8),
-            text(9, String::from("silent")),
+            text(9, String::from(if unasked { "-" } else { "silent" })),
         ];
-        return (cells, Style::new().fg(Color::Red));
+        let colour = if unasked { Color::DarkGray } else { Color::Red };
+        return (cells, Style::new().fg(colour));
     };
     let behind = survey.head().map_or(0, |head| head.above(status.height));
     let style = match status.ready {
