@@ -19,8 +19,9 @@ pub(super) fn page() -> String {
         let _ = writeln!(text, "| {} | {meaning} | {again} |", status.code());
     }
     text.push_str(
-        "\nCtrl-C ends a verb where it is, and a shell shows 130 (SIGTERM: 143). `backup` and `restore` first remove what they made (1), `start`\n\
-         drains (0), `top` gives the terminal back (0). What `backup`, `restore`, `fork` and `snapshot create` make gets its name when it is whole.\n",
+        "\nCtrl-C ends a verb where it is, and a shell shows 130 (SIGTERM: 143). Those that write for a while (`backup`, `restore`, `fork`, `replay`,\n\
+         `diff-state`) first remove what they made (1), `start` drains (0). What `backup`, `restore`, `fork` and `snapshot create`\n\
+         make gets its name when it is whole.\n",
     );
     text.push_str(
         "\n## Problems of the HTTP API\n\n`code` of an `application/problem+json` document; its `type` is `urn:quorate:problem:` and the code\n\
