@@ -1,6 +1,6 @@
 //! Every scenario by name.
 
-use crate::{blows, clients, copies, faults, power, recovery, scale, snapshots};
+use crate::{blows, clients, copies, faults, joins, power, recovery, scale, snapshots, space};
 
 /// A promise, and how it is tried.
 #[derive(Clone, Copy, Debug)]
@@ -133,10 +133,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "large-join",
-        promise: "a validator without anything joins a chain with a large state, by blocks and by snapshot; time and memory are told",
+        promise: "a validator without anything joins a chain with a large state, by blocks and by snapshot, within 1 GB of memory",
         unit: "megabytes",
         full: 1_000,
-        run: snapshots::large_join,
+        run: joins::large_join,
+    },
+    Scenario {
+        name: "behind",
+        promise: "a validator that missed many transactions catches up under full load, within 1 GB of memory, while the load goes on",
+        unit: "thousands of transactions",
+        full: 100,
+        run: joins::behind,
     },
     Scenario {
         name: "truncation-flat",
@@ -144,6 +151,13 @@ pub const ALL: &[Scenario] = &[
         unit: "minutes",
         full: 5,
         run: snapshots::truncation_flat,
+    },
+    Scenario {
+        name: "low-disk",
+        promise: "a validator whose disk fills up refuses writes, then halts, before it is full, and goes on by itself once there is room (as root)",
+        unit: "rounds",
+        full: 3,
+        run: space::low_disk,
     },
     Scenario {
         name: "blows",

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalogue`] | every scenario by name, with its promise |
-//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`recovery`], [`blows`], [`copies`] | the scenarios |
+//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`joins`], [`space`], [`recovery`], [`blows`], [`copies`] | the scenarios |
 //! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod copies;
 pub mod faults;
 pub mod http;
+pub mod joins;
 pub mod load;
 pub mod observer;
 pub mod ports;
@@ -33,4 +34,5 @@ pub mod recovery;
 pub mod scale;
 pub mod shim;
 pub mod snapshots;
+pub mod space;
 pub mod wait;

@@ -60,61 +60,6 @@ pub fn snapshot_join(kills: usize) -> Vec<String> {
     ]
 }
 
-/// A validator without anything joins a chain with a large state: by all its blocks, and by a snapshot.
-pub fn large_join(megabytes: usize) -> Vec<String> {
-    let gap = |blocks: &str| {
-        let settings = [
-            ("QUORATE_SNAPSHOTS__INTERVAL_BLOCKS", "200"),
-            ("QUORATE_SNAPSHOTS__FETCH_GAP_BLOCKS", blocks),
-        ];
-        settings.map(|(name, value)| (name.into(), value.into()))
-    };
-    let mut cluster = Cluster::new(Options {
-        environment: gap("1000000000").to_vec(),
-        ..Options::default()
-    });
-    (0..3).for_each(|i| cluster.start(i));
-    (0..3).for_each(|i| cluster.wait_ready(i, START));
-    let mut writer = Writer::new(&cluster, 1);
-    writer.only((0..3).map(|i| cluster.api(i)).collect());
-    let mut puts = 0;
-    let mut put = |writer: &mut Writer, count: usize| {
-        for _ in 0..count {
-            let bytes = vec![u8::try_from(puts % 251).expect("below 251"); 50_000];
-            let done = writer.put(&format!("large/{puts}"), &bytes, Instant::now() + START);
-            assert!(done, "a put succeeds");
-            puts += 1;
-        }
-    };
-    put(&mut writer, 20 * megabytes);
-    let behind = cluster.height(0);
-    let mut join = |cluster: &mut Cluster, how: &str| {
-        let from = Instant::now();
-        cluster.start(3);
-        eventually(Duration::from_secs(3_600), "it has caught up", || {
-            put(&mut writer, 1);
-            (cluster.height(3) + 8 >= cluster.height(0)).then_some(())
-        });
-        let took = from.elapsed();
-        let peak = cluster.peak_memory(3) >> 20;
-        format!(
-            "{megabytes} MB of state, {behind} blocks, {how}: {took:.1?}, peak memory {peak} MiB"
-        )
-    };
-    let by_blocks = join(&mut cluster, "by blocks");
-    cluster.kill(3);
-    for part in ["data", "safety", "snapshots"] {
-        let _ = fs::remove_dir_all(cluster.home(3).join(part));
-    }
-    let home = cluster.home(3).display().to_string();
-    quorate(&["recover", "--home", &home, "--yes"]).expect(0, "marked");
-    cluster.set_environment(gap("100").to_vec());
-    let by_snapshot = join(&mut cluster, "by snapshot");
-    let installed = cluster.log_of_start(3).contains("snapshot_installed");
-    assert!(installed, "it came by blocks");
-    vec![by_blocks, by_snapshot]
-}
-
 /// Constant load over the same keys: the disk that a home takes stops growing.
 pub fn truncation_flat(minutes: usize) -> Vec<String> {
     let mut cluster = Cluster::started(frugal());
