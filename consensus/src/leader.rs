@@ -65,7 +65,7 @@ impl Election {
         if candidates.is_empty() {
             return self.rotating(round);
         }
-        let seed = hash(Domain::Leader, &[&codec::encode(&round)]);
+        let seed = codec::digest(Domain::Leader, &round);
         candidates[draw(&seed, candidates.len())]
     }
 

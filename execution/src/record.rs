@@ -3,7 +3,6 @@
 //! A record is one version byte and the canonical encoding of its value. The digest covers all of it, so that a record
 //! of another format is another leaf.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use quorate_crypto::{Digest, Domain, hash};
@@ -15,9 +14,7 @@ pub const RECORD_VERSION: u8 = 1;
 
 /// Encodes a record.
 pub fn seal<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![RECORD_VERSION];
-    codec::encode_into(value, &mut bytes);
-    bytes
+    codec::encode_behind(&[RECORD_VERSION], value)
 }
 
 /// Decodes a record.

@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use quorate_crypto::{Digest, Domain, PublicKey, hash};
+use quorate_crypto::{Digest, Domain, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::merkle::{self, Path};
@@ -50,14 +50,14 @@ impl BatchHeader {
     /// The batch's digest.
     #[must_use]
     pub fn id(&self) -> BatchId {
-        BatchId(hash(Domain::Batch, &[&codec::encode(self)]))
+        BatchId(codec::digest(Domain::Batch, self))
     }
 }
 
 /// Leaf of a transaction, its signature included.
 #[must_use]
 pub fn leaf(transaction: &Transaction) -> Digest {
-    hash(Domain::TransactionLeaf, &[&codec::encode(transaction)])
+    codec::digest(Domain::TransactionLeaf, transaction)
 }
 
 impl Batch {

@@ -72,7 +72,7 @@ impl Header {
     /// The block's identity.
     #[must_use]
     pub fn id(&self) -> BlockId {
-        BlockId(hash(Domain::Header, &[&codec::encode(self)]))
+        BlockId(codec::digest(Domain::Header, self))
     }
 
     /// The block at height 0. Its parent is the chain id, so it names the whole genesis.

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use quorate_crypto::{Digest, Domain, Signature, hash};
+use quorate_crypto::{Digest, Domain, Signature};
 use serde::{Deserialize, Serialize};
 
 use crate::{BlockId, ChainId, CommitVote, Height, Reject, Round, Signers, Unverified};
@@ -163,7 +163,7 @@ impl Tc {
             .map(|vote| (vote.voter, vote.hqc_round))
             .collect();
         let identity = (self.round, pairs, self.high_qc.round, self.high_qc.block);
-        hash(Domain::TcDigest, &[&codec::encode(&identity)])
+        codec::digest(Domain::TcDigest, &identity)
     }
 
     /// Puts a quorum of Timeouts together. All are of one round by distinct voters; `high_qc` is the highest of theirs.

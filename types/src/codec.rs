@@ -8,6 +8,9 @@
 use alloc::vec::Vec;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+use quorate_crypto::{Digest, Domain, Hasher};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Largest message or record that any decoder accepts, in bytes: an answer with the largest block that
@@ -23,9 +26,6 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_ENCODED_BYTES>> =
         .with_fixed_int_encoding()
         .with_little_endian()
         .with_limit::<MAX_ENCODED_BYTES>();
-
-/// Room that an encoding begins with, in bytes: most votes, headers and transactions need no other.
-const USUAL_BYTES: usize = 512;
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,21 +49,63 @@ pub enum DecodeError {
 /// Encodes a value. Encoding into memory cannot fail for the types of this project: they contain no map of unknown
 /// length and no type that bincode refuses.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(USUAL_BYTES);
-    encode_into(value, &mut out);
+    encode_behind(&[], value)
+}
+
+/// Encodes a value behind a prefix. Makes room once, for all of it: to walk a value twice costs less than to let the
+/// buffer grow.
+pub fn encode_behind<T: Serialize>(prefix: &[u8], value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(prefix.len() + encoded_len(value));
+    out.extend_from_slice(prefix);
+    write(value, Appender(&mut out));
     out
 }
 
 /// Encodes a value behind what `out` already holds, to save an allocation on hot paths.
 pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    struct Appender<'a>(&'a mut Vec<u8>);
-    impl bincode::enc::write::Writer for Appender<'_> {
-        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-            self.0.extend_from_slice(bytes);
+    out.reserve(encoded_len(value));
+    write(value, Appender(out));
+}
+
+/// Bytes that [`encode`] would yield.
+pub fn encoded_len<T: Serialize>(value: &T) -> usize {
+    struct Counter<'a>(&'a mut usize);
+    impl Writer for Counter<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+            *self.0 += bytes.len();
             Ok(())
         }
     }
-    bincode::serde::encode_into_writer(value, Appender(out), CONFIG)
+    let mut bytes = 0;
+    write(value, Counter(&mut bytes));
+    bytes
+}
+
+/// The digest of a value's encoding in a domain, without writing the encoding down.
+pub fn digest<T: Serialize>(domain: Domain, value: &T) -> Digest {
+    struct Digester<'a>(&'a mut Hasher);
+    impl Writer for Digester<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+            self.0.update(bytes);
+            Ok(())
+        }
+    }
+    let mut hasher = Hasher::new(domain);
+    write(value, Digester(&mut hasher));
+    hasher.finalize()
+}
+
+struct Appender<'a>(&'a mut Vec<u8>);
+
+impl Writer for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn write<T: Serialize>(value: &T, to: impl Writer) {
+    bincode::serde::encode_into_writer(value, to, CONFIG)
         .expect("types of this crate always encode");
 }
 

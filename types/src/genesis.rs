@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use quorate_crypto::{Digest, Domain, KeyError, PublicKey, Signature, hash, verify};
+use quorate_crypto::{Digest, Domain, KeyError, PublicKey, Signature, verify};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -257,7 +257,7 @@ impl Genesis {
     /// The chain's identity: the hash of the canonical genesis.
     #[must_use]
     pub fn chain_id(&self) -> ChainId {
-        ChainId(hash(Domain::Genesis, &[&codec::encode(self)]))
+        ChainId(codec::digest(Domain::Genesis, self))
     }
 
     /// What the state of the chain calls itself: the chain's identity, or, if it starts from another chain's state, what

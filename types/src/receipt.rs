@@ -98,7 +98,7 @@ impl Receipt {
     /// Leaf of this receipt in its block's tree.
     #[must_use]
     pub fn leaf(&self) -> Digest {
-        hash(Domain::Receipt, &[&codec::encode(self)])
+        codec::digest(Domain::Receipt, self)
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use quorate_crypto::{Domain, PublicKey, SecretKey, Signature, hash};
+use quorate_crypto::{Domain, PublicKey, SecretKey, Signature};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::codec;
@@ -82,7 +82,7 @@ impl TransactionBody {
     /// The identity: the hash of the canonical body. The signature is no part of it.
     #[must_use]
     pub fn id(&self) -> TransactionId {
-        TransactionId(hash(Domain::Transaction, &[&codec::encode(self)]))
+        TransactionId(codec::digest(Domain::Transaction, self))
     }
 
     /// Signs the body.
