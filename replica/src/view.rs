@@ -1,6 +1,8 @@
 //! What the store will hold once the turn is persisted: its content under the turn's writes.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use quorate_execution::{Change, Entry, Reader, Space};
 use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch};
@@ -9,8 +11,17 @@ use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch};
 pub(crate) struct Overlay<'a> {
     store: &'a dyn View,
     writes: WriteBatch,
-    /// The last operation on each key, by its place in `writes`.
-    index: BTreeMap<(Table, Vec<u8>), usize>,
+    /// What `writes` holds of each table, in the order of [`Table::ALL`].
+    tables: [RefCell<Written>; Table::ALL.len()],
+}
+
+/// The writes to one table. Most turns read back few of the tables that they write, so keys are sorted at the first read.
+#[derive(Default)]
+struct Written {
+    /// The last operation on each key, by its place in the writes.
+    index: BTreeMap<Vec<u8>, usize>,
+    /// Places of operations that are not in the index yet.
+    fresh: Vec<usize>,
 }
 
 impl<'a> Overlay<'a> {
@@ -18,7 +29,7 @@ impl<'a> Overlay<'a> {
         Overlay {
             store,
             writes: WriteBatch::new(),
-            index: BTreeMap::new(),
+            tables: Default::default(),
         }
     }
 
@@ -30,11 +41,26 @@ impl<'a> Overlay<'a> {
         let before = self.writes.len();
         add(&mut self.writes);
         for (offset, op) in self.writes.ops()[before..].iter().enumerate() {
-            let (Op::Put(table, key, _) | Op::Delete(table, key)) = op else {
+            let (Op::Put(table, ..) | Op::Delete(table, _)) = op else {
                 panic!("a turn deletes single keys only");
             };
-            self.index.insert((*table, key.clone()), before + offset);
+            self.tables[*table as usize]
+                .get_mut()
+                .fresh
+                .push(before + offset);
         }
+    }
+
+    /// What is written to a table, by key.
+    fn written(&self, table: Table) -> RefMut<'_, BTreeMap<Vec<u8>, usize>> {
+        let mut written = self.tables[table as usize].borrow_mut();
+        let Written { index, fresh } = &mut *written;
+        for place in fresh.drain(..) {
+            let (Op::Put(_, key, _) | Op::Delete(_, key) | Op::DeleteRange(_, key, _)) =
+                &self.writes.ops()[place];
+            index.insert(key.clone(), place);
+        }
+        RefMut::map(written, |written| &mut written.index)
     }
 
     pub(crate) fn into_writes(self) -> WriteBatch {
@@ -51,12 +77,16 @@ impl<'a> Overlay<'a> {
 
 impl View for Overlay<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.index.is_empty() {
-            return self.store.get(table, key);
-        }
-        match self.index.get(&(table, key.to_vec())) {
+        match self.written(table).get(key) {
             Some(place) => Ok(self.pending(*place).map(<[u8]>::to_vec)),
             None => self.store.get(table, key),
+        }
+    }
+
+    fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        match self.written(table).get(key) {
+            Some(place) => Ok(self.pending(*place).is_some()),
+            None => self.store.contains(table, key),
         }
     }
 
@@ -71,15 +101,18 @@ impl View for Overlay<'_> {
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        let range = (table, from.to_vec())..;
-        let pending: Vec<(&Vec<u8>, usize)> = self
-            .index
-            .range(range)
-            .take_while(|((other, key), _)| {
-                *other == table && to.is_none_or(|to| key.as_slice() < to)
-            })
-            .map(|((_, key), place)| (key, *place))
+        let written = self.written(table);
+        let range = (
+            Bound::Included(from),
+            to.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        let pending: Vec<(&Vec<u8>, usize)> = written
+            .range::<[u8], _>(range)
+            .map(|(key, place)| (key, *place))
             .collect();
+        if pending.is_empty() {
+            return self.store.scan(table, from, to, limit, order);
+        }
         // Enough from below that `limit` are left whatever the pending writes delete or replace.
         let below = limit.saturating_add(pending.len());
         let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = self
@@ -172,6 +205,9 @@ mod tests {
         assert_eq!(value(3), None);
         assert_eq!(value(4), Some(vec![44]));
         assert_eq!(value(7), Some(vec![70]));
+        assert!(!overlay.contains(Table::State, &[3]).unwrap());
+        assert!(overlay.contains(Table::State, &[4]).unwrap());
+        assert!(overlay.contains(Table::State, &[5]).unwrap());
         let scan = |limit, order| -> Vec<u8> {
             let entries = overlay.scan(Table::State, &[1], Some(&[8]), limit, order);
             entries
