@@ -28,6 +28,8 @@ pub(crate) struct Recalled {
 pub(crate) struct Recent {
     young: BTreeMap<PublicKey, Recalled>,
     old: BTreeMap<PublicKey, Recalled>,
+    /// All sessions are gone that were needed up to a bucket of time below this one.
+    pub(crate) swept: u64,
 }
 
 impl Recent {

@@ -196,20 +196,24 @@ impl Session {
 
 /// Drops sessions that are over, up to [`SWEEP_RECORDS`] records. What is left of a session when the budget ends is in
 /// force until a later block goes on: chunks go first and the head last, so that the floor outlives what it guards.
+///
+/// Looks once a bucket of time: whatever is executed later is valid, and its session needed, beyond the block's time.
 pub(crate) fn sweep<R: Reader>(
     state: &mut Overlay<'_, R>,
     recent: &mut Recent,
     time: BlockTime,
 ) -> Result<(), ExecuteError<R::Error>> {
+    let bucket = time.0 / BUCKET_NS;
+    if bucket == recent.swept {
+        return Ok(());
+    }
     let mut budget = SWEEP_RECORDS;
     let first = keys::expiry(0, &PublicKey::from_bytes_unchecked([0; 32]));
-    let over = keys::expiry(
-        time.0 / BUCKET_NS,
-        &PublicKey::from_bytes_unchecked([0; 32]),
-    );
+    let over = keys::expiry(bucket, &PublicKey::from_bytes_unchecked([0; 32]));
     while budget > 1 {
         let next = state.scan(&first, &over, 1).map_err(ExecuteError::Source)?;
         let Some((entry, _)) = next.into_iter().next() else {
+            recent.swept = bucket;
             return Ok(());
         };
         let client = entry.last_chunk().ok_or(ExecuteError::Damaged)?;
