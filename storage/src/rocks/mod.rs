@@ -24,6 +24,9 @@ use crate::{Fault, Found, Home, Order, Store, StoreError, Sync, Table, View, Wri
 /// The number of the last synced write, in the default column family, u64 BE.
 const SYNCED: &[u8] = b"synced";
 
+/// Most bytes that the database's own batch takes for a change besides key and value: tag, family, two lengths.
+const OP_BYTES: usize = 12;
+
 /// A store on disk. Dropped, it leaves everything written to the operating system; what was not synced is lost only if
 /// the machine stops as well.
 pub struct RocksStore {
@@ -138,7 +141,8 @@ impl RocksStore {
     }
 
     fn apply(&mut self, batch: WriteBatch, sync: Sync) -> Result<(), StoreError> {
-        let mut out = rocksdb::WriteBatch::default();
+        let bytes = batch.bytes() + batch.len() * OP_BYTES;
+        let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes);
         for op in &batch {
             match op {
                 Op::Put(table, key, value) => out.put_cf(self.shared.family(*table), key, value),
