@@ -60,6 +60,7 @@ pub struct StartOptions {
 pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
     let prepared = Prepared::new(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(io_threads())
         .enable_all()
         .thread_name("io")
         .build()
@@ -68,6 +69,12 @@ pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
     // Tasks that still wait for something have nobody left to answer.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// Threads for connections: one for two cores. The others have the replica and the verifiers to run, and threads that
+/// take turns at one core spend a tenth of it on waking each other.
+fn io_threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
 }
 
 impl Prepared {
