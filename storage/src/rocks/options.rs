@@ -1,7 +1,8 @@
 //! How RocksDB is set up, and why so.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
+    DataBlockIndexType, LogLevel,
 };
 
 use crate::Table;
@@ -58,7 +59,8 @@ pub(super) fn database(options: &Options, create: bool, create_tables: bool) -> 
 
 /// The tables, and the default family, which holds the number of the last synced write.
 pub(super) fn families(options: &Options) -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(options.cache_bytes);
+    // Without a lock and a list for each lookup. It finds out by itself how large its entries are.
+    let cache = Cache::new_hyper_clock_cache(options.cache_bytes, 0);
     let default = ColumnFamilyDescriptor::new(
         rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
         family(&cache, 1 << 20, DBCompressionType::None),
@@ -101,10 +103,14 @@ fn family(cache: &Cache, write_buffer: usize, compression: DBCompressionType) ->
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_bloom_filter(10.0, false);
     blocks.set_block_size(8 << 10);
+    // Every write reads what its key held before: most lookups are of one key that is there.
+    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     let mut out = rocksdb::Options::default();
     out.set_block_based_table_factory(&blocks);
     out.set_write_buffer_size(write_buffer);
+    // What was just flushed is read and merged soon; to compress it first is work for a few seconds' worth of disk.
     out.set_compression_type(compression);
+    out.set_compression_per_level(&[DBCompressionType::None, compression]);
     // Most keys that are looked up are not in the memtable: new ones, and old ones that were flushed.
     out.set_memtable_prefix_bloom_ratio(0.05);
     out.set_memtable_whole_key_filtering(true);
