@@ -22,11 +22,11 @@ program="$work/$host/release/quorate-fuzz-coverage"
 for target in "${@:-$(ls fuzz/corpus)}"; do
     for name in $target; do
         mkdir -p "$work/corpus/$name" "$work/failures"
-        echo "$name: $(ls fuzz/corpus/"$name" | wc -l) committed inputs, $(ls "$work/corpus/$name" | wc -l) found before"
+        echo "$name: $(find fuzz/corpus/"$name" -type f | wc -l) committed inputs, $(find "$work/corpus/$name" -type f | wc -l) found before"
         QUORATE_FUZZ_TARGET=$name "$program" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
             -artifact_prefix="$work/failures/$name-" -print_final_stats=1 -verbosity=1 \
             "$work/corpus/$name" "fuzz/corpus/$name" 2>&1 | grep -E '^(#[0-9]+.*(INITED|DONE)|stat::|==|SUMMARY|thread|.*panicked)' || true
-        [ -z "$(ls "$work/failures" | grep "^$name-")" ] || { echo "$name: see $work/failures" >&2; exit 1; }
+        ! compgen -G "$work/failures/$name-*" >/dev/null || { echo "$name: see $work/failures" >&2; exit 1; }
         if [ -n "${KEEP:-}" ]; then
             QUORATE_FUZZ_TARGET=$name "$program" -merge=1 -max_len="${LONGEST:-4096}" \
                 "fuzz/corpus/$name" "$work/corpus/$name" 2>&1 | grep -E 'MERGE-OUTER: [0-9]+ new files' || true
