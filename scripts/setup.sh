@@ -74,7 +74,7 @@ fi
 
 if [ "${1:-}" = deploy ] && ! have_helm; then
     say "building helm $helm with Go, which takes a few minutes once"
-    go install "helm.sh/helm/v3/cmd/helm@$helm" || fail "go could not build helm; is the network up?"
+    go install "helm.sh/helm/v3/cmd/helm@$helm" || fail "$(go version) could not build helm: it needs Go 1.24 or later (Debian 13 has it), and the network"
 fi
 
 # rustup puts its tools where a login shell finds them, which this shell need not be.
