@@ -36,6 +36,8 @@ const CHUNK_NANOS: u64 = 5_000_000_000;
 const REST_NANOS: u64 = 10_000_000_000;
 /// A snapshot of which no chunk has come for this long is given up.
 const PATIENCE_NANOS: u64 = 30_000_000_000;
+/// So is one that none of those who are there has any more, for this long: another may just be starting.
+const GONE_NANOS: u64 = 5_000_000_000;
 /// Chunks under way from one peer, and from all: they bound the memory that answers take.
 const FROM_ONE: usize = 4;
 const FROM_ALL: usize = 16;
@@ -82,6 +84,10 @@ struct Fetching {
     asked: BTreeMap<u32, (ValidatorIndex, Instant)>,
     /// Until when a peer is not asked.
     resting: BTreeMap<ValidatorIndex, Instant>,
+    /// Who said that a chunk is not there.
+    without: Signers,
+    /// Since when that is all of them.
+    deserted: Option<Instant>,
     /// When a chunk came last.
     moved: Instant,
     /// Bytes of the chunks that are here.
@@ -160,7 +166,8 @@ impl Transfer {
                 let late = late.map(|(_, since)| since.plus_nanos(CHUNK_NANOS));
                 let rested = fetching.resting.values().copied();
                 let given_up = fetching.moved.plus_nanos(PATIENCE_NANOS);
-                late.chain(rested).chain([given_up]).min()
+                let gone = fetching.deserted.map(|since| since.plus_nanos(GONE_NANOS));
+                late.chain(rested).chain(gone).chain([given_up]).min()
             }
         }
     }
@@ -188,6 +195,8 @@ impl Fetching {
             missing,
             asked: BTreeMap::new(),
             resting: BTreeMap::new(),
+            without: Signers::NONE,
+            deserted: None,
             moved: now,
             bytes,
         }
@@ -209,6 +218,20 @@ impl Fetching {
             self.missing.insert(index);
             self.resting.insert(peer, now.plus_nanos(REST_NANOS));
         }
+    }
+
+    /// Whether it is to be given up.
+    fn comes_to_nothing(&mut self, now: Instant, peers: Signers) -> bool {
+        if peers == Signers::NONE {
+            self.moved = now;
+        }
+        let deserted =
+            peers != Signers::NONE && peers.iter().all(|peer| self.without.contains(peer));
+        self.deserted = deserted.then(|| self.deserted.unwrap_or(now));
+        let gone = self
+            .deserted
+            .is_some_and(|since| now.since(since) >= GONE_NANOS);
+        gone || now.since(self.moved) >= PATIENCE_NANOS
     }
 
     /// What to ask of whom now: the least busy first.
@@ -303,6 +326,7 @@ impl Replica {
             fetching.missing.insert(index);
             let until = now.plus_nanos(REST_NANOS);
             fetching.resting.insert(from, until);
+            fetching.without.insert(from);
             return;
         };
         if !check_chunk(&fetching.manifest, index, &chunk.0) {
@@ -314,6 +338,11 @@ impl Replica {
             return;
         }
         fetching.moved = now;
+        fetching.without = fetching
+            .without
+            .iter()
+            .filter(|peer| *peer != from)
+            .collect();
         fetching.bytes += piece_bytes(&fetching.manifest, index);
         turn.write(|writes| ledger::put_chunk(writes, index, chunk.0));
         if fetching.missing.is_empty() && fetching.asked.is_empty() {
@@ -352,11 +381,8 @@ impl Replica {
                 }
             }
             Phase::Fetching(fetching) => {
-                if peers.iter().next().is_none() {
-                    fetching.moved = now;
-                }
                 fetching.take_back(now, peers);
-                if now.since(fetching.moved) >= PATIENCE_NANOS {
+                if fetching.comes_to_nothing(now, peers) {
                     transfer.failed = transfer.failed.union(fetching.from);
                     transfer.give_up(now);
                     return drop_staged(turn);

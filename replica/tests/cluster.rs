@@ -75,6 +75,8 @@ enum Mischief {
     /// The chunk of an older snapshot.
     Old,
     Stalls,
+    /// It has none.
+    Empty,
 }
 
 impl Shelf for Node {
@@ -91,6 +93,7 @@ impl Shelf for Node {
         let len = chunk.len();
         match self.mischief {
             Mischief::None | Mischief::Stalls => {}
+            Mischief::Empty => return None,
             Mischief::Flips(place) => chunk[place * (len - 1) / 100] ^= 1,
             Mischief::Cuts => chunk.truncate(len - 1),
             Mischief::Swaps => chunk.clone_from(&chunks[(index + 1) % chunks.len()]),
@@ -646,6 +649,29 @@ fn who_offers_what_it_does_not_hand_out_is_not_chosen_for_ever() {
     assert!(cluster.agreed());
     assert_eq!(cluster.installed, 1);
     assert!(cluster.chunks[2] > 0, "it was tried first");
+}
+
+/// Peers that make snapshots faster than this one fetched them took each off the shelf while it was being fetched. It then
+/// waited half a minute for what nobody had, and while it did the next one went, too.
+#[test]
+fn a_snapshot_that_nobody_has_any_more_is_given_up_soon() {
+    let (mut cluster, height) = newcomer();
+    for node in 0..3 {
+        cluster.nodes[node].mischief = Mischief::Empty;
+    }
+    cluster.restart(3);
+    while cluster.status(3).transfer.is_none() {
+        cluster.step();
+    }
+    cluster.fill(66, 20, 1_000);
+    assert!(cluster.snapshot(0, &[0, 1, 2]) > height);
+    assert!(cluster.status(3).transfer.is_some(), "of the one before");
+    for node in 0..3 {
+        cluster.nodes[node].mischief = Mischief::None;
+    }
+    cluster.run(12_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 1);
 }
 
 /// Whatever is wrong with a chunk, it is refused, its sender is not asked again, and the others have it.

@@ -217,14 +217,14 @@ fn sync_directory(path: &Path) -> Result<(), FileError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use quorate_types::accumulator::Accumulator;
     use quorate_types::snapshot::{MANIFEST_VERSION, Piece};
     use quorate_types::{Blob, BlockId, Cc, ChainId, Finality, Qc, Roots, Round};
 
     use super::*;
 
-    fn manifest(height: u64, chunk: &[u8]) -> Manifest {
+    pub(in crate::snapshot) fn manifest(height: u64, chunk: &[u8]) -> Manifest {
         let (round, block) = (Round::default(), BlockId::default());
         let finality = Finality {
             cc: Cc::anchor(round, block, Height(height)),

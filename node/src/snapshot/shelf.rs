@@ -1,14 +1,16 @@
 //! The snapshots that this validator hands to peers, and the thread that does.
 //!
 //! A chunk is hashed before it is sent: what rotted on this disk takes its snapshot off the shelf, and is never served.
+//! One that is being fetched stays beyond its time, or whoever takes longer than new ones are made would never join.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_replica::Target;
 use quorate_replica::snapshot::{Shelf as Source, answer};
@@ -25,11 +27,41 @@ const WAITING: usize = 256;
 /// After each chunk, so that peers that join never take a disk or a core for themselves: at most 100 MB/s.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// A snapshot of which a chunk was asked so lately is being fetched: longer than a peer rests between two questions.
+const FETCHED: Duration = Duration::from_secs(30);
+/// So long one that is being fetched is kept beyond its time: nobody can hold the past here for ever by asking.
+const HELD: Duration = Duration::from_secs(3_600);
+
 /// What is on the shelf, newest last.
 #[derive(Debug)]
 pub struct Shelf {
     directory: Directory,
-    manifests: RwLock<VecDeque<Arc<(Digest, Manifest)>>>,
+    snapshots: RwLock<VecDeque<Arc<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    content: Digest,
+    manifest: Manifest,
+    fetched: Mutex<Use>,
+}
+
+/// Whether a snapshot is being fetched.
+#[derive(Clone, Copy, Debug, Default)]
+struct Use {
+    /// When a chunk was asked for last.
+    asked: Option<Instant>,
+    /// When it would have gone if nobody had asked.
+    over: Option<Instant>,
+}
+
+impl Use {
+    /// Whether it stays although its time is over.
+    fn holds(&mut self, now: Instant) -> bool {
+        let over = *self.over.get_or_insert(now);
+        let fetched = |asked| now.duration_since(asked) < FETCHED;
+        self.asked.is_some_and(fetched) && now.duration_since(over) < HELD
+    }
 }
 
 impl Shelf {
@@ -41,11 +73,11 @@ impl Shelf {
         directory: Directory,
         check: impl Fn(&Manifest) -> bool,
     ) -> Result<Shelf, FileError> {
-        let mut manifests = VecDeque::new();
+        let mut snapshots = VecDeque::new();
         for height in directory.heights()? {
             match files::read_manifest(&directory.path(height)) {
                 Ok(manifest) if manifest.height == height && check(&manifest) => {
-                    manifests.push_back(Arc::new((manifest.content(), manifest)));
+                    snapshots.push_back(Entry::new(manifest));
                 }
                 Ok(_) => {
                     tracing::error!(event = "snapshot_foreign", %height, "a snapshot is of another chain or height")
@@ -57,7 +89,7 @@ impl Shelf {
         }
         Ok(Shelf {
             directory,
-            manifests: RwLock::new(manifests),
+            snapshots: RwLock::new(snapshots),
         })
     }
 
@@ -67,18 +99,16 @@ impl Shelf {
         &self.directory
     }
 
-    /// Puts a snapshot on the shelf, and takes the oldest off it until `keep` are left.
+    /// Puts a snapshot on the shelf, and takes the oldest off it until `keep` are left, and one more if that is being
+    /// fetched.
     pub fn add(&self, manifest: Manifest, keep: usize) {
-        let mut gone = Vec::new();
-        {
-            let mut manifests = self.write();
+        let gone = {
+            let mut snapshots = self.write();
             let height = manifest.height;
-            manifests.retain(|entry| entry.1.height != height);
-            manifests.push_back(Arc::new((manifest.content(), manifest)));
-            while manifests.len() > keep.max(1) {
-                gone.extend(manifests.pop_front().map(|entry| entry.1.height));
-            }
-        }
+            snapshots.retain(|entry| entry.manifest.height != height);
+            snapshots.push_back(Entry::new(manifest));
+            sweep(&mut snapshots, keep.max(1), Instant::now())
+        };
         for height in gone {
             if let Err(error) = self.directory.remove(height) {
                 tracing::warn!(event = "snapshot_not_removed", %error, "an old snapshot cannot be removed");
@@ -89,35 +119,65 @@ impl Shelf {
     /// Height of the oldest and of the newest snapshot.
     #[must_use]
     pub fn span(&self) -> Option<(Height, Height)> {
-        let manifests = self.read();
-        let (first, last) = (manifests.front()?, manifests.back()?);
-        Some((first.1.height, last.1.height))
+        let snapshots = self.read();
+        let (first, last) = (snapshots.front()?, snapshots.back()?);
+        Some((first.manifest.height, last.manifest.height))
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, VecDeque<Arc<(Digest, Manifest)>>> {
-        self.manifests
+    fn read(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Entry>>> {
+        self.snapshots
             .read()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, VecDeque<Arc<(Digest, Manifest)>>> {
-        self.manifests
+    fn write(&self) -> RwLockWriteGuard<'_, VecDeque<Arc<Entry>>> {
+        self.snapshots
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Entry {
+    fn new(manifest: Manifest) -> Arc<Entry> {
+        Arc::new(Entry {
+            content: manifest.content(),
+            manifest,
+            fetched: Mutex::default(),
+        })
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, Use> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the oldest away until `keep` are left, but for the first that is being fetched. Returns their heights.
+fn sweep(snapshots: &mut VecDeque<Arc<Entry>>, keep: usize, now: Instant) -> Vec<Height> {
+    let over = snapshots.len().saturating_sub(keep);
+    let old: Vec<_> = snapshots.drain(..over).collect();
+    let held = old.iter().position(|entry| entry.fetched().holds(now));
+    let mut gone = Vec::new();
+    for (place, entry) in old.into_iter().enumerate() {
+        match Some(place) == held {
+            true => snapshots.push_front(entry),
+            false => gone.push(entry.manifest.height),
+        }
+    }
+    gone
+}
+
 impl Source for Shelf {
     fn newest(&self, above: Height) -> Option<Manifest> {
         let newest = self.read().back().cloned()?;
-        (newest.1.height > above).then(|| newest.1.clone())
+        (newest.manifest.height > above).then(|| newest.manifest.clone())
     }
 
     fn chunk(&self, height: Height, content: Digest, index: u32) -> Option<Vec<u8>> {
         let known =
-            |entry: &&Arc<(Digest, Manifest)>| entry.1.height == height && entry.0 == content;
+            |entry: &&Arc<Entry>| entry.manifest.height == height && entry.content == content;
         let entry = self.read().iter().find(known).cloned()?;
-        let piece = entry.1.pieces.get(usize::try_from(index).ok()?)?;
+        entry.fetched().asked = Some(Instant::now());
+        let piece = entry.manifest.pieces.get(usize::try_from(index).ok()?)?;
         let read = files::read_chunk(&self.directory.path(height), index);
         match read {
             Ok(bytes) if Piece::digest(&bytes) == piece.digest => return Some(bytes),
@@ -128,7 +188,7 @@ impl Source for Shelf {
                 tracing::error!(event = "chunk_unreadable", %error, "a chunk cannot be read; its snapshot is not served any more")
             }
         }
-        self.write().retain(|entry| entry.1.height != height);
+        self.write().retain(|entry| entry.manifest.height != height);
         None
     }
 }
@@ -211,5 +271,43 @@ impl Queue {
         std::thread::Builder::new()
             .name(String::from("shelf"))
             .spawn(serve)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::tests::manifest;
+    use super::*;
+
+    fn at(heights: &[u64]) -> VecDeque<Arc<Entry>> {
+        let entry = |height: &u64| Entry::new(manifest(*height, b"chunk"));
+        heights.iter().map(entry).collect()
+    }
+
+    fn heights(snapshots: &VecDeque<Arc<Entry>>) -> Vec<u64> {
+        snapshots
+            .iter()
+            .map(|entry| entry.manifest.height.0)
+            .collect()
+    }
+
+    /// With a snapshot at every 25 blocks each was gone before a validator that joined had all of it.
+    #[test]
+    fn what_is_being_fetched_stays_and_not_for_ever() {
+        let now = Instant::now();
+        let mut shelf = at(&[10, 20, 30, 40]);
+        assert_eq!(sweep(&mut shelf, 3, now), [Height(10)], "nobody asks");
+        shelf[0].fetched().asked = Some(now);
+        shelf[1].fetched().asked = Some(now);
+        shelf.extend(at(&[50, 60]));
+        assert_eq!(sweep(&mut shelf, 2, now), [Height(30), Height(40)], "one");
+        assert_eq!(heights(&shelf), [20, 50, 60]);
+        // Whoever fetched it has it, or has gone.
+        let mut done = shelf.clone();
+        assert_eq!(sweep(&mut done, 2, now + FETCHED), [Height(20)]);
+        // Whoever asks for ever does not get it for ever.
+        let late = now + HELD;
+        shelf[0].fetched().asked = Some(late);
+        assert_eq!(sweep(&mut shelf, 2, late), [Height(20)]);
     }
 }
