@@ -1,6 +1,8 @@
 //! Every scenario by name.
 
-use crate::{blows, clients, copies, faults, joins, power, recovery, scale, snapshots, space};
+use crate::{
+    apart, blows, clients, copies, faults, joins, power, recovery, scale, snapshots, space,
+};
 
 /// A promise, and how it is tried.
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +181,13 @@ pub const ALL: &[Scenario] = &[
         unit: "restores",
         full: 10,
         run: recovery::restored_home,
+    },
+    Scenario {
+        name: "restored-apart",
+        promise: "a voter's home put back to an older copy during a partition: it signs nothing before it has asked enough others, nothing twice, and votes again",
+        unit: "restores",
+        full: 9,
+        run: apart::restored_apart,
     },
     Scenario {
         name: "all-restored",

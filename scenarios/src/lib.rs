@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalogue`] | every scenario by name, with its promise |
-//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`joins`], [`space`], [`recovery`], [`blows`], [`copies`] | the scenarios |
+//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`joins`], [`space`], [`recovery`], [`apart`], [`blows`], [`copies`] | the scenarios |
 //! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
@@ -18,6 +18,7 @@
 //! versions. A broken promise is a panic whose message says which; the logs are kept.
 
 pub mod blows;
+pub mod apart;
 pub mod catalogue;
 pub mod chaos;
 pub mod clients;

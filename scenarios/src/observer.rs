@@ -57,6 +57,12 @@ impl Observer {
         }
         self.validators.values().map(|signed| signed.count).sum()
     }
+
+    /// Of these, one validator's.
+    #[must_use]
+    pub fn of(&self, i: usize) -> u64 {
+        self.validators.get(&i).map_or(0, |signed| signed.count)
+    }
 }
 
 fn is_signature(line: &str) -> bool {

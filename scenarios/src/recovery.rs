@@ -167,7 +167,7 @@ fn at_once(cluster: &mut Cluster, copies: &[PathBuf]) -> usize {
 
 /// How often a validator said that its home is old. One that hears of it only after its fence takes it for another
 /// process with its key.
-fn alarms(cluster: &Cluster, i: usize) -> usize {
+pub(crate) fn alarms(cluster: &Cluster, i: usize) -> usize {
     let log = cluster.log(i);
     count(&log, "home_outdated") + count(&log, "key_used_elsewhere")
 }
@@ -256,7 +256,7 @@ pub(crate) fn votes_within(
 }
 
 /// Without one of the others, nothing commits unless the victim votes.
-fn is_needed(cluster: &mut Cluster) {
+pub(crate) fn is_needed(cluster: &mut Cluster) {
     cluster.kill(0);
     cluster.put("needed", "three of four");
     cluster.start(0);
@@ -282,14 +282,14 @@ fn count(log: &str, event: &str) -> usize {
 }
 
 /// A copy of a home that nobody uses.
-fn keep(home: &Path) -> PathBuf {
+pub(crate) fn keep(home: &Path) -> PathBuf {
     let copy = home.with_extension("copy");
     let _ = fs::remove_dir_all(&copy);
     run_copy(home, &copy);
     copy
 }
 
-fn put_back(copy: &Path, home: &Path) {
+pub(crate) fn put_back(copy: &Path, home: &Path) {
     for part in ["data", "safety"] {
         fs::remove_dir_all(home.join(part)).expect("removed");
         run_copy(&copy.join(part), &home.join(part));

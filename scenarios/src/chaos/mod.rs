@@ -79,11 +79,8 @@ pub fn run(plan: &Plan) -> Report {
         chaos: true,
         ..Options::default()
     });
-    let all = 0..cluster.size();
-    let public: Vec<_> = all.clone().map(|i| cluster.peer_address(i)).collect();
-    let behind: Vec<_> = all.clone().map(|i| cluster.behind_relay(i)).collect();
     let mut run = Run {
-        relays: Relays::start(&public, &behind, plan.seed),
+        relays: Relays::of(&cluster, plan.seed),
         weather: plan.weather,
         report: Report::default(),
         excused: vec![None; cluster.size()],
@@ -181,15 +178,7 @@ impl Run {
                 self.report.links += 1;
             }
             Fault::Partition(group) => {
-                let cut = Link {
-                    cut: true,
-                    ..self.weather
-                };
-                for (from, to) in self.pairs() {
-                    if group.contains(&from) != group.contains(&to) {
-                        self.relays.set(from, to, cut);
-                    }
-                }
+                self.relays.part(group);
                 self.report.links += 1;
             }
         }
@@ -226,16 +215,8 @@ impl Run {
         self.cluster.start(i);
     }
 
-    fn pairs(&self) -> Vec<(usize, usize)> {
-        let n = self.cluster.size();
-        let pairs = (0..n).flat_map(|from| (0..n).map(move |to| (from, to)));
-        pairs.filter(|(from, to)| from != to).collect()
-    }
-
     fn clear_links(&self) {
-        for (from, to) in self.pairs() {
-            self.relays.set(from, to, self.weather);
-        }
+        self.relays.set_all(self.weather);
     }
 
     fn heal(&mut self) {

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::draw::Draw;
+use crate::cluster::Cluster;
 
 /// How a directed link treats datagrams. The default is a good one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,9 +149,40 @@ impl Relays {
         Relays { shared, threads }
     }
 
+    /// Between all validators of a cluster that was made with [`crate::cluster::Options::chaos`].
+    #[must_use]
+    pub fn of(cluster: &Cluster, seed: u64) -> Relays {
+        let all = 0..cluster.size();
+        let public: Vec<_> = all.clone().map(|i| cluster.peer_address(i)).collect();
+        let behind: Vec<_> = all.map(|i| cluster.behind_relay(i)).collect();
+        Relays::start(&public, &behind, seed)
+    }
+
     /// Changes a directed link.
     pub fn set(&self, from: usize, to: usize, link: Link) {
         locked(&self.shared.links[from][to]).0 = link;
+    }
+
+    /// Changes all links.
+    pub fn set_all(&self, link: Link) {
+        self.pairs().for_each(|(from, to)| self.set(from, to, link));
+    }
+
+    /// Nothing passes between these and the others any more.
+    pub fn part(&self, side: &[usize]) {
+        let cut = Link {
+            cut: true,
+            ..Link::default()
+        };
+        let apart = |(from, to): &(usize, usize)| side.contains(from) != side.contains(to);
+        let across = self.pairs().filter(apart);
+        across.for_each(|(from, to)| self.set(from, to, cut));
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let n = self.shared.links.len();
+        let pairs = (0..n).flat_map(move |from| (0..n).map(move |to| (from, to)));
+        pairs.filter(|(from, to)| from != to)
     }
 
     /// What they did so far.
