@@ -142,7 +142,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "behind",
-        promise: "a validator that missed many transactions catches up under full load, within 1 GB of memory, while the load goes on",
+        promise: "a validator that missed many transactions catches up under full load, within 1 GB of memory, while four fifths of the load go on (as root)",
         unit: "thousands of transactions",
         full: 100,
         run: joins::behind,

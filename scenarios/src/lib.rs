@@ -11,6 +11,7 @@
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
 //! | [`observer`] | everything that was signed, and contradictions in it |
+//! | [`share`] | a part of the machine for each |
 //! | [`shim`] | disks that are slow or fail, lost power, wrong clocks |
 //! | [`http`], [`ports`], [`wait`] | small tools |
 //!
@@ -33,6 +34,7 @@ pub mod ports;
 pub mod power;
 pub mod recovery;
 pub mod scale;
+pub mod share;
 pub mod shim;
 pub mod snapshots;
 pub mod space;

@@ -23,6 +23,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use crate::ports::Ports;
+use crate::share::Share;
 use crate::shim::{Control, Shadow};
 
 pub use run::{Run, binary, quorate};
@@ -48,6 +49,8 @@ pub struct Options {
     pub chaos: bool,
     /// Bytes of memory of its own that each validator may have, touched or not (RLIMIT_DATA): who asks for more ends.
     pub memory: Option<u64>,
+    /// Hundredths of a core that each validator has for itself (as root).
+    pub cores: Option<u64>,
     /// Further variables of the validators' environment.
     pub environment: Vec<(String, String)>,
 }
@@ -61,6 +64,7 @@ impl Default for Options {
             power: false,
             chaos: false,
             memory: None,
+            cores: None,
             environment: Vec::new(),
         }
     }
@@ -75,6 +79,7 @@ struct Node {
     child: Option<Child>,
     shadow: Option<Shadow>,
     control: Option<Control>,
+    share: Option<Share>,
 }
 
 /// A cluster of processes.
@@ -145,6 +150,10 @@ impl Cluster {
                 control: options.chaos.then(|| {
                     let file = directory.path().join(format!("machine-{i}"));
                     Control::at(file)
+                }),
+                share: options.cores.map(|percent| {
+                    let name = format!("quorate-{}-{}", std::process::id(), ports.base() + i);
+                    Share::new(&name, percent)
                 }),
                 said: 0,
                 child: None,

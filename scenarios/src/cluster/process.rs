@@ -32,7 +32,11 @@ impl Cluster {
         command.envs(environment).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a second handle"));
         let child = command.stderr(log).spawn();
-        node.child = Some(child.expect("the binary starts"));
+        let child = child.expect("the binary starts");
+        if let Some(share) = &node.share {
+            share.take(child.id());
+        }
+        node.child = Some(child);
     }
 
     fn environment(&self, i: usize) -> Vec<(String, String)> {
