@@ -135,7 +135,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "large-join",
-        promise: "a validator without anything joins a chain with a large state, by blocks and by snapshot, within 1 GB of memory",
+        promise: "a validator without anything joins a chain with a large state, by blocks and faster by snapshot, within 1 GB of memory",
         unit: "megabytes",
         full: 1_000,
         run: joins::large_join,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use quorate_types::codec;
 
-use crate::cluster::{Cluster, Options, START, quorate};
+use crate::cluster::{Cluster, Options, START, quorate, quorate_within};
 use crate::load::{Load, Writer, check_all_there, is_executed, put_command};
 use crate::recovery::VICTIM;
 use crate::wait::eventually;
@@ -17,15 +17,17 @@ const JOINS: Duration = Duration::from_secs(1_800);
 /// Bytes of a value of the large state, and how many of them go into a transaction.
 const VALUE: usize = 62_000;
 const VALUES: usize = 4;
+/// Megabytes from which a snapshot must be faster: asking for it takes a second or two.
+const LARGE: usize = 500;
 /// Writers of the large state, and of the full load.
 const FILLERS: usize = 4;
 const WRITERS: u16 = 64;
-
-/// Settings under which a snapshot is made at every so many blocks and fetched by who is further behind than others.
 /// Hundredths of a core of each validator under the full load.
 const CORES: u64 = 40;
 /// Hundredths of the throughput that stay while one catches up.
 const STAYS: u64 = 80;
+
+/// Settings under which a snapshot is made at every so many blocks and fetched by who is further behind than others.
 fn settings(interval: u64, gap: u64) -> Vec<(String, String)> {
     let settings = [
         ("QUORATE_SNAPSHOTS__INTERVAL_BLOCKS", interval),
@@ -79,9 +81,12 @@ pub fn large_join(megabytes: usize) -> Vec<String> {
         });
         let took = from.elapsed();
         let peak = cluster.peak_memory(VICTIM) >> 20;
-        format!("{behind} blocks, {how}: {took:.1?}, peak memory {peak} MiB")
+        findings.push(format!(
+            "{behind} blocks, {how}: {took:.1?}, peak memory {peak} MiB"
+        ));
+        took
     };
-    findings.push(join(&mut cluster, "by blocks"));
+    let by_blocks = join(&mut cluster, "by blocks");
     cluster.kill(VICTIM);
     for part in ["data", "safety", "snapshots"] {
         let _ = fs::remove_dir_all(cluster.home(VICTIM).join(part));
@@ -89,14 +94,34 @@ pub fn large_join(megabytes: usize) -> Vec<String> {
     let home = cluster.home(VICTIM).display().to_string();
     quorate(&["recover", "--home", &home, "--yes"]).expect(0, "marked");
     cluster.set_environment(settings(height, 100));
-    findings.push(join(&mut cluster, "by snapshot"));
+    let by_snapshot = join(&mut cluster, "by snapshot");
+    if megabytes >= LARGE {
+        assert!(by_snapshot < by_blocks, "a snapshot is faster");
+    }
     let installed = cluster.log_of_start(VICTIM).contains("snapshot_installed");
     assert!(installed, "it came by blocks");
     let peaks = (0..3).map(|i| cluster.peak_memory(i) >> 20);
     let peaks: Vec<_> = peaks.collect();
     findings.push(format!("peak memory of the others {peaks:?} MiB"));
     cluster.agree(START);
+    assert!(cluster.stop(0).success());
+    findings.extend(tools(&cluster));
     findings
+}
+
+/// The state worked out again, and a chain that starts from it, within the same memory.
+fn tools(cluster: &Cluster) -> [String; 2] {
+    let home = cluster.home(0).display().to_string();
+    let fork = cluster.path().join("fork").display().to_string();
+    let lines: [&[&str]; 2] = [
+        &["replay", "--home", &home],
+        &["fork", "--home", &home, "--output", &fork],
+    ];
+    lines.map(|line| {
+        let run = quorate_within(MEMORY, line).expect(0, line[0]);
+        let peak = run.peak >> 20;
+        format!("{}: {:.1?}, peak memory {peak} MiB", line[0], run.took)
+    })
 }
 
 /// Large values, several in each transaction, by some writers at once.
@@ -151,6 +176,7 @@ pub fn behind(thousands: usize) -> Vec<String> {
     let mut cluster = Cluster::started(Options {
         clients: WRITERS + 1,
         memory: Some(MEMORY),
+        cores: Some(CORES),
         ..Options::default()
     });
     assert!(cluster.stop(VICTIM).success());
@@ -176,10 +202,13 @@ pub fn behind(thousands: usize) -> Vec<String> {
     });
     let took = from.elapsed();
     let during = per_second(load.served() - before, took);
-        cores: Some(CORES),
     cluster.wait_ready(VICTIM, START);
     let peak = cluster.peak_memory(VICTIM) >> 20;
     let after = rate(&load, Duration::from_secs(10));
+    assert!(
+        100 * during >= STAYS * alone,
+        "{during} transactions a second while it caught up, {alone} without it"
+    );
     let (_, keys) = load.stop();
     let sample: Vec<String> = keys.into_iter().step_by(97).collect();
     check_all_there(&cluster, &sample);
@@ -200,7 +229,3 @@ fn per_second(count: u64, time: Duration) -> u64 {
     let millis = u64::try_from(time.as_millis()).expect("minutes");
     1_000 * count / millis.max(1)
 }
-    assert!(
-        100 * during >= STAYS * alone,
-        "{during} transactions a second while it caught up, {alone} without it"
-    );

@@ -18,8 +18,8 @@
 //! `quorate-scenarios list` names them, `quorate-scenarios run NAME` runs one at full length; `tests/` has the short
 //! versions. A broken promise is a panic whose message says which; the logs are kept.
 
-pub mod blows;
 pub mod apart;
+pub mod blows;
 pub mod catalogue;
 pub mod chaos;
 pub mod clients;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Cluster, quorate};
+use super::{Cluster, quorate, run};
 use crate::wait::eventually;
 
 impl Cluster {
@@ -57,14 +57,7 @@ impl Cluster {
     /// If it does not run.
     #[must_use]
     pub fn peak_memory(&self, i: usize) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid(i)));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kib: u64 = kib
-            .and_then(|kib| kib.parse().ok())
-            .expect("a number of kB");
-        kib << 10
+        run::peak_memory(self.pid(i)).expect("it runs")
     }
 
     /// Bytes that a validator's home takes on the disk.

@@ -26,7 +26,7 @@ use crate::ports::Ports;
 use crate::share::Share;
 use crate::shim::{Control, Shadow};
 
-pub use run::{Run, binary, quorate};
+pub use run::{Run, binary, quorate, quorate_within};
 
 /// How long a start may take, in front of which two busy cores and a cold disk stand.
 pub const START: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::run::limited;
 use super::{ANSWER, Cluster, binary, local, tail};
 use crate::http;
 use crate::shim::{self, Lost, Machine};
@@ -205,12 +206,4 @@ impl Cluster {
             }
         }
     }
-}
-
-/// The binary, under a limit of its memory.
-fn limited(bytes: u64) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -d \"$0\" && exec \"$@\""]);
-    command.arg((bytes >> 10).to_string()).arg(binary());
-    command
 }

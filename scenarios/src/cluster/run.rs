@@ -1,6 +1,7 @@
 //! The binary, and commands that run to their end.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -19,6 +20,8 @@ pub struct Run {
     pub stderr: String,
     /// From start to end.
     pub took: Duration,
+    /// Bytes of memory that it had at most at a time.
+    pub peak: u64,
 }
 
 impl Run {
@@ -55,28 +58,64 @@ pub fn binary() -> PathBuf {
     found.expect("the binary quorate: build it first, with `make build`")
 }
 
+/// How long a command may take, and one that works on a large state.
+const SOON: Duration = Duration::from_secs(120);
+const LATE: Duration = Duration::from_secs(900);
+
 /// Runs the binary to its end.
 ///
 /// # Panics
 /// If it cannot be started, or does not end within two minutes.
 #[must_use]
 pub fn quorate<S: AsRef<OsStr>>(arguments: &[S]) -> Run {
+    complete(Command::new(binary()), arguments, SOON)
+}
+
+/// As [`quorate`], for up to a quarter of an hour and with so many bytes of memory of its own at most.
+///
+/// # Panics
+/// If it cannot be started, or does not end in that time.
+#[must_use]
+pub fn quorate_within<S: AsRef<OsStr>>(memory: u64, arguments: &[S]) -> Run {
+    complete(limited(memory), arguments, LATE)
+}
+
+/// The binary, under a limit of its memory.
+pub(super) fn limited(bytes: u64) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -d \"$0\" && exec \"$@\""]);
+    command.arg((bytes >> 10).to_string()).arg(binary());
+    command
+}
+
+/// Bytes of memory that a process had at most at a time, since its start; none once it has ended.
+pub(super) fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+fn complete<S: AsRef<OsStr>>(mut command: Command, arguments: &[S], within: Duration) -> Run {
     // Files and not pipes, so that a talkative command never waits for a reader.
     let [mut out, mut err] = [(); 2].map(|()| tempfile::tempfile().expect("a temporary file"));
     let from = Instant::now();
-    let mut command = Command::new(binary());
     command.args(arguments).stdin(Stdio::null());
     command.stdout(out.try_clone().expect("a second handle"));
     command.stderr(err.try_clone().expect("a second handle"));
     let mut child = command.spawn().expect("the binary starts");
+    let mut peak = 0;
     let status = loop {
         if let Some(status) = child.try_wait().expect("ours to wait for") {
             break status;
         }
-        if from.elapsed() > Duration::from_secs(120) {
+        peak = peak_memory(child.id()).unwrap_or(peak);
+        if from.elapsed() > within {
             child.kill().expect("ours to kill");
             let line: Vec<_> = arguments.iter().map(|a| a.as_ref().to_owned()).collect();
-            panic!("still running after two minutes: quorate {line:?}");
+            panic!("still running after {within:?}: quorate {line:?}");
         }
         std::thread::sleep(Duration::from_millis(1));
     };
@@ -92,5 +131,6 @@ pub fn quorate<S: AsRef<OsStr>>(arguments: &[S]) -> Run {
         stdout,
         stderr,
         took,
+        peak,
     }
 }
