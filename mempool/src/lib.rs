@@ -31,6 +31,7 @@ mod order;
 mod own;
 mod pool;
 mod queue;
+mod room;
 mod shelf;
 
 pub use limits::{Admission, Limits, Refusal};

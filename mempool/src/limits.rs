@@ -5,10 +5,11 @@
 /// Every bound holds for what is sent by others and for what is made here; none is agreed between replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Transactions admitted and not yet packed. When full: [`Refusal::Full`].
-    pub max_queued_bytes: usize,
+    /// Transactions admitted here and neither executed nor given up: queued, or in own batches in flight. When full:
+    /// [`Refusal::Full`].
+    pub max_pending_bytes: usize,
     /// The same, in items.
-    pub max_queued_transactions: usize,
+    pub max_pending_transactions: usize,
     /// Own batches sealed and neither committed nor expired. When full nothing is sealed, so that the queue fills and
     /// clients are told. Keep it below the peers' `max_origin_bytes`.
     pub max_in_flight_bytes: usize,
@@ -49,8 +50,8 @@ impl Default for Limits {
         const MIB: usize = 1 << 20;
         const MILLISECOND: u64 = 1_000_000;
         Limits {
-            max_queued_bytes: 64 * MIB,
-            max_queued_transactions: 131_072,
+            max_pending_bytes: 64 * MIB,
+            max_pending_transactions: 131_072,
             max_in_flight_bytes: 16 * MIB,
             max_origin_bytes: 32 * MIB,
             max_origin_batches: 4_096,
@@ -82,13 +83,13 @@ pub enum Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The queue is full. Not yet: try again.
+    /// Too much is pending. Not yet: try again.
     #[error("the queue is full: try again in {retry_after_ms} ms")]
     Full {
         /// Milliseconds to wait.
         retry_after_ms: u64,
     },
-    /// The client fills its share of the queue. Not yet: try again.
+    /// The client holds its share of what may be pending. Not yet: try again.
     #[error("the client's share of the queue is full: try again in {retry_after_ms} ms")]
     ClientFull {
         /// Milliseconds to wait.

@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use quorate_crypto::PublicKey;
 use quorate_types::{
     Batch, BatchId, BlockTime, FORMAT_VERSION, Instant, Transaction, TransactionId, ValidatorIndex,
 };
@@ -25,10 +26,18 @@ pub(crate) struct Own {
     /// Neither committed nor expired, with the identities of their transactions.
     in_flight: BTreeMap<BatchId, Vec<TransactionId>>,
     /// Transactions in own batches in flight that were not executed meanwhile.
-    packed: BTreeMap<TransactionId, BatchId>,
+    packed: BTreeMap<TransactionId, Carried>,
     pub(crate) next_sequence: u64,
     /// Since when something has waited to be packed.
     waiting_since: Option<Instant>,
+}
+
+/// A transaction in an own batch: which, and what it takes of whose share.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    batch: BatchId,
+    pub(crate) client: PublicKey,
+    pub(crate) bytes: usize,
 }
 
 impl Own {
@@ -47,38 +56,40 @@ impl Own {
     }
 
     /// The transaction was executed: nothing is owed to it any more.
-    pub(crate) fn forget(&mut self, transaction: &TransactionId) {
-        self.packed.remove(transaction);
+    pub(crate) fn forget(&mut self, transaction: &TransactionId) -> Option<Carried> {
+        self.packed.remove(transaction)
     }
 
-    /// Transactions in own batches in flight.
-    pub(crate) fn transactions(&self) -> usize {
-        self.packed.len()
-    }
-
-    fn launch(&mut self, id: BatchId, transactions: Vec<TransactionId>) {
-        self.packed
-            .extend(transactions.iter().map(|transaction| (*transaction, id)));
-        self.in_flight.insert(id, transactions);
+    /// A batch is in flight; for those of its transactions that another carried until now, what they took there.
+    fn launch(&mut self, id: BatchId, batch: &Batch, ids: Vec<TransactionId>) -> Vec<Carried> {
+        let carried = batch.transactions.iter().map(|transaction| Carried {
+            batch: id,
+            client: transaction.body.client,
+            bytes: transaction.encoded_len(),
+        });
+        let before = ids
+            .iter()
+            .zip(carried)
+            .filter_map(|(transaction, carried)| self.packed.insert(*transaction, carried))
+            .collect();
+        self.in_flight.insert(id, ids);
+        before
     }
 
     /// The batch is in flight no longer. The places in it of transactions that are still owed something.
-    pub(crate) fn land(&mut self, id: &BatchId) -> Vec<(usize, TransactionId)> {
+    pub(crate) fn land(&mut self, id: &BatchId) -> Vec<(usize, TransactionId, Carried)> {
         let transactions = self.in_flight.remove(id).unwrap_or_default();
-        transactions
-            .into_iter()
-            .enumerate()
-            .filter(|(_, transaction)| self.unpack(transaction, id))
-            .collect()
+        let owed = transactions.into_iter().enumerate();
+        owed.filter_map(|(place, transaction)| {
+            Some((place, transaction, self.unpack(&transaction, id)?))
+        })
+        .collect()
     }
 
-    /// False if the transaction was executed, or travels in another batch by now.
-    fn unpack(&mut self, transaction: &TransactionId, batch: &BatchId) -> bool {
-        let carried = self.packed.get(transaction) == Some(batch);
-        if carried {
-            self.packed.remove(transaction);
-        }
-        carried
+    /// Nothing if the transaction was executed, or travels in another batch by now.
+    fn unpack(&mut self, transaction: &TransactionId, batch: &BatchId) -> Option<Carried> {
+        let carried = self.packed.get(transaction)?;
+        (carried.batch == *batch).then(|| self.packed.remove(transaction))?
     }
 }
 
@@ -177,7 +188,9 @@ impl Pool {
         batch: Arc<Batch>,
         transactions: Vec<TransactionId>,
     ) {
-        self.own.launch(id, transactions);
+        for carried in self.own.launch(id, &batch, transactions) {
+            self.room.release(&carried.client, carried.bytes);
+        }
         self.shelf.advance(batch.origin, batch.sequence);
         self.shelf.put(now, id, batch, Account::Own, true);
     }
@@ -201,10 +214,11 @@ impl Pool {
     ) {
         let held = self.shelf.remove(id).expect("what expires is held");
         let owed = self.own.land(id);
-        for (place, transaction) in owed {
+        for (place, transaction, carried) in owed {
+            self.room.release(&carried.client, carried.bytes);
             let content = held.batch.transactions.get(place);
             let content = content.expect("a batch holds what it was packed of");
-            if let Err(reason) = self.enqueue(transaction, content.clone(), time) {
+            if let Err(reason) = self.readmit(transaction, content, time) {
                 lapsed.push(Lapsed {
                     transaction,
                     reason,
@@ -246,6 +260,10 @@ impl Pool {
             // Nobody signs a batch: more than we ever have in flight cannot be all ours, and would block the rest.
             if self.shelf.own_bytes() + batch.encoded_len() > self.limits.max_in_flight_bytes {
                 return false;
+            }
+            for transaction in &batch.transactions {
+                let bytes = transaction.encoded_len();
+                self.room.charge(transaction.body.client, bytes);
             }
             let transactions = batch.transactions.iter().map(Transaction::id).collect();
             self.hold_own(now, id, Arc::new(batch), transactions);

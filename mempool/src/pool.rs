@@ -16,6 +16,7 @@ use quorate_types::{
 use crate::bounded::BoundedSet;
 use crate::own::Own;
 use crate::queue::Queue;
+use crate::room::Room;
 use crate::shelf::{Account, Shelf};
 use crate::{Admission, Limits, Refusal};
 
@@ -68,6 +69,7 @@ pub struct Pool {
     pub(crate) parameters: Parameters,
     pub(crate) limits: Limits,
     pub(crate) queue: Queue,
+    pub(crate) room: Room,
     pub(crate) shelf: Shelf,
     pub(crate) own: Own,
     wanted: BoundedSet,
@@ -87,6 +89,7 @@ impl Pool {
             parameters,
             limits,
             queue: Queue::default(),
+            room: Room::default(),
             own: Own::new(next_sequence),
         }
     }
@@ -103,21 +106,34 @@ impl Pool {
         transaction: Verified<Transaction>,
         time: BlockTime,
     ) -> Result<Admission, Refusal> {
-        self.enqueue(id, transaction.into_inner(), time)
-    }
-
-    pub(crate) fn enqueue(
-        &mut self,
-        id: TransactionId,
-        transaction: Transaction,
-        time: BlockTime,
-    ) -> Result<Admission, Refusal> {
         if self.seat.me.is_none() {
             return Err(Refusal::NotAValidator);
         }
         if self.queue.contains(&id) || self.own.carries(&id) {
             return Ok(Admission::AlreadyQueued);
         }
+        self.check_validity(&transaction, time)?;
+        let (client, bytes) = (transaction.body.client, transaction.encoded_len());
+        self.room.check_share(&client, bytes, &self.limits)?;
+        self.enqueue(id, transaction.into_inner());
+        Ok(Admission::Queued)
+    }
+
+    /// Admits again what an own batch carried that expired. It has had its share; there is room, unless more was put
+    /// back at the start than may be pending.
+    pub(crate) fn readmit(
+        &mut self,
+        id: TransactionId,
+        transaction: &Transaction,
+        time: BlockTime,
+    ) -> Result<(), Refusal> {
+        self.check_validity(transaction, time)?;
+        self.room.check(transaction.encoded_len(), &self.limits)?;
+        self.enqueue(id, transaction.clone());
+        Ok(())
+    }
+
+    fn check_validity(&self, transaction: &Transaction, time: BlockTime) -> Result<(), Refusal> {
         let valid_until = transaction.body.valid_until;
         if valid_until < time {
             return Err(Refusal::Expired); // X1
@@ -125,8 +141,23 @@ impl Pool {
         if valid_until > time.plus_nanos(self.parameters.max_validity_ns) {
             return Err(Refusal::TooFarAhead); // X1
         }
-        self.queue.push(id, transaction, &self.limits)?;
-        Ok(Admission::Queued)
+        Ok(())
+    }
+
+    fn enqueue(&mut self, id: TransactionId, transaction: Transaction) {
+        let bytes = transaction.encoded_len();
+        self.room.charge(transaction.body.client, bytes);
+        assert!(
+            self.room.bytes() <= self.limits.max_pending_bytes
+                && self.room.transactions() <= self.limits.max_pending_transactions,
+            "I9: transactions pending"
+        );
+        self.queue.push(id, transaction);
+    }
+
+    fn release(&mut self, transaction: &Transaction) {
+        let bytes = transaction.encoded_len();
+        self.room.release(&transaction.body.client, bytes);
     }
 
     /// Takes a batch that `from` sent: its origin's stream, or anybody's answer to what is wanted. A batch that a block
@@ -273,15 +304,21 @@ impl Pool {
             self.shelf.remove(id);
             self.wanted.remove(id);
             self.remembered.insert(*id);
-            self.own.land(id);
+            for (_, _, carried) in self.own.land(id) {
+                self.room.release(&carried.client, carried.bytes);
+            }
         }
     }
 
     /// These were executed, whoever packed them: they need not wait here, nor be admitted again.
     pub fn executed(&mut self, transactions: &[TransactionId]) {
         for id in transactions {
-            self.queue.remove(id);
-            self.own.forget(id);
+            if let Some(transaction) = self.queue.remove(id) {
+                self.release(&transaction);
+            }
+            if let Some(carried) = self.own.forget(id) {
+                self.room.release(&carried.client, carried.bytes);
+            }
         }
     }
 
@@ -292,9 +329,10 @@ impl Pool {
     /// faulty leader can invent some that expire at the end of time, in anybody's name.
     pub fn expire(&mut self, time: BlockTime, keep: &BTreeSet<BatchId>) -> Vec<Lapsed> {
         let mut lapsed = Vec::new();
-        while let Some(transaction) = self.queue.pop_expired(time) {
+        while let Some((id, transaction)) = self.queue.pop_expired(time) {
+            self.release(&transaction);
             lapsed.push(Lapsed {
-                transaction,
+                transaction: id,
                 reason: Refusal::Expired,
             });
         }
@@ -315,7 +353,13 @@ impl Pool {
     /// Transactions admitted here that are neither committed nor given up: queued, or in own batches in flight.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.queue.len() + self.own.transactions()
+        self.room.transactions()
+    }
+
+    /// Bytes of them.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.room.bytes()
     }
 
     /// Transactions queued and not packed.

@@ -1,17 +1,13 @@
 //! Admitted transactions that wait to be packed, fairly between clients.
 //!
-//! Two rules share the queue. *Room*: a client may hold as much as is still free, so that one client alone fills at most
-//! half, k flooding clients a (k+1)-th each, and there is always room for one that comes later. *Turns*: packing takes
-//! one transaction a client in turn, so that a flood does not delay the others. Within a client the order is that of
-//! its sequence numbers. Everything costs O(log n) a transaction.
+//! Packing takes one transaction a client in turn, so that a flood does not delay the others. Within a client the order
+//! is that of its sequence numbers. Everything costs O(log n) a transaction. How much may wait is `room`'s business.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use quorate_crypto::PublicKey;
 use quorate_types::{BlockTime, Transaction, TransactionId};
-
-use crate::{Limits, Refusal};
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -29,7 +25,6 @@ pub(crate) struct Queue {
 struct Lane {
     /// Two transactions may share a sequence number: execution decides between them.
     waiting: BTreeMap<(u64, TransactionId), Transaction>,
-    bytes: usize,
     turn: u64,
 }
 
@@ -51,15 +46,9 @@ impl Queue {
     }
 
     /// Queues a transaction that is not queued yet.
-    pub(crate) fn push(
-        &mut self,
-        id: TransactionId,
-        transaction: Transaction,
-        limits: &Limits,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn push(&mut self, id: TransactionId, transaction: Transaction) {
         let bytes = transaction.encoded_len();
         let client = transaction.body.client;
-        self.check_room(&client, bytes, limits)?;
         let sequence = transaction.body.sequence;
         assert!(
             self.index.insert(id, (client, sequence)).is_none(),
@@ -73,30 +62,7 @@ impl Queue {
             self.next_turn += 1;
         }
         lane.waiting.insert((sequence, id), transaction);
-        lane.bytes += bytes;
         self.bytes += bytes;
-        assert!(self.bytes <= limits.max_queued_bytes, "I9: queued bytes");
-        assert!(
-            self.len() <= limits.max_queued_transactions,
-            "I9: queued transactions"
-        );
-        Ok(())
-    }
-
-    fn check_room(&self, client: &PublicKey, bytes: usize, limits: &Limits) -> Result<(), Refusal> {
-        let retry_after_ms = limits.retry_after_ms;
-        let free_bytes = limits.max_queued_bytes.saturating_sub(self.bytes);
-        let free_items = limits.max_queued_transactions.saturating_sub(self.len());
-        if bytes > free_bytes || free_items == 0 {
-            return Err(Refusal::Full { retry_after_ms });
-        }
-        // A client with nothing queued is always let in where it fits.
-        if let Some(lane) = self.lanes.get(client)
-            && (lane.bytes + bytes > free_bytes || lane.waiting.len() >= free_items)
-        {
-            return Err(Refusal::ClientFull { retry_after_ms });
-        }
-        Ok(())
     }
 
     /// Takes transactions of at most `max_bytes` together, one a client in turn; the first always.
@@ -144,7 +110,6 @@ impl Queue {
         self.by_validity
             .remove(&(transaction.body.valid_until, *id));
         self.bytes -= bytes;
-        lane.bytes -= bytes;
         if lane.waiting.is_empty() {
             self.turns.remove(&lane.turn);
             self.lanes.remove(&client);
@@ -153,12 +118,11 @@ impl Queue {
     }
 
     /// Removes one transaction whose `valid_until` lies before `time`.
-    pub(crate) fn pop_expired(&mut self, time: BlockTime) -> Option<TransactionId> {
+    pub(crate) fn pop_expired(&mut self, time: BlockTime) -> Option<(TransactionId, Transaction)> {
         let (valid_until, id) = *self.by_validity.first()?;
         if valid_until >= time {
             return None;
         }
-        self.remove(&id);
-        Some(id)
+        Some((id, self.remove(&id)?))
     }
 }

@@ -1,4 +1,4 @@
-//! Every refusal of a transaction, every bound of the queue, and fairness between clients.
+//! Every refusal of a transaction, every bound on what is pending, and fairness between clients.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::*;
 use quorate_crypto::PublicKey;
 use quorate_mempool::{Admission, Limits, Pool, Refusal, Seat};
-use quorate_types::{BlockTime, Parameters};
+use quorate_types::{BlockTime, Parameters, TransactionId};
 
 #[test]
 fn a_replica_outside_the_set_admits_nothing() {
@@ -70,13 +70,13 @@ fn what_was_executed_elsewhere_leaves_the_queue() {
 }
 
 #[test]
-fn a_full_queue_refuses_by_bytes_and_by_items_and_takes_again_after_packing() {
+fn what_is_full_refuses_by_bytes_and_by_items_until_something_was_executed() {
     let bytes = Limits {
-        max_queued_bytes: 4_000,
+        max_pending_bytes: 4_000,
         ..Limits::default()
     };
     let items = Limits {
-        max_queued_transactions: 4,
+        max_pending_transactions: 4,
         ..Limits::default()
     };
     for limits in [bytes, items] {
@@ -92,7 +92,38 @@ fn a_full_queue_refuses_by_bytes_and_by_items_and_takes_again_after_packing() {
         assert_eq!(pool.transactions(), 4);
         let sealed = pool.seal(T0, START);
         assert_eq!(sealed[0].1.transactions.len(), 4);
+        // Packed is not ordered: it waits just as well.
+        assert_eq!(admit(&mut pool, &late), full);
+        assert_eq!((pool.pending(), pool.pending_bytes()), (4, 4_000));
+        pool.executed(&[sealed[0].1.transactions[0].id()]);
         assert_eq!(admit(&mut pool, &late), Ok(Admission::Queued));
+    }
+}
+
+/// Whichever way a transaction ends, its room is free again.
+#[test]
+fn whatever_ends_makes_room() {
+    let endings: [fn(&mut Pool, TransactionId); 4] = [
+        |pool, id| pool.executed(&[id]),
+        |pool, id| {
+            pool.seal(T0, START);
+            pool.executed(&[id]);
+        },
+        |pool, _| {
+            let sealed = pool.seal(T0, START);
+            pool.committed(&ids(&sealed));
+        },
+        |pool, _| {
+            let later = START.plus_nanos(Parameters::default().max_validity_ns);
+            assert_eq!(pool.expire(later, &Default::default()).len(), 1);
+        },
+    ];
+    for end in endings {
+        let mut pool = pool();
+        let id = queue(&mut pool, 1, 1, 700);
+        assert_eq!((pool.pending(), pool.pending_bytes()), (1, 700));
+        end(&mut pool, id);
+        assert_eq!((pool.pending(), pool.pending_bytes()), (0, 0));
     }
 }
 
@@ -109,11 +140,11 @@ fn fill(pool: &mut Pool, seed: u8, size: usize) -> (usize, Refusal) {
 #[test]
 fn each_client_may_fill_as_much_as_is_still_free() {
     let bytes = Limits {
-        max_queued_bytes: 120_000,
+        max_pending_bytes: 120_000,
         ..Limits::default()
     };
     let items = Limits {
-        max_queued_transactions: 120,
+        max_pending_transactions: 120,
         ..Limits::default()
     };
     for limits in [bytes, items] {
@@ -133,7 +164,7 @@ fn each_client_may_fill_as_much_as_is_still_free() {
 #[test]
 fn a_flood_neither_shuts_out_nor_delays_the_polite() {
     let limits = Limits {
-        max_queued_bytes: 400_000,
+        max_pending_bytes: 400_000,
         batch_target_bytes: 64 * 700 + 36,
         ..Limits::default()
     };

@@ -48,13 +48,15 @@ struct World {
     /// Ordered on the branch, above the root.
     ordered: Vec<BatchId>,
     streamed: [u64; 4],
+    /// Pending after the last restart.
+    put_back: usize,
 }
 
 impl World {
     fn new(seed: u64) -> World {
         let limits = Limits {
-            max_queued_bytes: 20_000,
-            max_queued_transactions: 30,
+            max_pending_bytes: 20_000,
+            max_pending_transactions: 30,
             max_in_flight_bytes: 9_000,
             max_origin_bytes: 8_000,
             max_origin_batches: 8,
@@ -76,6 +78,7 @@ impl World {
             committed: BTreeSet::new(),
             ordered: Vec::new(),
             streamed: [0; 4],
+            put_back: 0,
         }
     }
 
@@ -227,6 +230,7 @@ impl World {
             .flat_map(|(_, batch)| batch.transactions.iter().map(Transaction::id))
             .collect();
         self.pool.restore(ms(self.now), open);
+        self.put_back = self.pool.pending();
         self.ordered.retain(|id| self.pool.holds(id));
         self.streamed = [0; 4];
         self.fates.retain(|_, fate| *fate != Fate::Pending);
@@ -237,8 +241,6 @@ impl World {
 
     fn check(&self) {
         let pool = &self.pool;
-        assert!(pool.queued_bytes() <= self.limits.max_queued_bytes);
-        assert!(pool.transactions() <= self.limits.max_queued_transactions);
         let own: usize = pool.resend().iter().map(|(_, b)| b.encoded_len()).sum();
         let others = 3 * self.limits.max_origin_bytes + self.limits.max_wanted_bytes;
         assert!(pool.held_bytes() <= own + others, "seed {}", self.seed);
@@ -257,12 +259,12 @@ impl World {
             .flat_map(|(_, batch)| batch.transactions.iter().map(Transaction::id))
             .filter(|id| self.fates.get(id) == Some(&Fate::Pending))
             .collect();
-        assert_eq!(
-            pending,
-            pool.transactions() + travelling.len(),
-            "seed {}",
-            self.seed
-        );
+        let waiting = pool.transactions() + travelling.len();
+        assert_eq!(pending, waiting, "seed {}", self.seed);
+        assert_eq!(pending, pool.pending(), "seed {}", self.seed);
+        // What was put back at a start may be more.
+        let most = self.limits.max_pending_transactions.max(self.put_back);
+        assert!(pool.pending() <= most, "seed {}", self.seed);
     }
 }
 

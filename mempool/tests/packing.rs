@@ -210,19 +210,32 @@ fn an_expired_batch_gives_its_transactions_back() {
 /// What finds no room when it comes back is lost, but not silently.
 #[test]
 fn what_cannot_be_admitted_again_is_named() {
-    let mut pool = pool_with(Limits {
-        max_queued_transactions: 1,
+    let limits = Limits {
+        max_pending_transactions: 1,
         ..Limits::default()
-    });
+    };
     let far = START.plus_nanos(1_500 * SECOND);
     let first = valid_until(&client(1), 1, 700, far);
-    admit(&mut pool, &first).expect("room");
-    pool.seal(T0, START);
-    admit(&mut pool, &valid_until(&client(2), 1, 700, far)).expect("room");
-    let lapsed = pool.expire(START.plus_nanos(601 * SECOND), &BTreeSet::new());
+    let second = valid_until(&client(2), 1, 700, far.plus_nanos(1));
+    // Two batches of an earlier start, which had other limits.
+    let mut before = pool();
+    let mut stored = Vec::new();
+    for transaction in [&first, &second] {
+        admit(&mut before, transaction).expect("room");
+        let sealed = before.seal(ms(0), START.plus_nanos(SECOND));
+        stored.extend(sealed.iter().map(|(id, batch)| (*id, Batch::clone(batch))));
+        before.committed(&ids(&sealed));
+    }
+    let mut pool = pool_with(limits);
+    assert_eq!(pool.restore(T0, stored), 2);
+    assert_eq!(pool.pending(), 2);
+    let third = admit(&mut pool, &valid_until(&client(3), 1, 700, far));
+    assert!(matches!(third, Err(Refusal::Full { .. })), "{third:?}");
+    let lapsed = pool.expire(START.plus_nanos(602 * SECOND), &BTreeSet::new());
     assert_eq!(lapsed.len(), 1);
-    assert_eq!(lapsed[0].transaction, first.id());
+    assert!([first.id(), second.id()].contains(&lapsed[0].transaction));
     assert!(matches!(lapsed[0].reason, Refusal::Full { .. }));
+    assert_eq!(pool.pending(), 1, "the other one waits again");
 }
 
 /// A transaction that was executed through another batch may be submitted and packed again while its first batch is

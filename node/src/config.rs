@@ -47,9 +47,12 @@ pub const DESCRIPTIONS: &[(&str, &str)] = &[
     ),
     (
         "mempool.max_bytes",
-        "bytes of waiting transactions; beyond, submissions get 429",
+        "bytes of transactions taken here and not executed yet; beyond, submissions get 429",
     ),
-    ("mempool.max_transactions", "waiting transactions; likewise"),
+    (
+        "mempool.max_transactions",
+        "transactions taken here and not executed yet; likewise",
+    ),
     (
         "network.listen",
         "UDP address of QUIC between validators; the others dial the one in the genesis",
@@ -186,9 +189,9 @@ pub struct Snapshots {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mempool {
-    /// Bytes of waiting transactions; beyond, submissions are answered with 429.
+    /// Bytes of transactions taken here and not executed yet; beyond, submissions are answered with 429.
     pub max_bytes: u64,
-    /// Waiting transactions; likewise.
+    /// Transactions taken here and not executed yet; likewise.
     pub max_transactions: u64,
 }
 
@@ -278,7 +281,7 @@ impl Default for Mempool {
         Mempool {
             // About two seconds of work: what waits longer is better told to come back.
             max_bytes: 32 << 20,
-            max_transactions: 16_384,
+            max_transactions: 8_192,
         }
     }
 }

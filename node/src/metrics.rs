@@ -142,9 +142,9 @@ impl Metrics {
             mempool_transactions: gauge(
                 r,
                 "quorate_mempool_transactions",
-                "Transactions that wait to be ordered.",
+                "Transactions taken here and not executed yet.",
             ),
-            mempool_bytes: gauge(r, "quorate_mempool_bytes", "Bytes of waiting transactions."),
+            mempool_bytes: gauge(r, "quorate_mempool_bytes", "Bytes of what is queued and of the batches held."),
             transactions_total: counters(
                 r,
                 "quorate_transactions_total",

@@ -188,15 +188,13 @@ fn bad(writer: &mut Writer, round: usize) -> Vec<Bad> {
     all
 }
 
-/// No quorum, so that nothing is committed; then the quorum returns. A validator first packs what it takes into batches
-/// of which 16 MiB may be in flight; behind them the queue fills, which is made as small as can be.
+/// No quorum, so that nothing is committed; then the quorum returns. What may be pending is made as small as can be.
 pub fn full_queue(rounds: usize) -> Vec<String> {
-    const QUEUE_BYTES: usize = 1 << 20;
-    const IN_FLIGHT_BYTES: usize = 16 << 20;
+    const PENDING_BYTES: usize = 1 << 20;
     const VALUE_BYTES: usize = 60_000;
-    let most = 2 * (QUEUE_BYTES + IN_FLIGHT_BYTES) / VALUE_BYTES;
+    let most = 2 * PENDING_BYTES / VALUE_BYTES;
     let name = "QUORATE_MEMPOOL__MAX_BYTES".into();
-    let setting = (name, QUEUE_BYTES.to_string());
+    let setting = (name, PENDING_BYTES.to_string());
     let mut cluster = Cluster::started(Options {
         environment: vec![setting],
         ..Options::default()

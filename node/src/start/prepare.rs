@@ -61,9 +61,9 @@ impl Prepared {
         let (consensus_key, network_key) = (key("keys/consensus.pem")?, key("keys/network.pem")?);
         let mut setup = Setup::new(&genesis, Some(&consensus_key.public()))
             .map_err(|error| Failure::config(format!("the genesis' validators: {error}")))?;
-        setup.limits.max_queued_bytes =
+        setup.limits.max_pending_bytes =
             usize::try_from(config.mempool.max_bytes).unwrap_or(usize::MAX);
-        setup.limits.max_queued_transactions =
+        setup.limits.max_pending_transactions =
             usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
         setup.transfer_gap = config.snapshots.fetch_gap_blocks;
         let me = check_membership(&genesis, &setup, &config, &network_key)?;

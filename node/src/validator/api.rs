@@ -224,6 +224,10 @@ impl Served {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(SubmitError::NotServing);
         }
+        // Before its signature is checked: under overload the least is spent on what is turned away.
+        if self.core.queued() >= self.setup.limits.max_pending_transactions {
+            return Err(full());
+        }
         let id = transaction.id();
         let (claim, answer) = self.core.tickets().issue();
         let (refuse, refused) = oneshot::channel();

@@ -169,6 +169,13 @@ impl Core {
         status.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Transactions taken here and not executed yet, as of the last turn.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        let status = self.shared.status.read();
+        status.unwrap_or_else(PoisonError::into_inner).queued
+    }
+
     /// The committed height, as it grows; none once the validator stops.
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<Option<Height>> {

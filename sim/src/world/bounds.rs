@@ -14,8 +14,8 @@ const LOOK: u64 = 8;
 pub(super) fn tight() -> Limits {
     const KIB: usize = 1 << 10;
     Limits {
-        max_queued_bytes: 128 * KIB,
-        max_queued_transactions: 24,
+        max_pending_bytes: 128 * KIB,
+        max_pending_transactions: 24,
         max_in_flight_bytes: 96 * KIB,
         max_origin_bytes: 160 * KIB,
         max_origin_batches: 48,
@@ -38,15 +38,16 @@ impl World {
         let (status, limits) = (replica.status(), &self.setup.limits);
         let (own, others) = (limits.max_in_flight_bytes, self.plan.n - 1);
         let held = limits.max_origin_bytes * others + limits.max_wanted_bytes;
-        let pool = limits.max_queued_bytes + own + held;
-        let waiting = limits.max_queued_bytes + own;
+        let pool = limits.max_pending_bytes + own + held;
+        // What is put back at a start; a transaction is larger than a hundred bytes.
+        let put_back = own / 100;
         let over = |what, held: usize, most: usize| match held > most {
             true => Err(Violation::OverBound(what, held)),
             false => Ok(()),
         };
         over("bytes in the pool", status.pool_bytes, pool)?;
-        // A transaction is larger than a hundred bytes.
-        over("transactions queued", status.queued, waiting / 100)?;
+        let waiting = limits.max_pending_transactions.max(put_back);
+        over("transactions pending", status.queued, waiting)?;
         over("blocks above the root", status.consensus.tree, MOST_BLOCKS)
     }
 }
@@ -71,7 +72,7 @@ mod tests {
         world.counters.turns = LOOK;
         assert!(world.within_bounds(0).is_ok());
         let limits = &mut world.setup.limits;
-        (limits.max_queued_bytes, limits.max_in_flight_bytes) = (0, 0);
+        (limits.max_pending_bytes, limits.max_in_flight_bytes) = (0, 0);
         (limits.max_origin_bytes, limits.max_wanted_bytes) = (0, 0);
         let seen = world.within_bounds(0);
         assert!(matches!(

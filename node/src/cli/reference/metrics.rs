@@ -65,7 +65,7 @@ const LOOK: &[(&str, &str)] = &[
     ),
     (
         "quorate_mempool_transactions",
-        "what is packed into a batch no longer counts. Near `mempool.max_transactions`: clients get 429",
+        "taken here and not executed yet, packed into a batch or not. Near `mempool.max_transactions`: clients get 429",
     ),
     (
         "quorate_peer_connected",
