@@ -90,6 +90,7 @@ struct Report {
     p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
+    longest_silence_ms: f64,
     errors: u64,
     errors_p50_ms: f64,
     errors_p99_ms: f64,
@@ -228,6 +229,7 @@ impl Bench {
             p99_ms: quantile(0.99),
             p999_ms: quantile(0.999),
             max_ms: ms(tally.latency.max()),
+            longest_silence_ms: tally.silence.as_secs_f64() * 1_000.0,
             errors: tally.errors.values().sum(),
             errors_p50_ms: of(&tally.refusal, 0.5),
             errors_p99_ms: of(&tally.refusal, 0.99),
@@ -248,6 +250,8 @@ impl Bench {
             writeln!(out, "p50        {:>10.2} ms", report.p50_ms)?;
             writeln!(out, "p99        {:>10.2} ms", report.p99_ms)?;
             writeln!(out, "p99.9      {:>10.2} ms", report.p999_ms)?;
+            let silence = report.longest_silence_ms;
+            writeln!(out, "silence    {silence:>10.2} ms at most between two receipts")?;
             writeln!(out, "errors     {:>10}", report.errors)?;
             for (code, count) in &report.error_codes {
                 writeln!(out, "  {code}: {count}")?;

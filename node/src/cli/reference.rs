@@ -21,7 +21,7 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     (
         "bench",
-        "`offered_per_second`, `committed_per_second` (transactions), `commands_per_second` (that times `batch`), `p50_ms`, `p99_ms`, `p999_ms`, `max_ms` (from the intended send time to the receipt), `errors`, `errors_p50_ms`, `errors_p99_ms` (from sending to the refusal), `committed`, `seconds`, `clients`, `size`, `batch`, `opaque`, `error_codes` (object: code, count)",
+        "`offered_per_second`, `committed_per_second` (transactions), `commands_per_second` (that times `batch`), `p50_ms`, `p99_ms`, `p999_ms`, `max_ms` (from the intended send time to the receipt), `longest_silence_ms` (between two receipts), `errors`, `errors_p50_ms`, `errors_p99_ms` (from sending to the refusal), `committed`, `seconds`, `clients`, `size`, `batch`, `opaque`, `error_codes` (object: code, count)",
     ),
     ("completion", "a script; no JSON"),
     (

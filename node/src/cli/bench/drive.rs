@@ -59,6 +59,8 @@ pub(super) struct Tally {
     pub(super) sent: u64,
     /// From the first intended time to the last receipt.
     pub(super) elapsed: Duration,
+    /// The longest time between two receipts: under load, a stall of the service.
+    pub(super) silence: Duration,
 }
 
 impl Tally {
@@ -70,6 +72,7 @@ impl Tally {
             errors: BTreeMap::new(),
             sent: 0,
             elapsed: Duration::ZERO,
+            silence: Duration::ZERO,
         }
     }
 
@@ -85,7 +88,9 @@ impl Tally {
         match result {
             Ok(()) => {
                 self.latency.saturating_record(us(intended));
-                self.elapsed = start.elapsed();
+                let elapsed = start.elapsed();
+                self.silence = self.silence.max(elapsed - self.elapsed);
+                self.elapsed = elapsed;
             }
             Err(code) => {
                 self.refusal.saturating_record(us(sent));
