@@ -31,7 +31,7 @@ SCENARIOS := $(CARGO_TARGET_DIR)/release/quorate-scenarios
 CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
-.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench microbench profile clean
+.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench scale endurance microbench profile clean
 .PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
@@ -125,6 +125,12 @@ bench: build ## The table of docs/BENCHMARKS.md: loads, faults, etcd beside it; 
 	@scripts/setup.sh bench
 	@$(CARGO_BUILD) --example throughput
 	@scripts/bench/main.py $(if $(QUICK),--quick)
+
+scale: build ## The same load on 4, 7, 10 and 16 validators: rates, and where the time goes (docs/BENCHMARKS.md)
+	@scripts/bench/scale.py
+
+endurance: build ## Minutes of full load: stalls, memory, bytes written (MINUTES=10)
+	@scripts/bench/endurance.py $(if $(MINUTES),--minutes $(MINUTES))
 
 profile: build ## Where a transaction's microseconds go, by thread, from perf: the table of docs/PERFORMANCE.md
 	@scripts/setup.sh profile

@@ -6,18 +6,11 @@ seconds, nothing is written, and the figures mean little: it shows that the meas
 """
 
 import argparse
-import datetime
 import json
-import os
-import pathlib
-import platform
-import re
-import resource
-import subprocess
 import sys
-import tempfile
 
 import page
+from here import context, place, results, say
 from systems import Etcd, Quorate, Watch, primitives, running, sync_seconds
 
 # What etcd is compared at.
@@ -31,12 +24,10 @@ DELAY_MS = 50
 LIGHT = (100, 16)
 # Shares of the capacity of a closed loop that the open loop offers.
 CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-# Transactions under way at most when more is offered than can be done.
+# Transactions under way at most when more is offered than can be done, and how many of them a validator takes: half a
+# second's work together, which an operator would choose who wants answers rather than a queue.
 OVERLOAD_CONNECTIONS = 8_000
-
-
-def say(words):
-    print(f"bench: {words}", file=sys.stderr, flush=True)
+OVERLOAD_PENDING = 1_000
 
 
 def median(runs):
@@ -58,7 +49,7 @@ def compare(directory, seconds, repeats):
 
 
 def rest(directory, seconds, capacity, r):
-    """Every other row, on validators that are new, and on validators with slow links."""
+    """Every other row, on validators that are new: as they come, with room for little, and with slow links."""
     with running(Quorate, directory, "rows") as system:
         say("100 commands a transaction")
         r["batch"] = system.load(BATCHERS, seconds, batch=100)
@@ -66,8 +57,6 @@ def rest(directory, seconds, capacity, r):
     with running(Quorate, directory, "loads") as system:
         say("open loop")
         r["curve"] = [system.load(MANY, seconds, rate=max(1, round(share * capacity))) for share in CURVE]
-        say("three times the capacity")
-        r["overload"] = system.load(1000, seconds, rate=round(3 * capacity), connections=OVERLOAD_CONNECTIONS)
         say("memory at full load, then one of four dead")
         with Watch(system) as watch:
             r["healthy"] = system.load(MANY, 3 * seconds)
@@ -76,6 +65,10 @@ def rest(directory, seconds, capacity, r):
         system.kill(3)
         system.load(MANY, 2)  # what the death itself costs is another row's business
         r["dead"] = system.load(MANY, 3 * seconds)
+    with running(Quorate, directory, "overload", settings={"QUORATE_MEMPOOL__MAX_TRANSACTIONS": str(OVERLOAD_PENDING)}) as system:
+        say("three times the capacity")
+        r["overload_pending"] = OVERLOAD_PENDING
+        r["overload"] = system.load(1000, seconds, rate=round(3 * capacity), connections=OVERLOAD_CONNECTIONS)
     with running(Quorate, directory, "slow", delay_ms=DELAY_MS) as system:
         say(f"links of {DELAY_MS} ms")
         rate, clients = LIGHT
@@ -83,36 +76,13 @@ def rest(directory, seconds, capacity, r):
         r["slow"] = system.load(clients, seconds, rate=rate)
 
 
-def machine():
-    cpus = pathlib.Path("/proc/cpuinfo").read_text()
-    model = re.search(r"^model name\s*:\s*(.*)$", cpus, re.MULTILINE)
-    kib = int(re.search(r"^MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(), re.MULTILINE)[1])
-    return {"cpu": model[1] if model else platform.machine(), "memory": f"{kib / (1 << 20):.0f} GiB", "kernel": platform.release()}
-
-
-def commit():
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=page.ROOT).stdout.strip()
-    # The page itself changes with every run.
-    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
-    return git("rev-parse", "--short=12", "HEAD") + (" with changes" if dirty else "")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two seconds a run, nothing written")
     arguments = parser.parse_args()
     seconds, repeats = (2, 1) if arguments.quick else (8, 3)
-    # Thousands of connections, each with two ends.
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-    target.mkdir(parents=True, exist_ok=True)
-    r = {"seconds": seconds, "repeats": repeats, "cores": len(os.sched_getaffinity(0)), "machine": machine(), "commit": commit(),
-         "command": "make bench" + (" QUICK=1" if arguments.quick else ""),
-         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")}
-    # In the target directory and not in /tmp, which may be memory: then nothing would be synced to anything.
-    with tempfile.TemporaryDirectory(dir=target, prefix="bench-") as directory:
+    r = context("make bench" + (" QUICK=1" if arguments.quick else ""), seconds=seconds, repeats=repeats)
+    with place() as directory:
         say("primitives")
         r["sync_seconds"] = sync_seconds(directory)
         r["verify_seconds"] = primitives()
@@ -120,7 +90,7 @@ def main():
         capacity = max(run["committed_per_second"] for run in r["quorate"].values())
         rest(directory, seconds, capacity, r)
         r["verify_seconds"] = min(r["verify_seconds"], primitives())  # the machine's better moment: the harder limit
-    (target / "bench.json").write_text(json.dumps(r, indent=1))
+    (results() / "bench.json").write_text(json.dumps(r, indent=1))
     print(page.text_table(r))
     if not arguments.quick:
         page.write(r)

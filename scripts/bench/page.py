@@ -9,7 +9,6 @@ import rows
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "BENCHMARKS.md"
 IMAGES = ROOT / "docs" / "images"
-BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 70, 20, 50, 50
 COLOURS = ("#1f5fa8", "#c9571b")
 
@@ -19,14 +18,17 @@ def text_table(r):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows.table(r)])
 
 
-def section(r):
+def origin(r):
+    """When, where and of what something was measured."""
     machine = r["machine"]
+    return (f"`{r['command']}`, {r['date']}, commit {r['commit']}. Machine: {r['cores']} cores of {machine['cpu']}, {machine['memory']},\n"
+            f"Linux {machine['kernel']}")
+
+
+def section(r):
     curve = "\n".join(f"| {rows.rate(run['offered_per_second'])} | {rows.rate(run['committed_per_second'])} | "
                       f"{rows.ms(run['p50_ms'])} | {rows.ms(run['p99_ms'])} | {run['errors']:,} |" for run in r["curve"])
-    return f"""{BEGIN}
-
-`{r['command']}`, {r['date']}, commit {r['commit']}. Machine: {r['cores']} cores of {machine['cpu']}, {machine['memory']},
-Linux {machine['kernel']}; writing 4 KiB and syncing them takes {r['sync_seconds'] * 1e6:,.0f} µs. {r['seconds']} s a run; where
+    return f"""{origin(r)}; writing 4 KiB and syncing them takes {r['sync_seconds'] * 1e6:,.0f} µs. {r['seconds']} s a run; where
 etcd and Quorate are compared, the median of {r['repeats']} turns, which alternate.
 
 {text_table(r)}
@@ -39,19 +41,22 @@ Open loop, 256 clients; latency counts from the intended time:
 
 | offered | committed | p50 | p99 | errors |
 |---|---|---|---|---|
-{curve}
-
-{END}"""
+{curve}"""
 
 
 def write(r):
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "bench-etcd.svg").write_text(etcd_plot(r))
     (IMAGES / "bench-latency.svg").write_text(latency_plot(r))
-    PAGE.write_text(before + section(r) + after)
+    put("make bench", section(r))
+
+
+def put(command, text):
+    """Writes what a command measured between its marks."""
+    begin, end = f"<!-- {command}: begin -->", f"<!-- {command}: end -->"
+    before, rest = PAGE.read_text().split(begin, 1)
+    after = rest.split(end, 1)[1]
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def svg(title, body):

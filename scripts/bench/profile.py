@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 
-from systems import Quorate, running
+from systems import Quorate, running, thread_kind, thread_seconds
 
 CLIENTS, SECONDS, HERTZ = 256, 10, 499
 # The first whose pattern is in the symbol, or in the name of what it is from, gets the sample.
@@ -42,22 +42,6 @@ PARTS = (
 )
 
 
-def ticks(pids):
-    """CPU seconds of each kind of thread: numbers at the end of a name do not tell kinds apart."""
-    spent = collections.Counter()
-    for pid in pids:
-        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            text = (task / "stat").read_text()
-            name, fields = re.match(r"\d+ \((.*)\) (.*)", text).groups()
-            fields = fields.split()
-            spent[kind(name)] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return spent
-
-
-def kind(thread):
-    return re.sub(r"[-:_ ]*\d+$", "", thread.strip())
-
-
 def part(symbol):
     return next((name for name, pattern in PARTS if re.search(pattern, symbol)), "other")
 
@@ -72,7 +56,7 @@ def samples(data):
         if row.startswith("#") or len(fields) < 4 or not fields[0].isdigit():
             continue
         name = part(" ".join(fields[2:]))
-        found[kind(fields[1])][name] += int(fields[0])
+        found[thread_kind(fields[1])][name] += int(fields[0])
         if name == "other":
             unknown[fields[3]] += int(fields[0])
     for symbol, count in unknown.most_common(12):
@@ -87,17 +71,17 @@ def main():
     with tempfile.TemporaryDirectory(dir=target, prefix="profile-") as directory, \
             running(Quorate, directory, "net") as system:
         system.load(CLIENTS, 2)
-        pids = [str(process.pid) for process in system.cluster.processes.values()]
+        pids = [str(pid) for pid in system.pids()]
         data = str(pathlib.Path(directory) / "perf.data")
         runs = []
         load = threading.Thread(target=lambda: runs.append(system.load(CLIENTS, SECONDS)))
-        before = ticks(pids)
+        before = thread_seconds(pids)
         recorder = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", data, "-p", ",".join(pids)])
         load.start()
         load.join()
         recorder.terminate()
         recorder.wait(timeout=30)
-        spent = ticks(pids) - before
+        spent = thread_seconds(pids) - before
         show(runs[0], spent, samples(data), len(pids))
 
 

@@ -102,4 +102,5 @@ def overload(r):
     if not run["errors"]:
         # Refusals at once are half of the promise, and no limit was met.
         grade = "**refusals not shown**"
-    return "offered 3 × capacity: share of the peak, refusals at once", "85 %", "95 %", reached, grade
+    row = f"offered 3 × capacity, {r['overload_pending']:,} pending at each: share of the peak, refusals at once"
+    return row, "85 %", "95 %", reached, grade

@@ -1,6 +1,7 @@
 """What is measured: four validators, with or without slow links, and three members of Debian's etcd. Real processes on
 free ports of loopback, homes on a real disk, everything stopped at the end."""
 
+import collections
 import contextlib
 import json
 import os
@@ -13,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "checks"))
-from cluster import READY_SECONDS, VALIDATORS, Cluster, answers, binary, free_ports  # noqa: E402
+from cluster import READY_SECONDS, VALIDATORS, Cluster, answers, binary, free_ports, get  # noqa: E402
 
 # Keys of clients; also the most that any row uses.
 CLIENTS = 1000
@@ -37,6 +38,22 @@ def run_json(arguments, seconds):
     return json.loads(done.stdout)
 
 
+def thread_seconds(pids):
+    """CPU seconds of each kind of thread: numbers at the end of a name do not tell kinds apart."""
+    spent = collections.Counter()
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            text = (task / "stat").read_text()
+            name, fields = re.match(r"\d+ \((.*)\) (.*)", text).groups()
+            fields = fields.split()
+            spent[thread_kind(name)] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
+def thread_kind(thread):
+    return re.sub(r"[-:_ ]*\d+$", "", thread.strip())
+
+
 def memory(pid):
     """(now, most ever) bytes of a process that are in memory."""
     text = pathlib.Path(f"/proc/{pid}/status").read_text()
@@ -45,13 +62,15 @@ def memory(pid):
 
 
 class Quorate:
-    """Four validators and the load for them."""
+    """Validators, four unless told otherwise, and the load for them. `settings` are variables of their environment."""
 
-    def __init__(self, directory, delay_ms=0):
-        self.cluster = Cluster(directory, clients=CLIENTS)
+    def __init__(self, directory, delay_ms=0, validators=VALIDATORS, settings=None):
+        self.cluster = Cluster(directory, clients=CLIENTS, validators=validators)
+        for environment in self.cluster.environment.values():
+            environment.update(settings or {})
         self.relay = self.make_slow(delay_ms) if delay_ms else None
         try:
-            for i in range(VALIDATORS):
+            for i in range(validators):
                 self.cluster.start(i)
             self.cluster.wait_ready()
         except BaseException:
@@ -79,8 +98,20 @@ class Quorate:
         arguments += ["--connections", str(connections)] if connections else []
         return run_json(arguments, seconds)
 
+    def pids(self):
+        return [process.pid for process in self.cluster.processes.values()]
+
     def memory(self):
-        return [memory(process.pid) for process in self.cluster.processes.values()]
+        return [memory(pid) for pid in self.pids()]
+
+    def metrics(self, i=0):
+        """Values of a validator's metrics by name, labels included."""
+        text = get(self.cluster.admin(i) + "/metrics").decode()
+        rows = (row.rsplit(" ", 1) for row in text.splitlines() if row and not row.startswith("#"))
+        return {name: float(value) for name, value in rows}
+
+    def height(self):
+        return self.metrics()["quorate_consensus_committed_height"]
 
     def kill(self, i):
         self.cluster.kill(i)

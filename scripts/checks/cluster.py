@@ -67,17 +67,17 @@ def free_base(count):
 
 
 class Cluster:
-    """Four validators on loopback, and what is asked of them."""
+    """Validators on loopback, four unless told otherwise, and what is asked of them."""
 
-    def __init__(self, directory, extra=(), clients=LOADERS + 1):
+    def __init__(self, directory, extra=(), clients=LOADERS + 1, validators=VALIDATORS):
         self.directory = pathlib.Path(directory)
         self.net = self.directory / "net"
-        self.base = free_base(VALIDATORS)
+        self.base = free_base(validators)
         self.processes = {}
         self.extra = list(extra)
         # Further variables of the validators' environment, by validator.
-        self.environment = {i: {} for i in range(VALIDATORS)}
-        self.quorate("testnet", "--validators", str(VALIDATORS), "--clients", str(clients), "--base-port", str(self.base),
+        self.environment = {i: {} for i in range(validators)}
+        self.quorate("testnet", "--validators", str(validators), "--clients", str(clients), "--base-port", str(self.base),
                      "--output", str(self.net))
         self.keys = sorted((self.net / "clients").glob("*.pem"))
 
