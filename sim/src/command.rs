@@ -1,4 +1,4 @@
-//! The subcommands of `quorate-sim`: twins, and in the special build mutants.
+//! The subcommands of `quorate-sim`: twins, scale, and in the special build mutants.
 
 use std::io::IsTerminal;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
+use quorate_sim::scale::{Costs, Report, Scale, Trial};
 use quorate_sim::twins::{self, Tally, schedule};
 
 use crate::progress::Progress;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+    /// What chains of many validators would do on machines of their own, and what limits them
+    Scale(Machines),
     /// Makes the product make each known mistake, and tells who noticed, and when
     #[cfg(feature = "mutants")]
     Mutants {
@@ -43,6 +46,95 @@ pub(crate) enum Command {
         #[arg(long)]
         threads: Option<usize>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Machines {
+    /// Sizes of the chain
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "4,16,64,100"
+    )]
+    validators: Vec<usize>,
+    /// Transactions a second offered to all together, each rate in a run of its own
+    #[arg(
+        long,
+        value_name = "R",
+        value_delimiter = ',',
+        default_value = "1000,4000,8000"
+    )]
+    rates: Vec<u64>,
+    /// Bytes of each value
+    #[arg(long, default_value_t = 512, value_name = "B")]
+    size: usize,
+    /// Simulated seconds that count; as many come before them
+    #[arg(long, default_value_t = 2, value_name = "S")]
+    seconds: u64,
+    /// Between any two, one way
+    #[arg(long, default_value_t = 1_000, value_name = "MICROSECONDS")]
+    latency: u64,
+    /// What a machine sends
+    #[arg(long, default_value_t = 1_000, value_name = "MEGABITS A SECOND")]
+    uplink: u64,
+    /// Threads of a machine that verify
+    #[arg(long, default_value_t = 2, value_name = "THREADS")]
+    verifiers: usize,
+}
+
+impl Machines {
+    fn run(&self) -> Result<(), String> {
+        println!(
+            "| validators | offered | committed | p50 | p99 | blocks | transactions a block \
+             | busy: core, io, verifiers, uplink | limit |"
+        );
+        println!("|{}", "---|".repeat(9));
+        for validators in &self.validators {
+            for rate in &self.rates {
+                println!("{}", row(&self.trial(*validators, *rate)?));
+            }
+        }
+        Ok(())
+    }
+
+    fn trial(&self, validators: usize, rate: u64) -> Result<Report, String> {
+        let trial = Trial {
+            validators,
+            rate,
+            value: self.size,
+            seconds: self.seconds,
+            latency_ns: self.latency * 1_000,
+            bits_per_second: self.uplink * 1_000_000,
+            verifiers: self.verifiers,
+            costs: Costs::default(),
+        };
+        Scale::new(trial)?.run()
+    }
+}
+
+fn row(report: &Report) -> String {
+    let ms = |nanos: u64| match nanos {
+        u64::MAX => String::from("-"),
+        nanos => format!("{:.1} ms", nanos as f64 / 1e6),
+    };
+    let busy = report.busy().iter();
+    let busy: Vec<_> = busy
+        .map(|(_, share)| format!("{:.0} %", 100.0 * share))
+        .collect();
+    let (limit, most) = report.busiest();
+    format!(
+        "| {} | {}/s | {}/s | {} | {} | {}/s | {} | {} | {} |",
+        report.validators,
+        report.offered,
+        report.committed,
+        ms(report.p50_ns()),
+        ms(report.p99_ns()),
+        report.blocks,
+        report.transactions_a_block,
+        busy.join(", "),
+        if most > 0.9 { limit } else { "" },
+    )
 }
 
 impl Command {
@@ -66,6 +158,13 @@ impl Command {
                     }
                 }
             }
+            Command::Scale(machines) => match machines.run() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => {
+                    eprintln!("{problem}");
+                    ExitCode::FAILURE
+                }
+            },
             #[cfg(feature = "mutants")]
             Command::Mutants { only, threads } => {
                 match quorate_sim::mutants::run(only.as_deref(), processors(threads)) {

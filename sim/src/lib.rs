@@ -15,6 +15,7 @@
 //! | [`adversary`], [`keys`], `workload` | who lies, with which keys, and who asks |
 //! | [`check`], [`history`] | what must never be |
 //! | [`shrink`] | a failing world made small |
+//! | [`scale`] | no judges: what a chain of many validators would do, and what limits it |
 //! | [`run`], [`counters`], [`trace`] | a seed from start to verdict, and what it proves |
 //!
 //! A seed that fails is replayed with `quorate-sim --seed N --trace`; what it is shrunk to, with `--replay FILE`.
@@ -33,6 +34,7 @@ mod node;
 pub mod plan;
 pub mod rng;
 pub mod run;
+pub mod scale;
 pub mod shrink;
 pub mod trace;
 pub mod twins;
