@@ -101,7 +101,7 @@ rule-deletion: ## Deletes one rule after the other from a copy, and shows that t
 model: ## The protocol's rules, explored exhaustively (a few minutes; the tests explore small instances)
 	@cargo run --release --locked --package quorate-model
 
-scenarios: build ## The long process-level scenarios, about twenty minutes (ONLY=name TIMES=n for one)
+scenarios: build ## The long process-level scenarios, an hour or more (ONLY=name TIMES=n for one)
 	@scripts/setup.sh scenarios
 	@$(SCENARIOS) run $(or $(ONLY),--all) $(if $(TIMES),--times $(TIMES))
 
