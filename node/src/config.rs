@@ -84,7 +84,7 @@ pub const DESCRIPTIONS: &[(&str, &str)] = &[
     ),
     (
         "storage.min_free_bytes",
-        "free space on the disk below which transactions are refused; below half of it the validator halts; 0: not looked at",
+        "free space on the disk below which transactions are refused; below half of it the validator halts; 128 MiB at least, or 0: not looked at",
     ),
     (
         "trace.endpoint",
@@ -158,6 +158,10 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// The database takes space in large pieces, tens of megabytes between two looks: with less than this, it could be full
+/// before the validator halts at half of it.
+const MIN_FREE_BYTES: u64 = 128 << 20;
+
 /// The database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -169,7 +173,7 @@ pub struct Storage {
     /// Bytes of the database above which only as many blocks are kept as the protocol needs. 0: no bound.
     pub max_bytes: u64,
     /// Free space on the disk, in bytes, below which clients' transactions are refused; below half of it the validator
-    /// halts until there is room again. 0: not looked at.
+    /// halts until there is room again. At least [`MIN_FREE_BYTES`], or 0: not looked at.
     pub min_free_bytes: u64,
 }
 
@@ -456,6 +460,10 @@ impl Config {
                 self.mempool.max_transactions >= 1,
             ),
             ("storage.cache_bytes", self.storage.cache_bytes >= 1 << 20),
+            (
+                "storage.min_free_bytes",
+                matches!(self.storage.min_free_bytes, 0 | MIN_FREE_BYTES..),
+            ),
             ("trace.one_in", self.trace.one_in >= 1),
         ];
         match rules.into_iter().find(|(_, holds)| !holds) {
@@ -539,7 +547,7 @@ mod tests {
             ExitStatus,
             &'a str,
         );
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 10] = [
             (
                 "[api]\nlisten = \"a\"\n",
                 &[],
@@ -584,6 +592,13 @@ mod tests {
                 &["api.max_connections=0"],
                 ExitStatus::Config,
                 "out of its range",
+            ),
+            (
+                "",
+                &[],
+                &["storage.min_free_bytes=134217727"],
+                ExitStatus::Config,
+                "storage.min_free_bytes is out of its range",
             ),
         ];
         for (text, env, flags, status, place) in cases {
