@@ -256,6 +256,18 @@ fn rot_in_a_table_file_is_an_error_and_no_answer() {
     assert!(error.is_damage(), "{error}");
 }
 
+/// A flipped digit of `MANIFEST-000005` made the database look for a file that never was, and the start spoke of input and
+/// output.
+#[test]
+fn rot_in_the_name_of_a_file_is_damage() {
+    let mut disk = Rocks::fresh();
+    disk.write(put(1, 10), Sync::Yes);
+    disk.close();
+    flip(&disk.path().join("data/CURRENT"), 10, 0);
+    let error = open(disk.path()).map(drop).expect_err("noticed");
+    assert!(error.is_damage(), "{error}");
+}
+
 #[test]
 fn a_reader_sees_writes_and_keeps_the_home_locked() {
     let mut disk = Rocks::fresh();

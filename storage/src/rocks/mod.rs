@@ -436,6 +436,8 @@ fn failed(operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError 
             // The text of ENOSPC is all that the C interface passes on.
             _ if message.contains("No space left on device") => Fault::Full,
             _ if message.contains("lock ") => Fault::Busy,
+            // It names a file of its own that is gone, or that never was: the name rotted.
+            _ if message.contains("No such file or directory") => Fault::Corruption,
             ErrorKind::Busy => Fault::Busy,
             ErrorKind::IOError => Fault::Io,
             _ => Fault::Other,
