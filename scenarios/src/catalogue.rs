@@ -1,7 +1,7 @@
 //! Every scenario by name.
 
 use crate::{
-    apart, blows, clients, copies, faults, joins, power, recovery, scale, snapshots, space,
+    apart, blows, clients, copies, faults, joins, power, recovery, rot, scale, snapshots, space,
 };
 
 /// A promise, and how it is tried.
@@ -174,6 +174,13 @@ pub const ALL: &[Scenario] = &[
         unit: "blows",
         full: 200,
         run: copies::copies,
+    },
+    Scenario {
+        name: "rotten-disk",
+        promise: "a byte flipped in the files of one of four: its start refuses them with a status that says so, or it serves nothing of it",
+        unit: "flips",
+        full: 60,
+        run: rot::rotten_disk,
     },
     Scenario {
         name: "restored-home",

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`catalogue`] | every scenario by name, with its promise |
-//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`joins`], [`space`], [`recovery`], [`apart`], [`blows`], [`copies`] | the scenarios |
+//! | [`faults`], [`power`], [`clients`], [`scale`], [`snapshots`], [`joins`], [`space`], [`recovery`], [`apart`], [`rot`], [`blows`], [`copies`] | the scenarios |
 //! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
@@ -33,6 +33,7 @@ pub mod observer;
 pub mod ports;
 pub mod power;
 pub mod recovery;
+pub mod rot;
 pub mod scale;
 pub mod share;
 pub mod shim;

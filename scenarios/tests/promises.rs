@@ -48,6 +48,11 @@ fn a_restored_home_signs_nothing_twice_and_votes_again() {
 }
 
 #[test]
+fn a_flipped_byte_is_refused_or_not_served() {
+    holds("rotten-disk", 3);
+}
+
+#[test]
 fn a_home_that_is_restored_during_a_partition_signs_nothing_twice() {
     holds("restored-apart", 3);
 }
