@@ -144,7 +144,11 @@ impl Metrics {
                 "quorate_mempool_transactions",
                 "Transactions taken here and not executed yet.",
             ),
-            mempool_bytes: gauge(r, "quorate_mempool_bytes", "Bytes of what is queued and of the batches held."),
+            mempool_bytes: gauge(
+                r,
+                "quorate_mempool_bytes",
+                "Bytes of what is queued and of the batches held.",
+            ),
             transactions_total: counters(
                 r,
                 "quorate_transactions_total",

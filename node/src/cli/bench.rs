@@ -251,7 +251,10 @@ impl Bench {
             writeln!(out, "p99        {:>10.2} ms", report.p99_ms)?;
             writeln!(out, "p99.9      {:>10.2} ms", report.p999_ms)?;
             let silence = report.longest_silence_ms;
-            writeln!(out, "silence    {silence:>10.2} ms at most between two receipts")?;
+            writeln!(
+                out,
+                "silence    {silence:>10.2} ms at most between two receipts"
+            )?;
             writeln!(out, "errors     {:>10}", report.errors)?;
             for (code, count) in &report.error_codes {
                 writeln!(out, "  {code}: {count}")?;
