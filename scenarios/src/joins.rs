@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use quorate_types::codec;
 
+use crate::chaos::draw::Draw;
 use crate::cluster::{Cluster, Options, START, quorate, quorate_within};
 use crate::load::{Load, Writer, check_all_there, is_executed, put_command};
 use crate::recovery::VICTIM;
@@ -19,6 +20,9 @@ const VALUE: usize = 62_000;
 const VALUES: usize = 4;
 /// Megabytes from which a snapshot must be faster: asking for it takes a second or two.
 const LARGE: usize = 500;
+/// How often each value of the large state is written. A chain's history is more than its state; if it were no more, its
+/// blocks would be as good as a snapshot: both are mostly the same bytes, written twice.
+const WRITTEN: usize = 2;
 /// Writers of the large state, and of the full load.
 const FILLERS: usize = 4;
 const WRITERS: u16 = 64;
@@ -71,12 +75,16 @@ pub fn large_join(megabytes: usize) -> Vec<String> {
         made.then_some(())
     });
     findings.push(format!("snapshot: {}", made(&cluster)));
+    let mut shown = None;
     let mut join = |cluster: &mut Cluster, how: &str| {
         let behind = cluster.height(0);
         let from = Instant::now();
         cluster.start(VICTIM);
         eventually(JOINS, "it has caught up", || {
             put();
+            if cluster.status(VICTIM)["transfer"].is_object() && shown.is_none() {
+                shown = progress(cluster);
+            }
             (cluster.height(VICTIM) + 8 >= cluster.height(0)).then_some(())
         });
         let took = from.elapsed();
@@ -95,11 +103,13 @@ pub fn large_join(megabytes: usize) -> Vec<String> {
     quorate(&["recover", "--home", &home, "--yes"]).expect(0, "marked");
     cluster.set_environment(settings(height, 100));
     let by_snapshot = join(&mut cluster, "by snapshot");
+    let log = cluster.log_of_start(VICTIM);
+    assert!(log.contains("snapshot_installed"), "it came by blocks");
     if megabytes >= LARGE {
         assert!(by_snapshot < by_blocks, "a snapshot is faster");
+        assert!(log.contains("snapshot_progress"), "the log tells how far");
+        findings.push(shown.expect("status and metrics tell how far, and how long"));
     }
-    let installed = cluster.log_of_start(VICTIM).contains("snapshot_installed");
-    assert!(installed, "it came by blocks");
     let peaks = (0..3).map(|i| cluster.peak_memory(i) >> 20);
     let peaks: Vec<_> = peaks.collect();
     findings.push(format!("peak memory of the others {peaks:?} MiB"));
@@ -107,6 +117,15 @@ pub fn large_join(megabytes: usize) -> Vec<String> {
     assert!(cluster.stop(0).success());
     findings.extend(tools(&cluster));
     findings
+}
+
+/// What an operator is told of a transfer: a line of `quorate status`, once it and the metrics know how long it will take.
+fn progress(cluster: &Cluster) -> Option<String> {
+    let left = cluster.metric(VICTIM, "quorate_transfer_remaining_seconds")?;
+    let status = cluster.cli(&["status"]).stdout;
+    let mut lines = status.lines();
+    let line = lines.find(|line| line.contains("fetches the snapshot"))?;
+    (left >= 0.0 && !line.contains("? s left")).then(|| line.trim().to_owned())
 }
 
 /// The state worked out again, and a chain that starts from it, within the same memory.
@@ -124,18 +143,18 @@ fn tools(cluster: &Cluster) -> [String; 2] {
     })
 }
 
-/// Large values, several in each transaction, by some writers at once.
+/// Large values, several in each transaction, by some writers at once, and all of them [`WRITTEN`] times.
 fn fill(cluster: &Cluster, transactions: usize) {
     std::thread::scope(|scope| {
         for filler in 0..FILLERS {
             let mut writer = Writer::new(cluster, 2 + filler);
             writer.only((0..3).map(|i| cluster.api(i)).collect());
             scope.spawn(move || {
-                for transaction in (filler..transactions).step_by(FILLERS) {
+                for turn in (filler..WRITTEN * transactions).step_by(FILLERS) {
+                    let transaction = turn % transactions;
                     let value = |place| {
                         // No two are alike, and they do not compress.
-                        let mut draw =
-                            crate::chaos::draw::Draw::new((transaction * VALUES + place) as u64);
+                        let mut draw = Draw::new((turn * VALUES + place) as u64);
                         let bytes: Vec<u8> = (0..VALUE / 8)
                             .flat_map(|_| draw.bits().to_le_bytes())
                             .collect();
