@@ -173,7 +173,7 @@ pub struct Storage {
     /// Bytes of the database above which only as many blocks are kept as the protocol needs. 0: no bound.
     pub max_bytes: u64,
     /// Free space on the disk, in bytes, below which clients' transactions are refused; below half of it the validator
-    /// halts until there is room again. At least [`MIN_FREE_BYTES`], or 0: not looked at.
+    /// halts until there is room again. At least 128 MiB, or 0: not looked at.
     pub min_free_bytes: u64,
 }
 

@@ -189,7 +189,7 @@ fn made(cluster: &Cluster) -> String {
     )
 }
 
-/// A validator that missed many transactions of a full load catches up while the load goes on. Each has [`CORES`] for
+/// A validator that missed many transactions of a full load catches up while the load goes on. Each has `CORES` for
 /// itself, as on a machine of its own: what the load loses is what the others do for the one that catches up.
 pub fn behind(thousands: usize) -> Vec<String> {
     let mut cluster = Cluster::started(Options {

@@ -89,7 +89,7 @@ impl Cluster {
     /// The power goes, everywhere at once: kill -9, and what was not synced is gone.
     ///
     /// # Panics
-    /// Without [`Options::power`].
+    /// Without [`super::Options::power`].
     pub fn cut_power(&mut self) -> Vec<Lost> {
         self.kill_all();
         let shadows = self.nodes.iter().map(|node| node.shadow.as_ref());
@@ -101,7 +101,7 @@ impl Cluster {
     /// The power of one goes.
     ///
     /// # Panics
-    /// Without [`Options::power`].
+    /// Without [`super::Options::power`].
     pub fn cut_power_of(&mut self, i: usize) -> Lost {
         self.kill(i);
         let shadow = self.nodes[i].shadow.as_ref();
@@ -111,7 +111,7 @@ impl Cluster {
     /// Changes the machine of one.
     ///
     /// # Panics
-    /// Without [`Options::chaos`].
+    /// Without [`super::Options::chaos`].
     pub fn set_machine(&self, i: usize, machine: Machine) {
         let control = self.nodes[i].control.as_ref();
         control.expect("started with Options::chaos").set(machine);
