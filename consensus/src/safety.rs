@@ -123,6 +123,12 @@ impl Safety {
         self.burnt
     }
 
+    /// Whether what bears our name in this round, Timeouts apart, was signed since the start, and may be said again. What
+    /// is older promises what this disk may not hold any more (P5), and comes back from whoever likes to send it.
+    pub(crate) fn signed_since_start(&self, round: Round) -> bool {
+        !self.fenced && self.burnt.is_none_or(|burnt| round > burnt)
+    }
+
     pub(crate) fn is_fenced(&self) -> bool {
         self.fenced
     }

@@ -7,8 +7,8 @@ use quorate_consensus::{Authorised, Effect, Engine, Event, Passed, Start, Target
 use quorate_types::fence::{Signed, SignedBy};
 use quorate_types::vote::Signable;
 use quorate_types::{
-    BlockId, Entry, FenceReply, Message, Qc, Round, SafetyRecord, Signature, Tc, Timeout,
-    Unverified, ValidatorIndex, Verified, Vote,
+    BlockId, CommitVote, Entry, FenceReply, Height, Message, Qc, Round, SafetyRecord, Signature,
+    Tc, Timeout, Unverified, ValidatorIndex, Verified, Vote,
 };
 use world::{Chain, MS, SECOND, digest, index, now, round};
 
@@ -164,6 +164,20 @@ fn timed_out(effects: &[Effect]) -> Vec<Round> {
         _ => None,
     };
     effects.iter().filter_map(round).collect()
+}
+
+/// How many messages of its own it sends that it does not sign now.
+fn repeated(effects: &[Effect]) -> usize {
+    let sent = effects.iter().filter(|effect| match effect {
+        Effect::Send { message, .. } => match message.as_ref() {
+            Message::Vote(vote) => vote.voter == index(ME),
+            Message::CommitVote(vote) => vote.voter == index(ME),
+            Message::Timeout(timeout) => timeout.voter == index(ME),
+            _ => false,
+        },
+        _ => false,
+    });
+    sent.count()
 }
 
 fn passed(effects: &[Effect]) -> Option<Passed> {
@@ -342,6 +356,57 @@ fn p5_an_own_message_that_arrives_behind_the_fence_is_burnt() {
             passed(&effects).map(|p| p.burnt),
             (from == 2).then_some(round(8))
         );
+    }
+}
+
+/// A vote is a promise to hold a block. A liar sent a validator on a new disk its own old vote, which the validator took
+/// for one of its own and repeated to whoever connected, and its old commit vote to all (seed 4701 of the simulator).
+#[test]
+fn p5_what_it_signed_before_and_forgot_is_not_said_again() {
+    for mut scene in [Scene::strict(None), Scene::fenced(Some(2))] {
+        let old = BlockId(digest(b"forgotten"));
+        let vote = scene.vote(ME, old, 6);
+        let commit_vote = CommitVote {
+            round: round(6),
+            block: old,
+            height: Height(5),
+            voter: index(ME),
+            signature: ZERO,
+        };
+        let timeout = Timeout {
+            round: round(7),
+            voter: index(ME),
+            signature: ZERO,
+            high_qc: Qc::clone(&scene.qc(6)),
+            entry_tc: None,
+        };
+        let (chain, key) = (scene.chain.id(), &scene.chain.keys[ME]);
+        let commit_vote = commit_vote.sign(chain, key);
+        let timeout = Box::new(timeout.sign(chain, key));
+        let all = [
+            Event::Vote(vote),
+            Event::CommitVote(commit_vote),
+            Event::Timeout(timeout),
+        ];
+        let again = |scene: &mut Scene| {
+            let mut effects = Vec::new();
+            for event in all.clone() {
+                effects.extend(scene.step(event));
+            }
+            effects.extend(scene.step(Event::Connected(index(1))));
+            effects.extend(scene.wait(SECOND));
+            repeated(&effects)
+        };
+        assert_eq!(again(&mut scene), 0, "behind the fence");
+        for from in 0..3 {
+            let reply = scene.reply(7);
+            scene.answer(from, reply);
+        }
+        let qc = Box::new(scene.qc(8));
+        scene.step(Event::Qc(qc));
+        assert!(!scene.engine.status().fenced);
+        scene.time += 10 * MS;
+        assert_eq!(again(&mut scene), 0, "with the fence behind it");
     }
 }
 

@@ -21,7 +21,7 @@ const HELP_INTERVAL_NS: u64 = MIN_TIMEOUT_NS / 2;
 impl Engine {
     pub(super) fn on_vote(&mut self, now: Now, vote: Verified<Vote>) {
         self.witness_vote(&vote);
-        if Some(vote.voter) == self.me() {
+        if Some(vote.voter) == self.me() && self.safety.signed_since_start(vote.round) {
             keep_newer(&mut self.own.vote, &vote, |vote| vote.round);
         }
         match self.tally.vote(self.safety.round(), vote) {
@@ -33,7 +33,7 @@ impl Engine {
 
     pub(super) fn on_commit_vote(&mut self, now: Now, vote: Verified<CommitVote>) {
         self.witness_commit_vote(&vote);
-        if Some(vote.voter) == self.me() {
+        if Some(vote.voter) == self.me() && self.safety.signed_since_start(vote.round) {
             keep_newer(&mut self.own.commit_vote, &vote, |vote| vote.round);
         }
         let (committed, current) = (self.tree.root().round, self.safety.round());
@@ -72,7 +72,8 @@ impl Engine {
             }
             return;
         }
-        if Some(voter) == self.me() {
+        // What the record does not say was given up was given up by whom this validator has forgotten to be (P3).
+        if Some(voter) == self.me() && round <= self.safety.highest_timeout() {
             keep_newer(&mut self.own.timeout, &timeout, |timeout| {
                 (timeout.round, timeout.high_qc.round)
             });

@@ -39,7 +39,7 @@ impl Engine {
             }
             Tallied::Ignored | Tallied::Quorum(_) => return,
         }
-        if Some(proposer) == self.me() {
+        if Some(proposer) == self.me() && self.safety.signed_since_start(round) {
             self.own.proposal = Some(proposal.clone());
         }
         let block = proposal.into_inner().block;
