@@ -1,13 +1,19 @@
-//! I3, for every certificate that leaves a correct validator: a quorum of distinct members, each with a valid signature,
+//! I3, for every certificate that a correct validator stores or sends: a quorum of distinct members, each with a valid signature,
 //! and in a TC the certificate that its signers reported. Written anew.
 
 use std::collections::BTreeMap;
 
-use quorate_crypto::Domain;
+use quorate_crypto::{Domain, PublicKey, verify};
+use quorate_storage::MemStore;
+use quorate_storage::ledger;
+use quorate_types::memory::{self, Memory};
 use quorate_types::vote::{commit_vote_bytes, timeout_bytes, vote_bytes};
-use quorate_types::{Finality, Message, Qc, Round, Tc};
+use quorate_types::{Block, BlockId, Finality, Height, Message, Qc, Round, Signature, Signers, Tc};
 
 use super::{Checker, Violation};
+
+/// Finality proofs whose signatures are verified again: one in so many heights.
+pub(super) const VERIFIED_PROOFS: u64 = 4;
 
 impl Checker {
     /// Verifies what a message carries, each certificate once.
@@ -78,6 +84,73 @@ impl Checker {
         let distinct = voters.len() == tc.votes.len();
         let highest = reported == Some(tc.high_qc.round);
         verdict(tc.round, quorum && distinct && signed && highest)
+    }
+
+    /// I3: the finality proof of this height, if it has one of its own.
+    pub(super) fn proof(
+        &mut self,
+        store: &MemStore,
+        at: Height,
+        id: BlockId,
+        block: &Block,
+    ) -> Result<(), Violation> {
+        let Some(finality) = ledger::finality(store, at)? else {
+            return Ok(());
+        };
+        if !first(&mut self.stored, at, &finality) {
+            return Ok(());
+        }
+        let round = block.header.round;
+        let Finality { cc, qc } = &finality;
+        let named = (cc.block, cc.height, cc.round) == (id, at, round)
+            && (qc.block, qc.round) == (id, round);
+        let chain = self.validators.chain();
+        let deep = at.0.is_multiple_of(VERIFIED_PROOFS);
+        let commit = commit_vote_bytes(chain, round, id, at);
+        let vote = vote_bytes(chain, round, id);
+        let valid = self.quorum(
+            deep,
+            cc.signers,
+            &cc.signatures,
+            Domain::CommitVote,
+            &commit,
+        ) && self.quorum(deep, qc.signers, &qc.signatures, Domain::Vote, &vote);
+        match named && valid {
+            true => Ok(()),
+            false => Err(Violation::BadCertificate(at)),
+        }
+    }
+
+    fn signed_by(
+        &self,
+        key: &PublicKey,
+        domain: Domain,
+        message: &[u8],
+        signature: &Signature,
+    ) -> bool {
+        match &self.notary {
+            Some(notary) => notary.knows(&memory::name(domain, key, signature, message)),
+            None => verify(key, domain, message, signature).is_ok(),
+        }
+    }
+
+    fn quorum(
+        &self,
+        deep: bool,
+        signers: Signers,
+        signatures: &[Signature],
+        domain: Domain,
+        message: &[u8],
+    ) -> bool {
+        let (n, distinct) = (self.validators.count(), signers.iter().count());
+        // Counted anew: more than two thirds, whatever the product calls a quorum.
+        let quorum = 3 * distinct > 2 * n && distinct == signatures.len() && signers.within(n);
+        quorum
+            && (!deep
+                || signers.iter().zip(signatures).all(|(signer, signature)| {
+                    let key = self.validators.key(signer);
+                    key.is_some_and(|key| self.signed_by(key, domain, message, signature))
+                }))
     }
 }
 

@@ -4,7 +4,8 @@
 use quorate_storage::{MemStore, Table, ledger};
 use quorate_types::{BatchId, BlockId, Receipt, Round};
 
-use super::{Checker, Final, Record, Seen, Violation};
+use super::ledgers::Final;
+use super::{Checker, Record, Seen, Violation};
 
 impl Checker {
     /// A correct replica voted or commit-voted for a block above its root.

@@ -1,8 +1,10 @@
 //! The judges can fail: each sees what it is there to see. The worlds are sound, and then tampered with.
 
+use quorate_crypto::{Domain, hash};
 use quorate_storage::{Store, Sync, WriteBatch};
-use quorate_types::Vote;
+use quorate_types::{Block, Receipt, Roots, Signature, ValidatorIndex, Vote, codec};
 
+use super::certificates::VERIFIED_PROOFS;
 use super::*;
 use crate::plan::{ClockPlan, Plan};
 use crate::world::World;
