@@ -118,6 +118,7 @@ soak: setup ## Simulated worlds without end (TIME=seconds, FROM=seed, STATE=file
 	    $(if $(FROM),--seeds $(FROM)..$$(($(FROM)+1))) $(if $(STATE),--state $(STATE))
 
 chaos: build ## Real validators under faults, then an audit (SECONDS=60 SEED=n FAULTS=kill,power DENSE=1, or SERVED=transactions between two)
+	@scripts/setup.sh chaos
 	@$(SCENARIOS) chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(FAULTS),--faults $(FAULTS)) $(if $(DENSE),--dense) $(if $(SERVED),--served $(SERVED))
 

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh             what `make build` needs
 #   scripts/setup.sh scenarios   also libfaketime, for the scenario that turns the clock back
+#   scripts/setup.sh chaos       also ip, which connects the validators' network namespaces
 #   scripts/setup.sh checks      also what makes a Python environment, for the checks with other programs' clients
 #   scripts/setup.sh prometheus  also Debian's prometheus, which scrapes a testnet in a check
 #   scripts/setup.sh deploy      also the linters of deploy/, and helm, which the Go module proxy has as source
@@ -46,6 +47,7 @@ have jq      || missing+=(jq)
 have python3 || missing+=(python3)
 case "${1:-}" in
     scenarios) have_libfaketime || missing+=(libfaketime) ;;
+    chaos)     have ip || missing+=(iproute2) ;;
     checks)    have_venv || missing+=(python3-venv) ;;
     prometheus) { have prometheus && have promtool; } || missing+=(prometheus) ;;
     deploy)    have_venv || missing+=(python3-venv)

@@ -39,4 +39,5 @@ pub mod share;
 pub mod shim;
 pub mod snapshots;
 pub mod space;
+pub mod spaces;
 pub mod wait;

@@ -10,6 +10,7 @@ use quorate_scenarios::catalogue::{self, Scenario};
 use quorate_scenarios::chaos;
 use quorate_scenarios::chaos::plan::{Kind, Pace, Plan};
 use quorate_scenarios::chaos::relay::{Link, Relays};
+use quorate_scenarios::spaces;
 
 /// What Quorate promises, tried on the real binary.
 #[derive(Debug, Parser)]
@@ -60,6 +61,9 @@ struct Chaos {
     /// Print the schedule and do nothing
     #[arg(long)]
     plan: bool,
+    /// All validators on loopback, also where each could have a network namespace of its own
+    #[arg(long)]
+    loopback: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,7 +145,19 @@ fn chaos(arguments: &Chaos) -> ExitCode {
         (None, false) => (Pace::Mixed, String::new()),
     };
     let seconds = arguments.seconds;
+    if !arguments.plan && !arguments.loopback && !spaces::inside() {
+        match spaces::again() {
+            Some(status) if status.success() => return ExitCode::SUCCESS,
+            Some(_) => return ExitCode::FAILURE,
+            None => {
+                println!("chaos: no network namespaces here, so all validators are on loopback")
+            }
+        }
+    }
     let plan = Plan::of(seed, seconds, &kinds, pace);
+    if spaces::inside() {
+        println!("chaos: a network namespace for each validator");
+    }
     println!("chaos: seed {seed}, {seconds} s, links {:?}", plan.weather);
     plan.steps.iter().for_each(|step| println!("    {step}"));
     if arguments.plan {

@@ -21,6 +21,7 @@ use crate::cluster::{ANSWER, Cluster, Options};
 use crate::http::Connection;
 use crate::load::{Load, Writer};
 use crate::shim::Machine;
+use crate::spaces;
 use crate::wait::eventually;
 use plan::{Fault, Plan};
 use relay::{Link, Relays};
@@ -48,6 +49,8 @@ pub struct Report {
     pub ended: u64,
     /// Spells of bad or cut links.
     pub links: u64,
+    /// Cables pulled, of validators with a network of their own.
+    pub cables: u64,
     /// Bytes that were written, not synced, and lost with the power.
     pub unsynced: u64,
     /// Transactions acknowledged.
@@ -77,6 +80,7 @@ pub fn run(plan: &Plan) -> Report {
         validators: plan.validators,
         power: true,
         chaos: true,
+        spaces: spaces::inside(),
         ..Options::default()
     });
     let mut run = Run {
@@ -177,6 +181,10 @@ impl Run {
                 self.relays.set(*from, *to, *link);
                 self.report.links += 1;
             }
+            // A machine without a cable hears no client, either.
+            Fault::Partition(group) if group.len() == 1 && self.cluster.plug(group[0], false) => {
+                self.report.cables += 1;
+            }
             Fault::Partition(group) => {
                 self.relays.part(group);
                 self.report.links += 1;
@@ -198,7 +206,10 @@ impl Run {
                     self.still_runs(*i);
                 }
             }
-            Fault::Link(..) | Fault::Partition(_) => self.clear_links(),
+            Fault::Link(..) | Fault::Partition(_) => {
+                self.clear_links();
+                self.plug_all();
+            }
         }
     }
 
@@ -219,7 +230,14 @@ impl Run {
         self.relays.set_all(self.weather);
     }
 
+    fn plug_all(&self) {
+        for i in 0..self.cluster.size() {
+            self.cluster.plug(i, true);
+        }
+    }
+
     fn heal(&mut self) {
+        self.plug_all();
         self.weather = Link::default();
         self.clear_links();
         for i in 0..self.cluster.size() {

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -125,7 +125,8 @@ impl Relays {
             let front = open(*address);
             let mut backs = Vec::new();
             for from in 0..n {
-                let back = open((Ipv4Addr::LOCALHOST, 0).into());
+                // From where it listens for others, it reaches whom it stands in front of.
+                let back = open((address.ip(), 0).into());
                 // Answers, on the way back to whom that socket stands for.
                 let (shared, back_in, out) =
                     (Arc::clone(&shared), Arc::clone(&back), Arc::clone(&front));
@@ -297,6 +298,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     fn local() -> UdpSocket {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

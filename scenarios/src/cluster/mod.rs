@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::ports::Ports;
 use crate::share::Share;
 use crate::shim::{Control, Shadow};
+use crate::spaces::Space;
 
 pub use run::{Run, binary, quorate, quorate_within};
 
@@ -32,6 +33,8 @@ pub use run::{Run, binary, quorate, quorate_within};
 pub const START: Duration = Duration::from_secs(30);
 /// How long one HTTP exchange may take before it counts as no answer.
 pub const ANSWER: Duration = Duration::from_secs(10);
+/// What a validator listens at by default, where it has an address of its own; two more follow.
+const DEFAULT_PORT: u16 = 7650;
 
 /// What the cluster is, and what is wrong with its machines.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct Options {
     /// The machines' disks and clocks can be made to fail while they run, and all traffic between validators goes
     /// through relays.
     pub chaos: bool,
+    /// Each validator has a network of its own ([`crate::spaces`]).
+    pub spaces: bool,
     /// Bytes of memory of its own that each validator may have, touched or not (RLIMIT_DATA): who asks for more ends.
     pub memory: Option<u64>,
     /// Hundredths of a core that each validator has for itself (as root).
@@ -63,6 +68,7 @@ impl Default for Options {
             sync_delay: None,
             power: false,
             chaos: false,
+            spaces: false,
             memory: None,
             cores: None,
             environment: Vec::new(),
@@ -90,6 +96,8 @@ pub struct Cluster {
     ports: Ports,
     options: Options,
     nodes: Vec<Node>,
+    /// Of each validator, with [`Options::spaces`].
+    spaces: Vec<Space>,
 }
 
 impl Cluster {
@@ -129,18 +137,30 @@ impl Cluster {
         let path = directory.path().join("net");
         let output = path.display().to_string();
         let [validators, clients] = [options.validators, options.clients].map(|n| n.to_string());
-        let base = ports.base().to_string();
+        let count = options.validators * u16::from(options.spaces);
+        let spaces: Vec<_> = (0..count)
+            .map(|i| Space::new(i.try_into().expect("few")))
+            .collect();
+        let hosts: Vec<_> = spaces
+            .iter()
+            .map(|space| space.outer().to_string())
+            .collect();
+        let place = match options.spaces {
+            true => ("--hosts", &hosts.join(",")),
+            false => ("--base-port", &ports.base().to_string()),
+        };
         let flags = [
             ("--validators", &validators),
             ("--clients", &clients),
             ("--output", &output),
-            ("--base-port", &base),
+            place,
         ];
         let flags = flags
             .iter()
             .flat_map(|(flag, value)| [*flag, value.as_str()]);
         let arguments: Vec<&str> = verb.iter().copied().chain(flags).collect();
         quorate(&arguments).expect(0, "the homes are made");
+        clients_inside(&path.join("client.toml"), &spaces);
         let node = |i: u16| {
             let home = path.join(format!("validator-{i}"));
             let image = directory.path().join(format!("shadow-{i}"));
@@ -167,6 +187,7 @@ impl Cluster {
             ports,
             options,
             nodes,
+            spaces,
         }
     }
 
@@ -191,25 +212,48 @@ impl Cluster {
     /// Where the others believe a validator to be.
     #[must_use]
     pub fn peer_address(&self, i: usize) -> SocketAddr {
-        local(self.ports.base() + 10 * u16::try_from(i).expect("few"))
+        match self.spaces.get(i) {
+            Some(space) => (space.outer(), DEFAULT_PORT).into(),
+            None => self.local(i, 0),
+        }
     }
 
     /// Where a validator is with [`Options::chaos`], when a relay has taken its address.
     #[must_use]
     pub fn behind_relay(&self, i: usize) -> SocketAddr {
-        local(self.ports.base() + 10 * u16::try_from(i).expect("few") + 3)
+        match self.spaces.get(i) {
+            Some(space) => (space.inner(), DEFAULT_PORT).into(),
+            None => self.local(i, 3),
+        }
+    }
+
+    /// Pulls a validator's cable, or plugs it in; false where it has none, without [`Options::spaces`].
+    pub fn plug(&self, i: usize, plugged: bool) -> bool {
+        let space = self.spaces.get(i);
+        space.inspect(|space| space.plug(plugged)).is_some()
+    }
+
+    fn local(&self, i: usize, offset: u16) -> SocketAddr {
+        let base = self.ports.base() + 10 * u16::try_from(i).expect("few");
+        (Ipv4Addr::LOCALHOST, base + offset).into()
     }
 
     /// Where a validator serves clients.
     #[must_use]
     pub fn api(&self, i: usize) -> SocketAddr {
-        local(self.ports.base() + 10 * u16::try_from(i).expect("few") + 1)
+        match self.spaces.get(i) {
+            Some(space) => (space.inner(), DEFAULT_PORT + 1).into(),
+            None => self.local(i, 1),
+        }
     }
 
     /// Where a validator serves its operator.
     #[must_use]
     pub fn admin(&self, i: usize) -> SocketAddr {
-        local(self.ports.base() + 10 * u16::try_from(i).expect("few") + 2)
+        match self.spaces.get(i) {
+            Some(space) => (space.inner(), DEFAULT_PORT + 2).into(),
+            None => self.local(i, 2),
+        }
     }
 
     /// What a validator has logged, over all its starts.
@@ -272,8 +316,17 @@ impl Drop for Cluster {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
+/// Peers know a validator by the relay's end of its cable; clients go to its own.
+fn clients_inside(profile: &Path, spaces: &[Space]) {
+    if spaces.is_empty() {
+        return;
+    }
+    let mut text = fs::read_to_string(profile).expect("testnet wrote it");
+    for space in spaces {
+        let (outer, inner) = (space.outer().to_string(), space.inner().to_string());
+        text = text.replace(&format!("{outer}:"), &format!("{inner}:"));
+    }
+    fs::write(profile, text).expect("writable");
 }
 
 fn tail(log: &str) -> String {

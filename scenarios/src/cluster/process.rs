@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::run::limited;
-use super::{ANSWER, Cluster, binary, local, tail};
+use super::{ANSWER, Cluster, binary, tail};
 use crate::http;
 use crate::shim::{self, Lost, Machine};
 use crate::wait::eventually;
@@ -27,7 +27,10 @@ impl Cluster {
         node.said = log.metadata().map_or(0, |metadata| metadata.len());
         let mut command = match self.options.memory {
             Some(bytes) => limited(bytes),
-            None => Command::new(binary()),
+            None => match self.spaces.get(i) {
+                Some(space) => space.command(&binary()),
+                None => Command::new(binary()),
+            },
         };
         command.arg("start").arg("--home").arg(&node.home);
         command.envs(environment).stdin(Stdio::null());
@@ -49,6 +52,10 @@ impl Cluster {
             all.extend(control.environment());
             let listen = self.behind_relay(i).to_string();
             all.push(("QUORATE_NETWORK__LISTEN".into(), listen));
+        }
+        if self.options.spaces {
+            let listen = self.admin(i).to_string();
+            all.push(("QUORATE_ADMIN__LISTEN".into(), listen));
         }
         if let Some(delay) = self.options.sync_delay {
             let library = shim::library().display().to_string();
@@ -184,16 +191,16 @@ impl Cluster {
     /// # Panics
     /// If that takes longer than `within`, or the process ends.
     pub fn wait_ready(&mut self, i: usize, within: Duration) {
+        let admin = self.admin(i);
         let log = self.nodes[i].log.clone();
         let child = self.nodes[i].child.as_mut().expect("it runs");
-        let admin = self.ports.base() + 10 * u16::try_from(i).expect("few") + 2;
         let what = format!("validator {i} is ready (log: {})", log.display());
         eventually(within, &what, || {
             if let Some(status) = child.try_wait().expect("ours to wait for") {
                 let log = fs::read_to_string(&log).unwrap_or_default();
                 panic!("validator {i} ended with {status}:\n{}", tail(&log));
             }
-            let answer = http::get(local(admin), "/readyz", ANSWER).ok()?;
+            let answer = http::get(admin, "/readyz", ANSWER).ok()?;
             (answer.status == 200).then_some(())
         });
     }
