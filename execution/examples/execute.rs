@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_crypto::{SecretKey, Signature};
 use quorate_execution::kv::Command;
 use quorate_execution::{Change, Entry, Executor, OrderedBlock, Reader, Space};
+use quorate_types::ValidatorInfo;
 use quorate_types::{Batch, BlockTime, Client, Epoch, FORMAT_VERSION, Genesis, Parameters};
-use quorate_types::{Outcome, Role, Transaction, TransactionBody, ValidatorIndex, ValidatorInfo};
+use quorate_types::{HashedBatch, Outcome, Role, Transaction, TransactionBody, ValidatorIndex};
 
 #[derive(Default)]
 struct Memory([BTreeMap<Vec<u8>, Vec<u8>>; 6]);
@@ -131,7 +131,7 @@ impl World {
             transactions.push(Transaction { body, signature });
             self.sequence += 1;
         }
-        let batches = [Arc::new(Batch {
+        let batches = [HashedBatch::new(Batch {
             version: FORMAT_VERSION,
             epoch: Epoch(0),
             origin: ValidatorIndex(0),

@@ -94,15 +94,19 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     pub(crate) fn run(mut self) -> Result<BlockEffects, ExecuteError<R::Error>> {
         session::sweep(&mut self.state, self.recent, self.block.time)?;
         for batch in self.block.batches {
-            for transaction in &batch.transactions {
-                self.transaction(transaction)?;
+            let ids = batch.transaction_ids().iter();
+            for (transaction, id) in batch.transactions.iter().zip(ids) {
+                self.transaction(transaction, *id)?;
             }
         }
         Ok(self.finish())
     }
 
-    fn transaction(&mut self, transaction: &Transaction) -> Result<(), ExecuteError<R::Error>> {
-        let id = transaction.id();
+    fn transaction(
+        &mut self,
+        transaction: &Transaction,
+        id: TransactionId,
+    ) -> Result<(), ExecuteError<R::Error>> {
         let index = u32::try_from(self.receipts.len()).expect("blocks are bounded");
         let (height, body) = (self.block.height, &transaction.body);
         let outcome = match self.admit(transaction, id)? {

@@ -7,14 +7,15 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_crypto::Digest;
 use quorate_mutants::{Mutant, mutant};
 use quorate_types::accumulator::Accumulator;
 use quorate_types::validators::ValidatorsError;
-use quorate_types::{Batch, BlockTime, Epoch, Genesis, Header, Height, Parameters, PublicKey};
+use quorate_types::{
+    BlockTime, Epoch, Genesis, HashedBatch, Header, Height, Parameters, PublicKey,
+};
 use quorate_types::{Receipt, Role, Roots, Validators, codec, receipt};
 
 use crate::block::{BlockEffects, BlockRun, Places, Rules, encode_place};
@@ -37,7 +38,7 @@ pub struct OrderedBlock<'a> {
     /// Its agreed time.
     pub time: BlockTime,
     /// In the order of the block.
-    pub batches: &'a [Arc<Batch>],
+    pub batches: &'a [HashedBatch],
 }
 
 /// What a block led to.

@@ -3,7 +3,6 @@
 mod common;
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use common::*;
 use quorate_execution::flush::FlushPolicy;
@@ -13,7 +12,7 @@ use quorate_execution::machine::{CommandError, Context, StateMachine, StateView}
 use quorate_execution::persist::roots_key;
 use quorate_execution::{Entry, ExecuteError, Executor, OpenError, OrderedBlock, Reader, Space};
 use quorate_execution::{genesis_validators, meter};
-use quorate_types::{Batch, Blob, Height, Outcome, Receipt, Rejection, Role, Roots};
+use quorate_types::{Blob, HashedBatch, Height, Outcome, Receipt, Rejection, Role, Roots};
 use quorate_types::{accumulator, codec, receipt};
 
 #[test]
@@ -418,7 +417,7 @@ fn a_failing_disk_executes_nothing() {
     };
     let known = chain.next(WRITER, &[commands.to_vec(), vec![range]].concat());
     let stranger = chain.numbered(STRANGER, 0, &commands);
-    let batches: [Arc<Batch>; 1] = [pack(vec![known, stranger])];
+    let batches: [HashedBatch; 1] = [pack(vec![known, stranger])];
     let block = OrderedBlock {
         height: Height(2),
         time: chain.time.plus_nanos(SECOND),

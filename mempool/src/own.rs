@@ -6,12 +6,11 @@
 //! fills, and clients are told.
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_crypto::PublicKey;
 use quorate_types::{
-    Batch, BatchId, BlockTime, FORMAT_VERSION, Instant, Transaction, TransactionId, ValidatorIndex,
+    Batch, BatchId, BlockTime, FORMAT_VERSION, HashedBatch, Instant, TransactionId, ValidatorIndex,
 };
 
 use crate::pool::{Lapsed, Pool};
@@ -20,11 +19,11 @@ use crate::shelf::Account;
 /// Bytes of a batch's encoding besides its transactions.
 const BATCH_OVERHEAD: usize = 36;
 
-/// What is known of own batches beyond their content, which is on the shelf.
+/// What is known of own batches. They are on the shelf, too.
 #[derive(Debug)]
 pub(crate) struct Own {
-    /// Neither committed nor expired, with the identities of their transactions.
-    in_flight: BTreeMap<BatchId, Vec<TransactionId>>,
+    /// Neither committed nor expired.
+    in_flight: BTreeMap<BatchId, HashedBatch>,
     /// Transactions in own batches in flight that were not executed meanwhile.
     packed: BTreeMap<TransactionId, Carried>,
     pub(crate) next_sequence: u64,
@@ -61,25 +60,27 @@ impl Own {
     }
 
     /// A batch is in flight; for those of its transactions that another carried until now, what they took there.
-    fn launch(&mut self, id: BatchId, batch: &Batch, ids: Vec<TransactionId>) -> Vec<Carried> {
+    fn launch(&mut self, batch: HashedBatch) -> Vec<Carried> {
         let carried = batch.transactions.iter().map(|transaction| Carried {
-            batch: id,
+            batch: batch.id(),
             client: transaction.body.client,
             bytes: transaction.encoded_len(),
         });
+        let ids = batch.transaction_ids().iter();
         let before = ids
-            .iter()
             .zip(carried)
             .filter_map(|(transaction, carried)| self.packed.insert(*transaction, carried))
             .collect();
-        self.in_flight.insert(id, ids);
+        self.in_flight.insert(batch.id(), batch);
         before
     }
 
     /// The batch is in flight no longer. The places in it of transactions that are still owed something.
     pub(crate) fn land(&mut self, id: &BatchId) -> Vec<(usize, TransactionId, Carried)> {
-        let transactions = self.in_flight.remove(id).unwrap_or_default();
-        let owed = transactions.into_iter().enumerate();
+        let Some(batch) = self.in_flight.remove(id) else {
+            return Vec::new();
+        };
+        let owed = batch.transaction_ids().iter().copied().enumerate();
         owed.filter_map(|(place, transaction)| {
             Some((place, transaction, self.unpack(&transaction, id)?))
         })
@@ -97,7 +98,7 @@ impl Pool {
     /// Packs what waits (B1): full batches at once; the rest at once if no own batch is in flight, else when it has
     /// waited for the linger. To be called in every turn, after [`Pool::expire`]. The batches are held here; the caller
     /// stores and broadcasts them.
-    pub fn seal(&mut self, now: Instant, time: BlockTime) -> Vec<(BatchId, Arc<Batch>)> {
+    pub fn seal(&mut self, now: Instant, time: BlockTime) -> Vec<HashedBatch> {
         let Some(me) = self.seat.me else {
             return Vec::new();
         };
@@ -153,46 +154,38 @@ impl Pool {
             .saturating_sub(BATCH_OVERHEAD)
     }
 
-    fn pack(&mut self, me: ValidatorIndex, now: Instant, time: BlockTime) -> (BatchId, Arc<Batch>) {
-        let (ids, transactions): (Vec<_>, Vec<_>) =
-            self.queue.take(self.target()).into_iter().unzip();
-        let mut batch = Batch {
+    fn pack(&mut self, me: ValidatorIndex, now: Instant, time: BlockTime) -> HashedBatch {
+        let transactions = self.queue.take(self.target());
+        let mut batch = HashedBatch::new(Batch {
             version: FORMAT_VERSION,
             epoch: self.seat.epoch,
             origin: me,
             sequence: self.own.next_sequence,
             expiry: time.plus_nanos(self.parameters.batch_lifetime_ns),
             transactions,
-        };
-        let mut id = batch.id();
+        });
         // The same content once more, after a restart that forgot the numbers used.
-        while self.shelf.contains(&id) || self.remembered.contains(&id) {
-            batch.sequence = batch.sequence.wrapping_add(1);
-            id = batch.id();
+        while self.shelf.contains(&batch.id()) || self.remembered.contains(&batch.id()) {
+            let sequence = batch.sequence.wrapping_add(1);
+            let again = Batch::clone(&batch);
+            batch = HashedBatch::new(Batch { sequence, ..again });
         }
         self.own.next_sequence = batch.sequence.saturating_add(1);
-        let batch = Arc::new(batch);
-        self.hold_own(now, id, Arc::clone(&batch), ids);
+        self.hold_own(now, batch.clone());
         assert!(
             self.own.in_flight.len() == 1
                 || self.shelf.own_bytes() <= self.limits.max_in_flight_bytes,
             "I9: own bytes in flight"
         );
-        (id, batch)
+        batch
     }
 
-    fn hold_own(
-        &mut self,
-        now: Instant,
-        id: BatchId,
-        batch: Arc<Batch>,
-        transactions: Vec<TransactionId>,
-    ) {
-        for carried in self.own.launch(id, &batch, transactions) {
+    fn hold_own(&mut self, now: Instant, batch: HashedBatch) {
+        for carried in self.own.launch(batch.clone()) {
             self.room.release(&carried.client, carried.bytes);
         }
         self.shelf.advance(batch.origin, batch.sequence);
-        self.shelf.put(now, id, batch, Account::Own, true);
+        self.shelf.put(now, batch, Account::Own, true);
     }
 
     /// When [`Pool::seal`] has something to do next; `None` if only another event can bring it.
@@ -229,31 +222,27 @@ impl Pool {
 
     /// Own batches in flight in the order of their making, for a peer that connects again.
     #[must_use]
-    pub fn resend(&self) -> Vec<(BatchId, Arc<Batch>)> {
-        let mut batches: Vec<(BatchId, Arc<Batch>)> = self
-            .own
-            .in_flight
-            .keys()
-            .filter_map(|id| Some((*id, self.get(id)?)))
-            .collect();
-        batches.sort_by_key(|(_, batch)| batch.sequence);
+    pub fn resend(&self) -> Vec<HashedBatch> {
+        let mut batches: Vec<_> = self.own.in_flight.values().cloned().collect();
+        batches.sort_by_key(|batch| batch.sequence);
         batches
     }
 
     /// After a restart, puts back batches from the replica's own store that are not committed; their origins' bounds
     /// hold, and what does not fit is left to the store. Own ones are in flight again. How many were put back.
-    pub fn restore(&mut self, now: Instant, batches: Vec<(BatchId, Batch)>) -> usize {
+    pub fn restore(&mut self, now: Instant, batches: Vec<HashedBatch>) -> usize {
         let mut batches = batches;
-        batches.sort_by_key(|(_, batch)| (batch.origin, batch.sequence));
+        batches.sort_by_key(|batch| (batch.origin, batch.sequence));
         let mut restored = 0;
-        for (id, batch) in batches {
+        for batch in batches {
+            let id = batch.id();
             let new = !self.shelf.contains(&id) && !self.remembered.contains(&id);
-            restored += usize::from(new && self.restore_one(now, id, batch));
+            restored += usize::from(new && self.restore_one(now, batch));
         }
         restored
     }
 
-    fn restore_one(&mut self, now: Instant, id: BatchId, batch: Batch) -> bool {
+    fn restore_one(&mut self, now: Instant, batch: HashedBatch) -> bool {
         let current = batch.epoch == self.seat.epoch;
         if current && self.seat.me == Some(batch.origin) {
             self.own.next_sequence = self.own.next_sequence.max(batch.sequence.saturating_add(1));
@@ -265,8 +254,7 @@ impl Pool {
                 let bytes = transaction.encoded_len();
                 self.room.charge(transaction.body.client, bytes);
             }
-            let transactions = batch.transactions.iter().map(Transaction::id).collect();
-            self.hold_own(now, id, Arc::new(batch), transactions);
+            self.hold_own(now, batch);
             return true;
         }
         let (origin, sequence) = (batch.origin, batch.sequence);
@@ -277,8 +265,7 @@ impl Pool {
         if !current || room.is_err() {
             return false;
         }
-        let batch = Arc::new(batch);
-        self.shelf.put(now, id, batch, Account::Origin, true);
+        self.shelf.put(now, batch, Account::Origin, true);
         self.shelf.assert_bounds(origin, &self.limits);
         self.shelf.advance(origin, sequence);
         true

@@ -5,12 +5,11 @@
 //! `own`, what a leader orders (B2, B4) in `order`.
 
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_types::{
-    Batch, BatchId, Block, BlockTime, Epoch, Instant, Parameters, Transaction, TransactionId,
-    ValidatorIndex, Verified,
+    Batch, BatchId, Block, BlockTime, Epoch, HashedBatch, Instant, Parameters, Transaction,
+    TransactionId, ValidatorIndex, Verified,
 };
 
 use crate::bounded::BoundedSet;
@@ -172,9 +171,9 @@ impl Pool {
         now: Instant,
         time: BlockTime,
         from: ValidatorIndex,
-        id: BatchId,
-        batch: Verified<Batch>,
+        batch: Verified<HashedBatch>,
     ) -> Result<bool, Refusal> {
+        let id = batch.id();
         let streamed = batch.origin == from && batch.epoch == self.seat.epoch;
         if self.shelf.contains(&id) || (self.remembered.contains(&id) && !self.is_wanted(&id)) {
             if streamed {
@@ -199,8 +198,7 @@ impl Pool {
         };
         self.wanted.remove(&id);
         let orderable = batch.epoch == self.seat.epoch && !self.remembered.contains(&id);
-        let batch = Arc::new(batch.into_inner());
-        self.shelf.put(now, id, batch, account, orderable);
+        self.shelf.put(now, batch.into_inner(), account, orderable);
         self.shelf.assert_bounds(origin, &self.limits);
         if streamed {
             self.shelf.advance(origin, sequence);
@@ -266,8 +264,8 @@ impl Pool {
 
     /// A batch that is held. Committed ones are not: they are in the store.
     #[must_use]
-    pub fn get(&self, id: &BatchId) -> Option<Arc<Batch>> {
-        self.shelf.get(id).map(|held| Arc::clone(&held.batch))
+    pub fn get(&self, id: &BatchId) -> Option<HashedBatch> {
+        self.shelf.get(id).map(|held| held.batch.clone())
     }
 
     /// Whether the batch is held.

@@ -66,7 +66,7 @@ impl Queue {
     }
 
     /// Takes transactions of at most `max_bytes` together, one a client in turn; the first always.
-    pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<(TransactionId, Transaction)> {
+    pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<Transaction> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some((id, size)) = self.head() {
@@ -76,7 +76,7 @@ impl Queue {
             bytes += size;
             let transaction = self.remove(&id).expect("the head is queued");
             self.pass_turn(&transaction.body.client);
-            taken.push((id, transaction));
+            taken.push(transaction);
         }
         taken
     }

@@ -6,18 +6,17 @@
 //! costs a voter one fetch. A mark that waited for gaps to close would wait for ever for what expired.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use quorate_types::{Batch, BatchId, BlockTime, Instant, Signers, ValidatorIndex};
+use quorate_types::{BatchId, BlockTime, HashedBatch, Instant, Signers, ValidatorIndex};
 
 use crate::{Limits, Refusal};
 
 /// A batch that is held.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) batch: Arc<Batch>,
+    pub(crate) batch: HashedBatch,
     pub(crate) bytes: usize,
     /// When it came.
     pub(crate) since: Instant,
@@ -136,11 +135,11 @@ impl Shelf {
     pub(crate) fn put(
         &mut self,
         now: Instant,
-        id: BatchId,
-        batch: Arc<Batch>,
+        batch: HashedBatch,
         account: Account,
         orderable: bool,
     ) {
+        let id = batch.id();
         let bytes = batch.encoded_len();
         let arrival = self.arrivals;
         self.arrivals += 1;

@@ -55,7 +55,7 @@ fn two_transactions_with_one_number_both_wait_for_execution_to_decide() {
     queue(&mut pool, 1, 5, 700);
     queue(&mut pool, 1, 5, 701);
     let sealed = pool.seal(T0, START);
-    assert_eq!(sealed[0].1.transactions.len(), 2);
+    assert_eq!(sealed[0].transactions.len(), 2);
 }
 
 #[test]
@@ -91,11 +91,11 @@ fn what_is_full_refuses_by_bytes_and_by_items_until_something_was_executed() {
         assert_eq!(admit(&mut pool, &late), full);
         assert_eq!(pool.transactions(), 4);
         let sealed = pool.seal(T0, START);
-        assert_eq!(sealed[0].1.transactions.len(), 4);
+        assert_eq!(sealed[0].transactions.len(), 4);
         // Packed is not ordered: it waits just as well.
         assert_eq!(admit(&mut pool, &late), full);
         assert_eq!((pool.pending(), pool.pending_bytes()), (4, 4_000));
-        pool.executed(&[sealed[0].1.transactions[0].id()]);
+        pool.executed(&[sealed[0].transactions[0].id()]);
         assert_eq!(admit(&mut pool, &late), Ok(Admission::Queued));
     }
 }
@@ -179,12 +179,12 @@ fn a_flood_neither_shuts_out_nor_delays_the_polite() {
     }
     let sealed = pool.seal(T0, START);
     let mut shares: BTreeMap<PublicKey, usize> = BTreeMap::new();
-    for transaction in &sealed[0].1.transactions {
+    for transaction in &sealed[0].transactions {
         *shares.entry(transaction.body.client).or_default() += 1;
     }
     assert_eq!(shares.len(), 64, "everybody is in the first batch");
     assert!(shares.values().all(|share| *share == 1), "with one each");
-    let rest: usize = sealed[1..].iter().map(|(_, b)| b.transactions.len()).sum();
+    let rest: usize = sealed[1..].iter().map(|b| b.transactions.len()).sum();
     assert_eq!(rest + pool.transactions(), flooded - 1);
 }
 
@@ -195,7 +195,7 @@ fn within_a_client_the_order_is_that_of_its_numbers() {
         queue(&mut pool, 1, sequence, 700);
     }
     let sealed = pool.seal(T0, START);
-    let numbers = sealed[0].1.transactions.iter().map(|t| t.body.sequence);
+    let numbers = sealed[0].transactions.iter().map(|t| t.body.sequence);
     assert!(numbers.eq([1, 3, 7, 9]));
 }
 
@@ -213,5 +213,5 @@ fn what_waits_past_its_validity_is_dropped_by_name() {
         (lapsed[0].transaction, lapsed[0].reason),
         (short.id(), Refusal::Expired)
     );
-    assert_eq!(pool.seal(T0, START)[0].1.transactions[0].id(), long);
+    assert_eq!(pool.seal(T0, START)[0].transactions[0].id(), long);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use common::*;
 use quorate_mempool::{Limits, Payload, PayloadCheck, Refusal};
-use quorate_types::{Batch, BlockTime, Epoch, ValidatorIndex, Verified};
+use quorate_types::{BlockTime, Epoch, HashedBatch, ValidatorIndex, Verified};
 
 #[test]
 fn a_streamed_batch_is_taken_once_and_moves_the_watermark() {
@@ -24,12 +24,12 @@ fn a_streamed_batch_is_taken_once_and_moves_the_watermark() {
 #[test]
 fn what_its_origin_did_not_send_is_unasked() {
     let mut pool = pool();
-    let (id, batch) = foreign(2, 0, 700);
+    let (_, batch) = foreign(2, 0, 700);
     let from = ValidatorIndex(3);
-    let refused = pool.insert(T0, START, from, id, batch.clone());
+    let refused = pool.insert(T0, START, from, batch.clone());
     assert_eq!(refused, Err(Refusal::Unasked));
 
-    let other_epoch = Verified::<Batch>::pack(
+    let other_epoch = Verified::<HashedBatch>::pack(
         Epoch(7),
         ValidatorIndex(2),
         0,
@@ -101,11 +101,11 @@ fn wanted_batches_have_a_bound_of_their_own() {
     let (first, second) = (foreign(1, 0, 700), foreign(1, 1, 700));
     pool.want(&[first.0, second.0]);
     let from = ValidatorIndex(3);
-    assert_eq!(pool.insert(T0, START, from, first.0, first.1), Ok(true));
-    let refused = pool.insert(T0, START, from, second.0, second.1.clone());
+    assert_eq!(pool.insert(T0, START, from, first.1), Ok(true));
+    let refused = pool.insert(T0, START, from, second.1.clone());
     assert_eq!(refused, Err(Refusal::WantedFull));
     pool.committed(&[first.0]);
-    assert_eq!(pool.insert(T0, START, from, second.0, second.1), Ok(true));
+    assert_eq!(pool.insert(T0, START, from, second.1), Ok(true));
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn what_is_wanted_and_not_here_is_forgotten_oldest_first() {
     let batches: Vec<_> = (0..3).map(|sequence| foreign(1, sequence, 700)).collect();
     pool.want(&batches.iter().map(|(id, _)| *id).collect::<Vec<_>>());
     let mut answer = |at: usize| {
-        let (id, batch) = batches[at].clone();
-        pool.insert(T0, START, ValidatorIndex(3), id, batch)
+        let (_, batch) = batches[at].clone();
+        pool.insert(T0, START, ValidatorIndex(3), batch)
     };
     assert_eq!(answer(0), Err(Refusal::Unasked));
     assert_eq!((answer(1), answer(2)), (Ok(true), Ok(true)));
@@ -136,11 +136,8 @@ fn a_block_is_ready_missing_or_expired() {
     assert_eq!(pool.check(&both), PayloadCheck::Missing(vec![away.0]));
     assert_eq!(pool.missing(&both.batches), [away.0]);
     // Anybody may answer. What was fetched is no part of the origin's stream.
-    let (id, batch) = away;
-    assert_eq!(
-        pool.insert(T0, START, ValidatorIndex(3), id, batch),
-        Ok(true)
-    );
+    let (_, batch) = away;
+    assert_eq!(pool.insert(T0, START, ValidatorIndex(3), batch), Ok(true));
     assert_eq!(pool.held()[1], 1);
     assert_eq!(pool.check(&both), PayloadCheck::Ready);
     // V4: the block's time decides, not ours.
@@ -187,7 +184,7 @@ fn a_block_that_repeats_a_committed_batch_gets_it_from_the_store() {
     pool.committed(&[batch.0]);
     let repeat = block(START, vec![batch.0]);
     assert_eq!(pool.check(&repeat), PayloadCheck::Missing(vec![batch.0]));
-    assert_eq!(pool.insert(T0, START, ME, batch.0, batch.1), Ok(true));
+    assert_eq!(pool.insert(T0, START, ME, batch.1), Ok(true));
     assert_eq!(pool.check(&repeat), PayloadCheck::Ready);
     all_hold(&mut pool);
     assert_eq!(pool.candidates(T0, START, &[]), Payload::default());
@@ -221,12 +218,12 @@ fn what_only_a_dead_block_needed_goes_with_it() {
     let (first, second) = (foreign_until(1, 0, 700, end), foreign_until(1, 1, 700, end));
     let from = ValidatorIndex(3);
     pool.want(&[first.0, second.0]);
-    assert_eq!(pool.insert(T0, START, from, first.0, first.1), Ok(true));
+    assert_eq!(pool.insert(T0, START, from, first.1), Ok(true));
     pool.expire(START, &BTreeSet::from([first.0, second.0]));
     assert!(pool.holds(&first.0));
     pool.expire(START, &BTreeSet::new());
     assert!(!pool.holds(&first.0));
-    let unasked = pool.insert(T0, START, from, second.0, second.1);
+    let unasked = pool.insert(T0, START, from, second.1);
     assert_eq!(unasked, Err(Refusal::Unasked));
     // What the origin itself streamed is not forgotten, though a block had asked for it before it came.
     let streamed = foreign(1, 2, 700);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::*;
 use quorate_mempool::{Admission, Limits, Pool, Refusal};
 use quorate_types::{
-    Batch, BatchId, BlockTime, Transaction, TransactionId, ValidatorIndex, Verified,
+    BatchId, BlockTime, HashedBatch, Transaction, TransactionId, ValidatorIndex, Verified,
 };
 
 /// SplitMix64.
@@ -43,7 +43,7 @@ struct World {
     now: u64,
     fates: BTreeMap<TransactionId, Fate>,
     /// What was ever sealed or streamed, as a disk keeps it.
-    known: BTreeMap<BatchId, Batch>,
+    known: BTreeMap<BatchId, HashedBatch>,
     committed: BTreeSet<BatchId>,
     /// Ordered on the branch, above the root.
     ordered: Vec<BatchId>,
@@ -89,7 +89,7 @@ impl World {
     fn turn(
         &mut self,
         transactions: &[Verified<Transaction>],
-        batches: &[(BatchId, Verified<Batch>)],
+        batches: &[(BatchId, Verified<HashedBatch>)],
     ) {
         let instant = ms(self.now);
         match self.chance.below(12) {
@@ -117,8 +117,8 @@ impl World {
                 self.seed
             );
         }
-        for (id, batch) in self.pool.seal(instant, self.time()) {
-            let new = self.known.insert(id, Batch::clone(&batch)).is_none();
+        for batch in self.pool.seal(instant, self.time()) {
+            let new = self.known.insert(batch.id(), batch).is_none();
             assert!(new, "seed {}: sealed once", self.seed);
         }
         self.check();
@@ -146,13 +146,13 @@ impl World {
         }
     }
 
-    fn stream(&mut self, batches: &[(BatchId, Verified<Batch>)]) {
+    fn stream(&mut self, batches: &[(BatchId, Verified<HashedBatch>)]) {
         let (id, batch) = &batches[self.chance.index(batches.len())];
         let taken = self
             .pool
-            .insert(ms(self.now), self.time(), batch.origin, *id, batch.clone());
+            .insert(ms(self.now), self.time(), batch.origin, batch.clone());
         if taken == Ok(true) {
-            self.known.insert(*id, Batch::clone(batch));
+            self.known.insert(*id, HashedBatch::clone(batch));
             let mark = &mut self.streamed[batch.origin.as_usize()];
             *mark = (*mark).max(batch.sequence + 1);
         }
@@ -202,15 +202,15 @@ impl World {
         }
     }
 
-    fn want(&mut self, batches: &[(BatchId, Verified<Batch>)]) {
+    fn want(&mut self, batches: &[(BatchId, Verified<HashedBatch>)]) {
         let (id, batch) = &batches[self.chance.index(batches.len())];
         self.pool.want(&[*id]);
         let from = ValidatorIndex(u16::try_from(self.chance.below(4)).expect("4"));
         let taken = self
             .pool
-            .insert(ms(self.now), self.time(), from, *id, batch.clone());
+            .insert(ms(self.now), self.time(), from, batch.clone());
         if taken == Ok(true) {
-            self.known.insert(*id, Batch::clone(batch));
+            self.known.insert(*id, HashedBatch::clone(batch));
         }
     }
 
@@ -221,13 +221,13 @@ impl World {
         let committed: Vec<BatchId> = self.committed.iter().copied().collect();
         self.pool.committed(&committed);
         let disk = self.known.iter();
-        let open: Vec<(BatchId, Batch)> = disk
+        let open: Vec<HashedBatch> = disk
             .filter(|(id, batch)| !self.committed.contains(id) && batch.expiry >= self.time())
-            .map(|(id, batch)| (*id, batch.clone()))
+            .map(|(_, batch)| batch.clone())
             .collect();
-        let own = open.iter().filter(|(_, batch)| batch.origin == ME);
+        let own = open.iter().filter(|batch| batch.origin == ME);
         let carried: BTreeSet<TransactionId> = own
-            .flat_map(|(_, batch)| batch.transactions.iter().map(Transaction::id))
+            .flat_map(|batch| batch.transactions.iter().map(Transaction::id))
             .collect();
         self.pool.restore(ms(self.now), open);
         self.put_back = self.pool.pending();
@@ -241,7 +241,7 @@ impl World {
 
     fn check(&self) {
         let pool = &self.pool;
-        let own: usize = pool.resend().iter().map(|(_, b)| b.encoded_len()).sum();
+        let own: usize = pool.resend().iter().map(|b| b.encoded_len()).sum();
         let others = 3 * self.limits.max_origin_bytes + self.limits.max_wanted_bytes;
         assert!(pool.held_bytes() <= own + others, "seed {}", self.seed);
         for (origin, (held, streamed)) in pool.held().iter().zip(&self.streamed).enumerate() {
@@ -256,7 +256,7 @@ impl World {
         let in_flight = pool.resend();
         let travelling: BTreeSet<TransactionId> = in_flight
             .iter()
-            .flat_map(|(_, batch)| batch.transactions.iter().map(Transaction::id))
+            .flat_map(|batch| batch.transactions.iter().map(Transaction::id))
             .filter(|id| self.fates.get(id) == Some(&Fate::Pending))
             .collect();
         let waiting = pool.transactions() + travelling.len();
@@ -278,7 +278,7 @@ fn random_runs_keep_every_promise() {
             valid_until(&client(seed), at, size, lasts)
         })
         .collect();
-    let batches: Vec<(BatchId, Verified<Batch>)> = (0..60)
+    let batches: Vec<(BatchId, Verified<HashedBatch>)> = (0..60)
         .map(|at: u64| {
             let origin = 1 + u16::try_from(at % 3).expect("small");
             let size = 300 + usize::try_from(at * 61 % 2_500).expect("small");

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use common::*;
 use quorate_mempool::{Admission, Limits, Pool, Refusal};
-use quorate_types::{Batch, Instant, Parameters, ValidatorIndex};
+use quorate_types::{Batch, HashedBatch, Instant, Parameters, ValidatorIndex, Verified};
 
 /// What is queued, when, whether something is in flight: and how many batches leave, and what is the deadline.
 #[test]
@@ -75,7 +75,8 @@ fn the_timing_of_b1() {
 fn a_batch_says_what_it_must() {
     let mut pool = Pool::new(seat(), Parameters::default(), Limits::default(), 41);
     queue(&mut pool, 1, 1, 700);
-    let (id, batch) = pool.seal(T0, START).remove(0);
+    let batch = pool.seal(T0, START).remove(0);
+    let id = batch.id();
     assert_eq!(batch.id(), id);
     assert_eq!(
         (batch.origin, batch.sequence, batch.epoch),
@@ -97,9 +98,9 @@ fn the_largest_transaction_travels_alone_in_a_valid_batch() {
     queue(&mut pool, 1, 3, 700);
     let mut sealed = pool.seal(T0, START);
     sealed.extend(pool.seal(ms(5), START));
-    let counts: Vec<usize> = sealed.iter().map(|(_, b)| b.transactions.len()).collect();
+    let counts: Vec<usize> = sealed.iter().map(|b| b.transactions.len()).collect();
     assert_eq!(counts, [1, 1, 1]);
-    for (_, batch) in &sealed {
+    for batch in &sealed {
         assert_eq!(batch.check_form(chain(), &parameters), Ok(()));
     }
 }
@@ -161,7 +162,7 @@ fn when_blocks_have_no_room_left_only_full_batches_leave() {
     }
     let sealed = pool.seal(ms(500), START);
     assert_eq!(sealed.len(), 1);
-    assert!(sealed[0].1.encoded_len() > 255 * 1024);
+    assert!(sealed[0].encoded_len() > 255 * 1024);
     pool.committed(&ids(&pool.resend()));
     assert_eq!(
         pool.seal(ms(501), START).len(),
@@ -183,12 +184,12 @@ fn an_expired_batch_gives_its_transactions_back() {
     pool.executed(&[done.id()]); // in somebody else's batch
     let end = START.plus_nanos(600 * SECOND);
     assert_eq!(pool.expire(end, &BTreeSet::new()), vec![]);
-    assert!(pool.holds(&sealed[0].0), "valid at its expiry itself");
+    assert!(pool.holds(&sealed[0].id()), "valid at its expiry itself");
 
     let keep: BTreeSet<_> = ids(&sealed).into_iter().collect();
     assert_eq!(pool.expire(end.plus_nanos(1), &keep), vec![]);
     assert!(
-        pool.holds(&sealed[0].0),
+        pool.holds(&sealed[0].id()),
         "B5: a block above the root has it"
     );
 
@@ -203,8 +204,8 @@ fn an_expired_batch_gives_its_transactions_back() {
         (0, 0, 1)
     );
     let again = pool.seal(ms(1), end.plus_nanos(1));
-    assert_eq!(again[0].1.transactions[0].id(), long.id());
-    assert!(again[0].1.sequence > sealed[0].1.sequence);
+    assert_eq!(again[0].transactions[0].id(), long.id());
+    assert!(again[0].sequence > sealed[0].sequence);
 }
 
 /// What finds no room when it comes back is lost, but not silently.
@@ -223,7 +224,7 @@ fn what_cannot_be_admitted_again_is_named() {
     for transaction in [&first, &second] {
         admit(&mut before, transaction).expect("room");
         let sealed = before.seal(ms(0), START.plus_nanos(SECOND));
-        stored.extend(sealed.iter().map(|(id, batch)| (*id, Batch::clone(batch))));
+        stored.extend(sealed.iter().cloned());
         before.committed(&ids(&sealed));
     }
     let mut pool = pool_with(limits);
@@ -281,12 +282,8 @@ fn a_restart_puts_back_what_was_not_committed() {
     let own = before.seal(T0, START);
     let other = foreign(2, 17, 700);
     let gone = foreign(3, 4, 700);
-    let stored = |(id, batch): &(_, quorate_types::Verified<Batch>)| (*id, Batch::clone(batch));
-    let store = vec![
-        stored(&other),
-        (own[0].0, Batch::clone(&own[0].1)),
-        stored(&gone),
-    ];
+    let stored = |(_, batch): &(_, Verified<HashedBatch>)| HashedBatch::clone(batch);
+    let store = vec![stored(&other), own[0].clone(), stored(&gone)];
 
     let mut after = pool();
     after.committed(&[gone.0]);
@@ -306,19 +303,20 @@ fn a_restart_puts_back_what_was_not_committed() {
 fn numbers_used_again_stop_nobody() {
     let mut before = pool();
     queue(&mut before, 1, 1, 700);
-    let (id, batch) = before.seal(T0, START).remove(0);
+    let batch = before.seal(T0, START).remove(0);
+    let id = batch.id();
     let mut after = pool();
     after.want(&[id]);
-    let (same, returned) = quorate_types::Unverified::new(Batch::clone(&batch))
+    let returned = quorate_types::Unverified::new(Batch::clone(&batch))
         .verify(&validators(), &Parameters::default())
         .expect("ours");
-    assert_eq!(same, id);
+    assert_eq!(returned.id(), id);
     assert_eq!(
-        after.insert(T0, START, ValidatorIndex(2), id, returned),
+        after.insert(T0, START, ValidatorIndex(2), returned),
         Ok(true)
     );
     queue(&mut after, 1, 1, 700);
     let sealed = after.seal(T0, START);
-    assert_ne!(sealed[0].0, id);
-    assert_eq!(sealed[0].1.sequence, 1);
+    assert_ne!(sealed[0].id(), id);
+    assert_eq!(sealed[0].sequence, 1);
 }

@@ -5,12 +5,13 @@
 //! I3, I4, I6.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use quorate_client::api::{Base64, LogEntry};
 use quorate_execution::genesis_validators;
 use quorate_types::codec::{self, MAX_ENCODED_BYTES};
-use quorate_types::{Batch, Block, ChainId, Finality, Genesis, Header, Height, Parameters, Reject};
+use quorate_types::{
+    Batch, Block, ChainId, Finality, Genesis, HashedBatch, Header, Height, Parameters, Reject,
+};
 use quorate_types::{Roots, Unverified, Validators};
 use serde::de::DeserializeOwned;
 
@@ -187,7 +188,7 @@ impl Audit {
         &mut self,
         block: &Block,
         batches: Vec<Batch>,
-    ) -> Result<Vec<Arc<Batch>>, Failure> {
+    ) -> Result<Vec<HashedBatch>, Failure> {
         let height = block.header.height;
         if batches.len() != block.batches.len() {
             return Err(mismatch(height, "batches are missing or too many"));
@@ -198,13 +199,13 @@ impl Audit {
             if batch.expiry < block.header.time {
                 return Err(mismatch(height, format!("batch {id} had expired")));
             }
-            let (found, batch) = Unverified::new(batch)
+            let batch = Unverified::new(batch)
                 .verify(&self.validators, &self.parameters)
                 .map_err(|reject| mismatch(height, format!("batch {id}: {reject}")))?;
-            if found != *id {
+            if batch.id() != *id {
                 return Err(mismatch(height, format!("batch {id} has another content")));
             }
-            checked.push(Arc::new(batch.into_inner()));
+            checked.push(batch.into_inner());
         }
         Ok(checked)
     }
@@ -225,7 +226,7 @@ impl Audit {
     fn execute(
         &mut self,
         header: &Header,
-        batches: &[Arc<Batch>],
+        batches: &[HashedBatch],
         stored: Option<Roots>,
     ) -> Result<(), Failure> {
         let own = self.rebuilt.execute(header, batches)?;

@@ -3,12 +3,10 @@
 //! Data only. The API knows nothing of threads, stores and engines; the core knows nothing of HTTP. Dropping a future
 //! gives up waiting and nothing else: a transaction that was admitted stays admitted.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 use quorate_client::api::{StatusReply, ValidatorsReply};
 use quorate_client::{Wait, api::ClientReply};
-use quorate_types::{Batch, Block, Finality, Height, PublicKey, Receipt, Reject, Roots};
+use quorate_types::{Block, Finality, HashedBatch, Height, PublicKey, Receipt, Reject, Roots};
 use quorate_types::{Transaction, TransactionId, Unverified};
 use tokio::sync::watch;
 
@@ -212,7 +210,7 @@ pub struct LogBlock {
     /// The block.
     pub block: Block,
     /// Its batches in order.
-    pub batches: Vec<Arc<Batch>>,
+    pub batches: Vec<HashedBatch>,
     /// If this validator has it for this very height.
     pub finality: Option<Finality>,
     /// If it is executed here.

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
 
 use quorate_execution::fork::Foundation;
 use quorate_execution::snapshot::{Chunk, Installer};
 use quorate_execution::{Change, ExecuteError, Executor, OrderedBlock};
 use quorate_replica::snapshot::check_chunk;
 use quorate_storage::{RocksReader, ledger};
-use quorate_types::{Batch, Genesis, Header, Height, Manifest, Roots, Validators};
+use quorate_types::{Genesis, HashedBatch, Header, Height, Manifest, Roots, Validators};
 
 use crate::exit::Failure;
 use crate::origin::{self, Pieces};
@@ -125,7 +124,7 @@ impl Rebuilt {
     ///
     /// # Errors
     /// Status 6: it cannot be executed. 1: the scratch.
-    pub fn execute(&mut self, header: &Header, batches: &[Arc<Batch>]) -> Result<Roots, Failure> {
+    pub fn execute(&mut self, header: &Header, batches: &[HashedBatch]) -> Result<Roots, Failure> {
         let ordered = OrderedBlock {
             height: header.height,
             time: header.time,
@@ -161,10 +160,10 @@ impl Rebuilt {
             |what: &str| Failure::damaged(format!("the ledger lacks {what} of height {height}"));
         let block = ledger::block_by_height(reader, height).map_err(Failure::damaged)?;
         let block = block.ok_or_else(|| lacks("the block"))?;
-        let mut batches: Vec<Arc<Batch>> = Vec::with_capacity(block.batches.len());
+        let mut batches: Vec<HashedBatch> = Vec::with_capacity(block.batches.len());
         for id in &block.batches {
             let batch = ledger::batch(reader, *id).map_err(Failure::damaged)?;
-            batches.push(Arc::new(batch.ok_or_else(|| lacks("a batch"))?));
+            batches.push(batch.ok_or_else(|| lacks("a batch"))?);
         }
         let claim = &block.header.claim;
         if let Some(own) = self.roots_at(claim.height)

@@ -392,7 +392,7 @@ fn restore_pool(
     // What lives longer than any correct origin says was only ever wanted for somebody's block: it is left to the store.
     let lifetime = setup.parameters.batch_lifetime_ns.saturating_mul(2);
     let end = ledger::keys::expiry(BlockTime(first).plus_nanos(lifetime));
-    let mut batches: Vec<(BatchId, Batch)> = Vec::new();
+    let mut batches = Vec::new();
     for (key, _) in view.scan(
         Table::Ledger,
         &from,
@@ -412,7 +412,7 @@ fn restore_pool(
         let latest = first.saturating_add(NUMBERS_AHEAD);
         let forged = |batch: &Batch| seat.me == Some(batch.origin) && batch.sequence > latest;
         if let Some(batch) = ledger::batch(view, id)?.filter(|batch| !forged(batch)) {
-            batches.push((id, batch));
+            batches.push(batch);
         }
     }
     pool.restore(now.monotonic, batches);

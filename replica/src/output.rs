@@ -114,7 +114,8 @@ fn sign_one(
             let signed = proposal.sign(chain, signer);
             (
                 Message::Proposal(Box::new(signed.clone().into_inner())),
-                VerifiedMessage::Proposal(Box::new(signed)),
+                // The engine has no use for what travels inside, and the pool has it.
+                VerifiedMessage::Proposal(Box::new(signed), Vec::new()),
             )
         }
         Authorised::Vote(vote) => {

@@ -1,14 +1,13 @@
 //! Whether the batches of a block are here and may be voted for (V4, B3); fetching those that are not.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use quorate_consensus::Event;
 use quorate_mempool::PayloadCheck;
 use quorate_mutants::{Mutant, mutant};
 use quorate_storage::View;
 use quorate_storage::ledger::{self, LedgerError};
-use quorate_types::{Batch, BatchId, Block, BlockId, Signers, ValidatorIndex, Verified};
+use quorate_types::{BatchId, Block, BlockId, HashedBatch, Signers, ValidatorIndex, Verified};
 
 use crate::replica::{Replica, ReplicaError};
 use crate::turn::Turn;
@@ -82,16 +81,16 @@ impl Replica {
         &mut self,
         turn: &mut Turn<'_>,
         from: ValidatorIndex,
-        id: BatchId,
-        batch: Verified<Batch>,
+        batch: Verified<HashedBatch>,
     ) -> Result<(), ReplicaError> {
+        let id = batch.id();
         if self.mend_batch(turn, id, &batch) {
             return Ok(());
         }
         if batch.origin != from {
             self.note_late(turn, id, batch.origin);
         }
-        self.take_batch(turn, from, id, batch)
+        self.take_batch(turn, from, batch)
     }
 
     /// Takes a batch that arrived, also inside a proposal: that it did is no sign of a late origin.
@@ -99,12 +98,12 @@ impl Replica {
         &mut self,
         turn: &mut Turn<'_>,
         from: ValidatorIndex,
-        id: BatchId,
-        batch: Verified<Batch>,
+        batch: Verified<HashedBatch>,
     ) -> Result<(), ReplicaError> {
+        let id = batch.id();
         let time = self.pool_time(turn.now);
         // A refusal is the pool's bound at work; what a block needs is fetched again.
-        let Ok(new) = self.pool.insert(turn.now.monotonic, time, from, id, batch) else {
+        let Ok(new) = self.pool.insert(turn.now.monotonic, time, from, batch) else {
             return Ok(());
         };
         if let Some(held) = self.pool.get(&id).filter(|_| new) {
@@ -165,10 +164,10 @@ impl Replica {
         &self,
         view: &dyn View,
         id: BatchId,
-    ) -> Result<Option<Arc<Batch>>, LedgerError> {
-        if let Some(batch) = self.pool.get(&id) {
-            return Ok(Some(batch));
+    ) -> Result<Option<HashedBatch>, LedgerError> {
+        match self.pool.get(&id) {
+            Some(batch) => Ok(Some(batch)),
+            None => ledger::batch(view, id),
         }
-        Ok(ledger::batch(view, id)?.map(Arc::new))
     }
 }

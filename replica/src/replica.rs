@@ -12,7 +12,7 @@ use quorate_mutants::{Mutant, mutant};
 use quorate_storage::ledger::{self, LedgerError, Tip};
 use quorate_storage::{StoreError, View};
 use quorate_types::message::VerifiedMessage;
-use quorate_types::{BatchId, Block, BlockId, BlockTime, Height, Instant, Message, Now};
+use quorate_types::{Batch, BatchId, Block, BlockId, BlockTime, Height, Instant, Message, Now};
 use quorate_types::{Roots, Signers, TransactionId, ValidatorIndex};
 
 use crate::boot::Setup;
@@ -195,10 +195,10 @@ impl Replica {
             Input::Connected(peer) => {
                 self.connected.insert(peer);
                 // The connection that was lost may have swallowed anything (T2).
-                for (_, batch) in self.pool.resend() {
+                for batch in self.pool.resend() {
                     turn.send(
                         Target::One(peer),
-                        Message::Batch(Box::new(batch.as_ref().clone())),
+                        Message::Batch(Box::new(Batch::clone(&batch))),
                     );
                 }
                 self.wanted_batches.retry_now(turn.now.monotonic);
@@ -220,7 +220,7 @@ impl Replica {
         message: VerifiedMessage,
     ) -> Result<(), ReplicaError> {
         match message {
-            VerifiedMessage::Proposal(proposal) => self.drive(turn, Event::Proposal(proposal)),
+            VerifiedMessage::Proposal(proposal, _) => self.drive(turn, Event::Proposal(proposal)),
             VerifiedMessage::Vote(vote) => {
                 turn.notice(Notice::Voted(vote.round));
                 self.drive(turn, Event::Vote(vote))
@@ -241,12 +241,11 @@ impl Replica {
         message: VerifiedMessage,
     ) -> Result<(), ReplicaError> {
         match message {
-            VerifiedMessage::Proposal(proposal) => {
+            VerifiedMessage::Proposal(proposal, inline) => {
                 // The block first: what it needs is taken from anybody, and its leader need not be the batch's origin.
-                let inline = proposal.inline();
                 self.drive(turn, Event::Proposal(proposal))?;
-                for (id, batch) in inline {
-                    self.take_batch(turn, from, id, batch)?;
+                for batch in inline {
+                    self.take_batch(turn, from, batch)?;
                 }
                 Ok(())
             }
@@ -265,7 +264,7 @@ impl Replica {
                 turn.notice(Notice::evidence(&evidence));
                 Ok(())
             }
-            VerifiedMessage::Batch(id, batch) => self.on_batch(turn, from, id, *batch),
+            VerifiedMessage::Batch(batch) => self.on_batch(turn, from, batch),
             VerifiedMessage::BlockRequest(request) => self.serve_blocks(turn, from, &request),
             VerifiedMessage::BlockResponse(response) => self.on_blocks(turn, response.blocks),
             VerifiedMessage::BatchRequest(request) => self.serve_batches(turn, from, &request),
@@ -274,8 +273,8 @@ impl Replica {
                     self.wanted_batches.not_there(id, turn.now.monotonic);
                     self.cannot_mend(id, turn.now.monotonic);
                 }
-                for (id, batch) in batches {
-                    self.on_batch(turn, from, id, batch)?;
+                for batch in batches {
+                    self.on_batch(turn, from, batch)?;
                 }
                 Ok(())
             }
@@ -326,8 +325,9 @@ impl Replica {
                     if !mutant(Mutant::VotedBlockNotStored) {
                         turn.write(|batch| ledger::put_block(batch, &block));
                     }
-                    self.wanted_blocks.done(&block.id());
-                    self.blocks.insert(block.id(), block);
+                    let id = block.id();
+                    self.wanted_blocks.done(&id);
+                    self.blocks.insert(id, block);
                 }
                 Effect::Sign(authorised) => turn.authorise(authorised),
                 Effect::Send { to, message } => turn.send(to, *message),

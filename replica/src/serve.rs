@@ -118,7 +118,7 @@ impl Replica {
             match self.find_batch(turn.view(), *id) {
                 Ok(Some(batch)) => {
                     bytes += batch.encoded_len();
-                    response.batches.push(batch.as_ref().clone());
+                    response.batches.push(Batch::clone(&batch));
                 }
                 Ok(None) => response.missing.push(*id),
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_mutants::{Mutant, mutant};
 use quorate_storage::{View, ledger};
-use quorate_types::{Outcome, Receipt, Transaction, TransactionId, Verified};
+use quorate_types::{Batch, Message, Outcome, Receipt, Transaction, TransactionId, Verified};
 
 use crate::output::{Notice, Reply, SubmitRefusal};
 use crate::replica::{Replica, ReplicaError};
@@ -100,12 +100,10 @@ impl Replica {
     /// Packs what waits, stores it, and streams it to all (B1).
     pub(crate) fn seal(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
         let time = self.pool_time(turn.now);
-        for (id, batch) in self.pool.seal(turn.now.monotonic, time) {
-            turn.write(|writes| ledger::put_batch(writes, id, &batch));
-            turn.send(
-                Target::All,
-                quorate_types::Message::Batch(Box::new(batch.as_ref().clone())),
-            );
+        for batch in self.pool.seal(turn.now.monotonic, time) {
+            turn.write(|writes| ledger::put_batch(writes, batch.id(), &batch));
+            let message = Message::Batch(Box::new(Batch::clone(&batch)));
+            turn.send(Target::All, message);
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! How transactions travel: packed by the validator that admitted them, ordered by digest.
 
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 use quorate_crypto::{Digest, Domain, PublicKey};
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::merkle::{self, Path};
 use crate::together::verify_together;
 use crate::{BatchId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Parameters, Reject};
-use crate::{Transaction, Unverified, ValidatorIndex, Validators, Verified, codec};
+use crate::{Transaction, TransactionId, Unverified, ValidatorIndex, Validators, Verified, codec};
 
 /// Transactions packed by one validator. Nobody signs a batch: its origin streams it over an authenticated connection,
 /// and whoever fetches it checks it against its digest.
@@ -74,7 +76,7 @@ impl Batch {
         }
     }
 
-    /// The digest that blocks order. Hashes every transaction: keep the answer.
+    /// The digest that blocks order. Hashes every transaction: see [`HashedBatch`].
     #[must_use]
     pub fn id(&self) -> BatchId {
         self.header().id()
@@ -122,9 +124,58 @@ impl Batch {
     }
 }
 
+/// A batch with its digest and the identities of its transactions. They are asked for at every stage, from the door to the
+/// ledger, and are calculated once, here, from the content: nobody's claim of them is ever taken. A clone is the same batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedBatch(Arc<Hashed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Hashed {
+    batch: Batch,
+    id: BatchId,
+    transactions: Vec<TransactionId>,
+}
+
+impl HashedBatch {
+    /// Hashes the batch and every transaction in it.
+    #[must_use]
+    pub fn new(batch: Batch) -> HashedBatch {
+        HashedBatch(Arc::new(Hashed {
+            id: batch.id(),
+            transactions: batch.transactions.iter().map(Transaction::id).collect(),
+            batch,
+        }))
+    }
+
+    /// [`Batch::id`].
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        self.0.id
+    }
+
+    /// The batch alone; a copy, if others hold it.
+    #[must_use]
+    pub fn into_batch(self) -> Batch {
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.batch.clone(), |own| own.batch)
+    }
+
+    /// [`Transaction::id`] of each transaction, in their order.
+    #[must_use]
+    pub fn transaction_ids(&self) -> &[TransactionId] {
+        &self.0.transactions
+    }
+}
+
+impl Deref for HashedBatch {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        &self.0.batch
+    }
+}
+
 impl Unverified<Batch> {
-    /// Stateless validity of everything in the batch (V4), signatures in one pass, unless they are remembered. Yields the
-    /// digest too, which is on the way.
+    /// Stateless validity of everything in the batch (V4), signatures in one pass, unless they are remembered.
     ///
     /// # Errors
     /// Those of [`Batch::check_form`]; [`Reject::UnknownSigner`] for an origin that is not of the set, and
@@ -133,14 +184,14 @@ impl Unverified<Batch> {
         self,
         validators: &Validators,
         parameters: &Parameters,
-    ) -> Result<(BatchId, Verified<Batch>), Reject> {
-        let mut verdicts =
-            verify_together(vec![self.into_checked()], vec![], validators, parameters);
+    ) -> Result<Verified<HashedBatch>, Reject> {
+        let batch = HashedBatch::new(self.into_checked());
+        let mut verdicts = verify_together(vec![batch], vec![], validators, parameters);
         verdicts.batches.pop().expect("a verdict for each")
     }
 }
 
-impl Verified<Batch> {
+impl Verified<HashedBatch> {
     /// Packs transactions that were each verified before.
     #[must_use]
     pub fn pack(
@@ -149,16 +200,16 @@ impl Verified<Batch> {
         sequence: u64,
         expiry: BlockTime,
         transactions: Vec<Verified<Transaction>>,
-    ) -> Verified<Batch> {
+    ) -> Verified<HashedBatch> {
         let transactions = transactions.into_iter().map(Verified::into_inner).collect();
-        Verified::trust(Batch {
+        Verified::trust(HashedBatch::new(Batch {
             version: FORMAT_VERSION,
             epoch,
             origin,
             sequence,
             expiry,
             transactions,
-        })
+        }))
     }
 }
 

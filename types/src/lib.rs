@@ -45,7 +45,7 @@ pub mod validators;
 pub mod verified;
 pub mod vote;
 
-pub use batch::Batch;
+pub use batch::{Batch, HashedBatch};
 pub use block::{Block, Claim, Header, Justify, Roots};
 pub use certificate::{Cc, Entry, Finality, Qc, Tc, TcVote};
 pub use evidence::Evidence;

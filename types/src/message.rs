@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use quorate_mutants::{Mutant, mutant};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, BatchId, Blob, Block, BlockId, CommitVote, Digest, Evidence};
+use crate::{Batch, BatchId, Blob, Block, BlockId, CommitVote, Digest, Evidence, HashedBatch};
 use crate::{FenceReply, FenceRequest, Finality, Height, Manifest};
 use crate::{
     Parameters, Proposal, Qc, Reject, Tc, Timeout, Unverified, Validators, Verified, Vote,
@@ -229,8 +229,8 @@ impl Verified<LedgerResponse> {
 /// A message whose form, signatures and quorums were checked: what a replica takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifiedMessage {
-    /// See [`Message::Proposal`].
-    Proposal(Box<Verified<Proposal>>),
+    /// See [`Message::Proposal`]; with the batches that travelled inside it.
+    Proposal(Box<Verified<Proposal>>, Vec<Verified<HashedBatch>>),
     /// See [`Message::Vote`].
     Vote(Verified<Vote>),
     /// See [`Message::CommitVote`].
@@ -245,16 +245,16 @@ pub enum VerifiedMessage {
     Finality(Box<Verified<Finality>>),
     /// See [`Message::Evidence`].
     Evidence(Box<Verified<Evidence>>),
-    /// See [`Message::Batch`]; with its digest.
-    Batch(BatchId, Box<Verified<Batch>>),
+    /// See [`Message::Batch`].
+    Batch(Verified<HashedBatch>),
     /// See [`Message::BlockRequest`].
     BlockRequest(BlockRequest),
     /// See [`Message::BlockResponse`]: hash-linked, newest first, lists match.
     BlockResponse(BlockResponse),
     /// See [`Message::BatchRequest`].
     BatchRequest(BatchRequest),
-    /// See [`Message::BatchResponse`]: with digests, and what the peer does not hold.
-    BatchResponse(Vec<(BatchId, Verified<Batch>)>, Vec<BatchId>),
+    /// See [`Message::BatchResponse`]: and what the peer does not hold.
+    BatchResponse(Vec<Verified<HashedBatch>>, Vec<BatchId>),
     /// See [`Message::LedgerRequest`].
     LedgerRequest(LedgerRequest),
     /// See [`Message::LedgerResponse`].
@@ -313,9 +313,10 @@ impl Message {
         parameters: &Parameters,
     ) -> Result<VerifiedMessage, Reject> {
         Ok(match self {
-            Message::Proposal(m) => VerifiedMessage::Proposal(Box::new(
-                Unverified::new(*m).verify(validators, parameters)?,
-            )),
+            Message::Proposal(m) => {
+                let (proposal, inline) = Unverified::new(*m).verify(validators, parameters)?;
+                VerifiedMessage::Proposal(Box::new(proposal), inline)
+            }
             Message::Vote(m) => VerifiedMessage::Vote(Unverified::new(m).verify(validators)?),
             Message::CommitVote(m) => {
                 VerifiedMessage::CommitVote(Unverified::new(m).verify(validators)?)
@@ -336,8 +337,7 @@ impl Message {
                 VerifiedMessage::Evidence(Box::new(Unverified::new(*m).verify(validators)?))
             }
             Message::Batch(m) => {
-                let (id, batch) = Unverified::new(*m).verify(validators, parameters)?;
-                VerifiedMessage::Batch(id, Box::new(batch))
+                VerifiedMessage::Batch(Unverified::new(*m).verify(validators, parameters)?)
             }
             Message::BlockRequest(m) => {
                 let within = usize::try_from(m.count).is_ok_and(|count| count <= MAX_BLOCKS);

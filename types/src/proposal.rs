@@ -6,8 +6,9 @@ use quorate_crypto::{Domain, Signature};
 use quorate_mutants::{Mutant, mutant};
 use serde::{Deserialize, Serialize};
 
+use crate::together::verify_together;
 use crate::vote::{Signable, vote_bytes};
-use crate::{Batch, BatchId, Block, ChainId, Finality, Parameters, Qc, Reject, Tc, Unverified};
+use crate::{Batch, Block, ChainId, Finality, HashedBatch, Parameters, Qc, Reject, Tc, Unverified};
 use crate::{Validators, Verified};
 
 /// Most payloads are ordered by digest; a small one may travel inside the proposal (B2).
@@ -43,12 +44,12 @@ impl Signable for Proposal {
 }
 
 impl Proposal {
-    /// Whether header, lists and attached certificates name each other.
+    /// Whether header, lists and attached certificates name each other. Yields the inlined batches.
     ///
     /// # Errors
     /// Those of [`crate::Header::check_form`] and [`Block::check_payload`]; [`Reject::TooLarge`],
     /// [`Reject::BadPayload`], [`Reject::CertificateMismatch`], [`Reject::UnsafeExtension`].
-    pub fn check_form(&self, parameters: &Parameters) -> Result<(), Reject> {
+    pub fn check_form(&self, parameters: &Parameters) -> Result<Vec<HashedBatch>, Reject> {
         let header = &self.block.header;
         header.check_form()?;
         let batches = u64::try_from(self.block.batches.len()).map_err(|_| Reject::TooLarge)?;
@@ -75,22 +76,23 @@ impl Proposal {
         self.check_inline()
     }
 
-    fn check_inline(&self) -> Result<(), Reject> {
+    fn check_inline(&self) -> Result<Vec<HashedBatch>, Reject> {
         let bytes: usize = self.inline.iter().map(Batch::encoded_len).sum();
         if bytes > MAX_INLINE_BYTES || self.inline.len() > self.block.batches.len() {
             return Err(Reject::TooLarge);
         }
-        let listed = |batch: &Batch| self.block.batches.contains(&batch.id());
-        if !self.inline.iter().all(listed) {
+        let inline: Vec<_> = self.inline.iter().cloned().map(HashedBatch::new).collect();
+        let listed = |batch: &HashedBatch| self.block.batches.contains(&batch.id());
+        if !inline.iter().all(listed) {
             return Err(Reject::BadPayload);
         }
-        Ok(())
+        Ok(inline)
     }
 }
 
 impl Unverified<Proposal> {
-    /// Checks form, signature, certificates, and the inlined batches with their signatures. Whether the proposer is the
-    /// leader, and whatever else needs the branch, is decided by the engine (V1–V6).
+    /// Checks form, signature, certificates, and the inlined batches with their signatures, which it yields, too. Whether
+    /// the proposer is the leader, and whatever else needs the branch, is decided by the engine (V1–V6).
     ///
     /// # Errors
     /// Those of [`Proposal::check_form`], of the certificates, and of [`Batch::check_form`];
@@ -99,10 +101,10 @@ impl Unverified<Proposal> {
         self,
         validators: &Validators,
         parameters: &Parameters,
-    ) -> Result<Verified<Proposal>, Reject> {
+    ) -> Result<(Verified<Proposal>, Vec<Verified<HashedBatch>>), Reject> {
         let header = &self.peek().block.header;
         validators.check_round(header.round)?;
-        self.peek().check_form(parameters)?;
+        let inline = self.peek().check_form(parameters)?;
         let message = self.peek().signed_bytes(validators.chain());
         validators.check_signature(
             header.proposer,
@@ -118,10 +120,9 @@ impl Unverified<Proposal> {
         if let Some(finality) = &proposal.finality {
             validators.check_finality(finality)?;
         }
-        for batch in &proposal.inline {
-            Unverified::new(batch.clone()).verify(validators, parameters)?;
-        }
-        Ok(Verified::trust(proposal))
+        let verdicts = verify_together(inline, Vec::new(), validators, parameters).batches;
+        let inline = verdicts.into_iter().collect::<Result<_, _>>()?;
+        Ok((Verified::trust(proposal), inline))
     }
 }
 
@@ -142,14 +143,5 @@ impl Verified<Proposal> {
     #[must_use]
     pub fn finality(&self) -> Option<Verified<Finality>> {
         self.finality.clone().map(Verified::trust)
-    }
-
-    /// The batches that travelled along, with their digests.
-    #[must_use]
-    pub fn inline(&self) -> Vec<(BatchId, Verified<Batch>)> {
-        self.inline
-            .iter()
-            .map(|batch| (batch.id(), Verified::trust(batch.clone())))
-            .collect()
     }
 }

@@ -8,13 +8,13 @@ use alloc::vec::Vec;
 
 use quorate_crypto::{BatchItem, BatchVerifier, Domain};
 
-use crate::{Batch, BatchId, Parameters, Reject, Transaction, Validators, Verified};
+use crate::{HashedBatch, Parameters, Reject, Transaction, Validators, Verified};
 
 /// The verdicts of [`verify_together`], each at the place of what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdicts {
-    /// With the digests of the good ones.
-    pub batches: Vec<Result<(BatchId, Verified<Batch>), Reject>>,
+    /// Of the batches.
+    pub batches: Vec<Result<Verified<HashedBatch>, Reject>>,
     /// Of the single transactions.
     pub transactions: Vec<Result<Verified<Transaction>, Reject>>,
 }
@@ -23,7 +23,7 @@ pub struct Verdicts {
 /// origin and inside a proposal: the second time its signatures are remembered.
 #[must_use]
 pub fn verify_together(
-    batches: Vec<Batch>,
+    batches: Vec<HashedBatch>,
     transactions: Vec<Transaction>,
     validators: &Validators,
     parameters: &Parameters,
@@ -40,11 +40,10 @@ pub fn verify_together(
         .iter()
         .map(|transaction| transaction.check_form(chain, parameters).err())
         .collect();
-    let ids: Vec<BatchId> = batches.iter().map(Batch::id).collect();
     let mut equation = BatchVerifier::new();
     let mut owners = Vec::new();
     for (at, batch) in batches.iter().enumerate() {
-        if refused_batches[at].is_none() && !validators.knows_batch(ids[at]) {
+        if refused_batches[at].is_none() && !validators.knows_batch(batch.id()) {
             let unknown = |t: &&Transaction| !validators.knows_transaction(t);
             let transactions = batch.transactions.iter().filter(unknown);
             transactions.for_each(|t| push(&mut equation, t));
@@ -63,14 +62,11 @@ pub fn verify_together(
             Owner::Transaction(at) => refused[at] = Some(Reject::BadSignature),
         }
     }
-    let good = ids.iter().zip(&refused_batches);
+    let good = batches.iter().zip(&refused_batches);
     good.filter(|(_, refusal)| refusal.is_none())
-        .for_each(|(id, _)| validators.learn_batch(*id));
+        .for_each(|(batch, _)| validators.learn_batch(batch.id()));
     Verdicts {
-        batches: judged(batches, refused_batches)
-            .zip(ids)
-            .map(|(verdict, id)| verdict.map(|batch| (id, batch)))
-            .collect(),
+        batches: judged(batches, refused_batches).collect(),
         transactions: judged(transactions, refused).collect(),
     }
 }
@@ -105,6 +101,7 @@ fn judged<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Batch;
     use crate::Memory;
     use crate::transaction::TransactionBody;
     use crate::{
@@ -168,6 +165,7 @@ mod tests {
             batch(2, Vec::new()),
             batch(3, vec![transaction(41)]),
         ];
+        let batches: Vec<_> = batches.into_iter().map(HashedBatch::new).collect();
         let alone = Verdicts {
             batches: batches
                 .iter()
@@ -178,7 +176,7 @@ mod tests {
                     for transaction in &batch.transactions {
                         Unverified::new(transaction.clone()).verify(chain(), &parameters)?;
                     }
-                    Ok((batch.id(), Verified::trust(batch.clone())))
+                    Ok(Verified::trust(batch.clone()))
                 })
                 .collect(),
             transactions: transactions
@@ -193,7 +191,7 @@ mod tests {
         let together = verify_together(batches.clone(), transactions, &validators, &parameters);
         assert_eq!(together, alone);
         for batch in batches {
-            let verdict = Unverified::new(batch).verify(&validators, &parameters);
+            let verdict = Unverified::new(batch.into_batch()).verify(&validators, &parameters);
             assert!(alone.batches.contains(&verdict));
         }
         let none = verify_together(Vec::new(), Vec::new(), &validators, &parameters);

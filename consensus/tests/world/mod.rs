@@ -344,7 +344,7 @@ impl World {
                     .verify(&self.chain.validators, &self.chain.parameters)
                     .expect("correct validators send valid messages");
                 match verified {
-                    VerifiedMessage::Proposal(m) => Event::Proposal(m),
+                    VerifiedMessage::Proposal(m, _) => Event::Proposal(m),
                     VerifiedMessage::Vote(m) => Event::Vote(m),
                     VerifiedMessage::CommitVote(m) => Event::CommitVote(m),
                     VerifiedMessage::Timeout(m) => Event::Timeout(m),

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use quorate_crypto::{SecretKey, Signature};
 use quorate_execution::kv::{Command, KvResult};
 use quorate_execution::{Change, Entry, Executed, Executor, OrderedBlock, Reader, Space};
 use quorate_types::{Batch, Blob, BlockTime, ChainId, Client, Epoch, FORMAT_VERSION, Genesis};
-use quorate_types::{Height, Outcome, Parameters, PublicKey, Receipt, Rejection, Role};
+use quorate_types::{
+    HashedBatch, Height, Outcome, Parameters, PublicKey, Receipt, Rejection, Role,
+};
 use quorate_types::{Transaction, TransactionBody, ValidatorIndex, ValidatorInfo, codec};
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -168,7 +169,7 @@ impl Chain {
     /// Executes a block of these batches one second after the last one.
     pub fn batches(&mut self, batches: Vec<Vec<Transaction>>) -> Executed {
         self.time = self.time.plus_nanos(SECOND);
-        let batches: Vec<Arc<Batch>> = batches.into_iter().map(pack).collect();
+        let batches: Vec<HashedBatch> = batches.into_iter().map(pack).collect();
         let block = OrderedBlock {
             height: self.executor.height().next(),
             time: self.time,
@@ -273,8 +274,8 @@ impl Chain {
     }
 }
 
-pub fn pack(transactions: Vec<Transaction>) -> Arc<Batch> {
-    Arc::new(Batch {
+pub fn pack(transactions: Vec<Transaction>) -> HashedBatch {
+    HashedBatch::new(Batch {
         version: FORMAT_VERSION,
         epoch: Epoch(0),
         origin: ValidatorIndex(0),

@@ -54,7 +54,7 @@ pub fn certificates(bytes: &[u8]) {
         }
         _ => {
             let read = read::<Proposal>(bytes);
-            if let Some(Ok(proposal)) = read.map(|p| p.verify(set, &setup.parameters)) {
+            if let Some(Ok((proposal, _))) = read.map(|p| p.verify(set, &setup.parameters)) {
                 check_qc(set, &proposal.qc);
                 if let Some(tc) = &proposal.tc {
                     check_tc(set, tc);

@@ -1,12 +1,10 @@
 //! A pool with clients, a clock and peers, for the tests.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
-use std::sync::Arc;
-
 use quorate_crypto::SecretKey;
 use quorate_mempool::{Admission, Limits, Pool, Refusal, Seat};
 use quorate_types::{
-    Batch, BatchId, Blob, Block, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Header,
+    BatchId, Blob, Block, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, HashedBatch, Header,
     Height, Instant, Parameters, Roots, Transaction, TransactionBody, TransactionId, Unverified,
     ValidatorIndex, Validators, Verified,
 };
@@ -88,7 +86,7 @@ pub fn queue(pool: &mut Pool, seed: u8, sequence: u64, size: usize) -> Transacti
 }
 
 /// A batch that another validator packed.
-pub fn foreign(origin: u16, sequence: u64, size: usize) -> (BatchId, Verified<Batch>) {
+pub fn foreign(origin: u16, sequence: u64, size: usize) -> (BatchId, Verified<HashedBatch>) {
     foreign_until(origin, sequence, size, START.plus_nanos(600 * SECOND))
 }
 
@@ -97,16 +95,20 @@ pub fn foreign_until(
     sequence: u64,
     size: usize,
     expiry: BlockTime,
-) -> (BatchId, Verified<Batch>) {
+) -> (BatchId, Verified<HashedBatch>) {
     let transaction = transaction(&client(200), sequence, size);
     let origin = ValidatorIndex(origin);
-    let batch = Verified::<Batch>::pack(Epoch(0), origin, sequence, expiry, vec![transaction]);
+    let batch =
+        Verified::<HashedBatch>::pack(Epoch(0), origin, sequence, expiry, vec![transaction]);
     (batch.id(), batch)
 }
 
 /// Takes a batch from its origin's stream.
-pub fn stream(pool: &mut Pool, (id, batch): &(BatchId, Verified<Batch>)) -> Result<bool, Refusal> {
-    pool.insert(T0, START, batch.origin, *id, batch.clone())
+pub fn stream(
+    pool: &mut Pool,
+    (_, batch): &(BatchId, Verified<HashedBatch>),
+) -> Result<bool, Refusal> {
+    pool.insert(T0, START, batch.origin, batch.clone())
 }
 
 pub fn block(time: BlockTime, batches: Vec<BatchId>) -> Block {
@@ -115,8 +117,8 @@ pub fn block(time: BlockTime, batches: Vec<BatchId>) -> Block {
     Block { header, batches }
 }
 
-pub fn ids(sealed: &[(BatchId, Arc<Batch>)]) -> Vec<BatchId> {
-    sealed.iter().map(|(id, _)| *id).collect()
+pub fn ids(sealed: &[HashedBatch]) -> Vec<BatchId> {
+    sealed.iter().map(HashedBatch::id).collect()
 }
 
 /// All voters report to hold everything.

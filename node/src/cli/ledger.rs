@@ -353,7 +353,7 @@ fn entry(reader: &RocksReader, height: Height) -> Result<LogBlock, Failure> {
     let block = block.ok_or_else(missing)?;
     let batches = block.batches.iter().map(|id| {
         let batch = ledger::batch(reader, *id).map_err(of_ledger)?;
-        batch.map(std::sync::Arc::new).ok_or_else(missing)
+        batch.ok_or_else(missing)
     });
     Ok(LogBlock {
         batches: batches.collect::<Result<_, _>>()?,

@@ -362,7 +362,7 @@ pub(crate) fn log_entry(block: &LogBlock) -> LogEntry {
         batches: block
             .batches
             .iter()
-            .map(|batch| Base64(codec::encode(batch.as_ref())))
+            .map(|batch| Base64(codec::encode(&**batch)))
             .collect(),
         finality: block.finality.as_ref().map(|f| Base64(codec::encode(f))),
         roots: block.roots,

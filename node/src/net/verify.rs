@@ -19,7 +19,9 @@ use std::thread::{self, JoinHandle};
 use quorate_types::Verified;
 use quorate_types::message::{Class, VerifiedMessage};
 use quorate_types::together::verify_together;
-use quorate_types::{Message, Parameters, Reject, Transaction, ValidatorIndex, Validators};
+use quorate_types::{
+    HashedBatch, Message, Parameters, Reject, Transaction, ValidatorIndex, Validators,
+};
 
 use super::event::Credit;
 use queue::{Queue, Streamed, Submission, Work};
@@ -288,7 +290,7 @@ fn judge(inner: &Inner, streamed: Vec<Streamed>, submissions: Vec<Submission>, r
     {
         // Nobody signs a batch, so the connection vouches for its origin: another's would disturb its watermarks.
         if batch.origin == from {
-            batches.push(*batch);
+            batches.push(HashedBatch::new(*batch));
             senders.push((from, credit));
         } else {
             let refused = Err(Reject::Malformed);
@@ -301,7 +303,7 @@ fn judge(inner: &Inner, streamed: Vec<Streamed>, submissions: Vec<Submission>, r
         .unzip();
     let verdicts = verify_together(batches, transactions, &rules.validators, &rules.parameters);
     for ((from, credit), verdict) in senders.into_iter().zip(verdicts.batches) {
-        let verdict = verdict.map(|(id, batch)| VerifiedMessage::Batch(id, Box::new(batch)));
+        let verdict = verdict.map(VerifiedMessage::Batch);
         (inner.sink)(told(from, Class::Batches, verdict, credit));
     }
     for (done, verdict) in callbacks.into_iter().zip(verdicts.transactions) {

@@ -78,13 +78,13 @@ impl Journeys {
 
     fn message(&mut self, message: &VerifiedMessage, now: u64) {
         match message {
-            VerifiedMessage::Batch(id, batch) => self.batch(batch, |_| *id, now),
+            VerifiedMessage::Batch(batch) => self.batch(batch, |_| batch.id(), now),
             VerifiedMessage::BatchResponse(batches, _) => {
-                for (id, batch) in batches {
-                    self.batch(batch, |_| *id, now);
+                for batch in batches {
+                    self.batch(batch, |_| batch.id(), now);
                 }
             }
-            VerifiedMessage::Proposal(proposal) => self.proposal(proposal, "proposal here", now),
+            VerifiedMessage::Proposal(proposal, _) => self.proposal(proposal, "proposal here", now),
             _ => {}
         }
     }

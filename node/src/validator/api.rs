@@ -457,7 +457,7 @@ impl Served {
             for id in &block.batches {
                 let batch = ledger::batch(reader, *id)?.ok_or(ReadError::Damaged)?;
                 bytes += batch.encoded_len();
-                batches.push(Arc::new(batch));
+                batches.push(batch);
             }
             blocks.push(LogBlock {
                 finality: ledger::finality(reader, height)?,

@@ -18,9 +18,9 @@ use quorate_node::backend::{
 use quorate_node::http::{self, Api, Limits};
 use quorate_node::metrics::Metrics;
 use quorate_types::{
-    Batch, BatchId, Blob, Block, BlockTime, ChainId, Digest, Epoch, FORMAT_VERSION, Header, Height,
-    Outcome, Receipt, Rejection, Roots, Transaction, TransactionBody, TransactionId, Unverified,
-    ValidatorIndex,
+    Batch, BatchId, Blob, Block, BlockTime, ChainId, Digest, Epoch, FORMAT_VERSION, HashedBatch,
+    Header, Height, Outcome, Receipt, Rejection, Roots, Transaction, TransactionBody,
+    TransactionId, Unverified, ValidatorIndex,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -124,8 +124,8 @@ impl Ledger {
     }
 }
 
-fn batch_of(transactions: &[Transaction]) -> Arc<Batch> {
-    Arc::new(Batch {
+fn batch_of(transactions: &[Transaction]) -> HashedBatch {
+    HashedBatch::new(Batch {
         version: FORMAT_VERSION,
         epoch: Epoch(0),
         origin: ValidatorIndex(0),

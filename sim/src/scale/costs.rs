@@ -54,11 +54,11 @@ impl Costs {
     /// What a verifier does. Votes were heard before their certificates come.
     pub(super) fn verification(&self, message: &VerifiedMessage) -> u64 {
         match message {
-            VerifiedMessage::Batch(_, batch) => {
+            VerifiedMessage::Batch(batch) => {
                 let transactions = u64::try_from(batch.transactions.len()).expect("fits");
                 transactions * self.verify_transaction_ns
             }
-            VerifiedMessage::Proposal(proposal) => {
+            VerifiedMessage::Proposal(proposal, _) => {
                 let signers = proposal.qc.signatures.len();
                 // The parent's QC, and the newest CC with its QC.
                 let heard = 3 * u64::try_from(signers).expect("fits");

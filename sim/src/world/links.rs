@@ -67,7 +67,7 @@ impl World {
         });
         match packet.verified(&self.setup.validators, &self.setup.parameters) {
             Some(message) => {
-                if let VerifiedMessage::Proposal(proposal) = &message {
+                if let VerifiedMessage::Proposal(proposal, _) = &message {
                     self.checker.overhear(proposal);
                 }
                 if self.adversaries[to].is_some() && !self.hears(to, from, packet) {

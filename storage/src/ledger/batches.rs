@@ -1,6 +1,6 @@
 //! Batches: stored before a vote that needs them (P1), kept while a block above the root may order them (B5).
 
-use quorate_types::{Batch, BatchId, BlockTime, Digest, Height, codec};
+use quorate_types::{Batch, BatchId, BlockTime, Digest, HashedBatch, Height, codec};
 
 use super::{LedgerError, damaged, decode, fixed, get, keys};
 use crate::{Order, Table, View, WriteBatch};
@@ -20,11 +20,11 @@ pub fn rewrite_batch(write: &mut WriteBatch, id: BatchId, batch: &Batch) {
 ///
 /// # Errors
 /// [`LedgerError::Damaged`].
-pub fn batch<V: View + ?Sized>(view: &V, id: BatchId) -> Result<Option<Batch>, LedgerError> {
+pub fn batch<V: View + ?Sized>(view: &V, id: BatchId) -> Result<Option<HashedBatch>, LedgerError> {
     let Some(bytes) = raw_batch(view, id)? else {
         return Ok(None);
     };
-    let batch: Batch = decode(Table::Batches, id.as_bytes(), &bytes)?;
+    let batch = HashedBatch::new(decode(Table::Batches, id.as_bytes(), &bytes)?);
     if batch.id() != id {
         return Err(damaged(Table::Batches, id.as_bytes()));
     }

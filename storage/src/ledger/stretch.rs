@@ -1,7 +1,7 @@
 //! The answer to a peer that is behind: consecutive committed blocks up to one with its own finality proof.
 
 use quorate_types::message::{LedgerBlock, LedgerResponse};
-use quorate_types::{Batch, Block, BlockId, Finality, Height, codec};
+use quorate_types::{Batch, BatchId, Block, BlockId, Finality, Height, codec};
 
 use super::{LedgerError, batch, block_by_height, damaged, finality, first, keys, tip};
 use crate::{Table, View};
@@ -74,9 +74,11 @@ fn entry<V: View + ?Sized>(
 }
 
 fn batches_of<V: View + ?Sized>(view: &V, block: &Block) -> Result<Vec<Batch>, LedgerError> {
-    let ids = block.batches.iter();
-    ids.map(|id| batch(view, *id)?.ok_or_else(|| damaged(Table::Batches, id.as_bytes())))
-        .collect()
+    let stored = |id: &BatchId| {
+        let batch = batch(view, *id)?.ok_or_else(|| damaged(Table::Batches, id.as_bytes()))?;
+        Ok(batch.into_batch())
+    };
+    block.batches.iter().map(stored).collect()
 }
 
 fn encoded_len(block: &Block, batches: &[Batch]) -> u64 {

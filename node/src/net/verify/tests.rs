@@ -165,7 +165,7 @@ fn batches_of_one_peer_keep_their_order() {
         let verdict = next(&verdicts);
         let Verdict::Message {
             from,
-            message: VerifiedMessage::Batch(_, batch),
+            message: VerifiedMessage::Batch(batch),
             ..
         } = verdict
         else {
