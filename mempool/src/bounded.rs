@@ -27,6 +27,10 @@ impl BoundedSet {
         self.members.contains_key(id)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Adds a digest as the newest, also one that is there already.
     pub(crate) fn insert(&mut self, id: BatchId) {
         if let Some(place) = self.members.insert(id, self.next) {

@@ -348,6 +348,12 @@ impl Pool {
         lapsed
     }
 
+    /// Whether [`Pool::expire`] has nothing to do, whatever is to be kept.
+    #[must_use]
+    pub fn is_settled(&self, time: BlockTime) -> bool {
+        self.wanted.is_empty() && self.shelf.is_settled(time) && self.queue.is_valid_at(time)
+    }
+
     /// Transactions admitted here that are neither committed nor given up: queued, or in own batches in flight.
     #[must_use]
     pub fn pending(&self) -> usize {

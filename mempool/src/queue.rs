@@ -117,6 +117,12 @@ impl Queue {
         Some(transaction)
     }
 
+    /// Whether all that is queued may still be executed at `time`.
+    pub(crate) fn is_valid_at(&self, time: BlockTime) -> bool {
+        let first = self.by_validity.first();
+        first.is_none_or(|(valid_until, _)| *valid_until >= time)
+    }
+
     /// Removes one transaction whose `valid_until` lies before `time`.
     pub(crate) fn pop_expired(&mut self, time: BlockTime) -> Option<(TransactionId, Transaction)> {
         let (valid_until, id) = *self.by_validity.first()?;

@@ -217,6 +217,12 @@ impl Shelf {
         self.wanted.iter().copied().collect()
     }
 
+    /// Whether nothing is held only for a block, and nothing expires before `time`.
+    pub(crate) fn is_settled(&self, time: BlockTime) -> bool {
+        let first = self.by_expiry.first();
+        self.wanted.is_empty() && first.is_none_or(|(expiry, _)| *expiry >= time)
+    }
+
     /// Batches whose expiry lies before `time`.
     pub(crate) fn expired(&self, time: BlockTime) -> Vec<BatchId> {
         self.by_expiry

@@ -376,7 +376,10 @@ impl Replica {
 
     /// Tells the engine when work appears or is gone (L3).
     fn report_work(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
-        let ordered = self.ordered();
+        let ordered = match self.pool.batches() {
+            0 => BTreeSet::new(),
+            _ => self.ordered(),
+        };
         let time = self.pool_time(turn.now);
         let work = self.pool.has_work(turn.now.monotonic, time, &ordered);
         if work != self.work {

@@ -111,6 +111,9 @@ impl Replica {
     /// Drops what can no longer be ordered, and tells those who wait for it.
     pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) {
         let time = self.pool_time(turn.now);
+        if self.pool.is_settled(time) {
+            return; // as in most turns
+        }
         let keep: BTreeSet<_> = self
             .blocks
             .values()
