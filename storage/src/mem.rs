@@ -38,6 +38,7 @@ pub struct MemStore {
     fault: Option<WriteFault>,
     failed: bool,
     syncs: u64,
+    changes: u64,
 }
 
 impl MemStore {
@@ -56,6 +57,7 @@ impl MemStore {
     /// Power is cut and comes back: the first `keep` of the unsynced writes are there, the rest is gone. A store that had
     /// failed accepts writes again.
     pub fn crash(&mut self, keep: usize) {
+        self.changes += 1;
         for undo in self.unsynced.drain(..).skip(keep).rev() {
             // Within a write the last change is undone first.
             for (table, key, before) in undo.into_iter().rev() {
@@ -82,6 +84,7 @@ impl MemStore {
             return false;
         };
         *byte ^= 1;
+        self.changes += 1;
         true
     }
 
@@ -98,6 +101,7 @@ impl MemStore {
         let nth = usize::try_from(place % count).expect("below a length");
         let chosen = all().nth(nth).map(|(table, key)| (table, key.clone()));
         self.damaged.extend(chosen);
+        self.changes += 1;
         true
     }
 
@@ -131,6 +135,12 @@ impl MemStore {
         })
     }
 
+    /// Grows with whatever changes what a reader sees: while it stays the same, so do all entries.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Synced writes and raises so far, for the cost model of a simulation.
     #[must_use]
     pub fn syncs(&self) -> u64 {
@@ -149,6 +159,7 @@ impl MemStore {
 
     /// Applies a write; returns what undoes it, unless it is durable at once.
     fn apply(&mut self, batch: WriteBatch, durable: bool) -> Vec<Before> {
+        self.changes += 1;
         let mut undo = Vec::new();
         for op in batch {
             match op {

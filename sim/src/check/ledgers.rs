@@ -1,10 +1,9 @@
 //! I4–I8 in what is committed: one chain, executed once and alike, and nothing of it is ever lost.
 
-use quorate_crypto::{Digest, Domain, hash};
 use quorate_storage::MemStore;
 use quorate_storage::ledger;
+use quorate_types::TransactionId;
 use quorate_types::{BatchId, Block, BlockId, Height, Outcome, Receipt, Rejection, Roots, Round};
-use quorate_types::{TransactionId, codec};
 
 use super::{Checker, Violation};
 
@@ -15,7 +14,7 @@ pub(super) struct Final {
     pub(super) batches: Vec<BatchId>,
     round: Round,
     roots: Roots,
-    receipts: Digest,
+    receipts: Vec<Receipt>,
 }
 
 /// What a scan found that is new to the chain.
@@ -67,7 +66,7 @@ impl Checker {
                         round: block.header.round,
                         batches: block.batches.clone(),
                         roots,
-                        receipts: digest(&receipts),
+                        receipts,
                     },
                 );
             }
@@ -160,7 +159,7 @@ impl Checker {
             parent = Some(id);
             let roots = ledger::roots(store, at)?.ok_or(Violation::OtherRoots(at))?;
             self.same(at, id, roots)?;
-            let receipts = digest(&ledger::receipts(store, at)?);
+            let receipts = ledger::receipts(store, at)?;
             if self
                 .chain
                 .get(&height)
@@ -210,8 +209,4 @@ fn by_the_machine(why: Rejection) -> bool {
         | Rejection::CheckpointExists(_)
         | Rejection::TooManyCheckpoints(_) => true,
     }
-}
-
-fn digest(receipts: &[Receipt]) -> Digest {
-    hash(Domain::Batch, &[&codec::encode(&receipts)])
 }

@@ -34,6 +34,7 @@ impl Checker {
             durable_height: height,
             record,
             durable: record,
+            looked: None,
         };
         self.promised[node].clear();
         self.rules.forget_promise(node);
@@ -84,6 +85,9 @@ impl Checker {
         };
         let mut holders = liars;
         for (node, store) in stores {
+            if holders >= quorum {
+                break;
+            }
             let ledger = self.seen[node].durable_height >= receipt.height.0;
             holders += usize::from(ledger || is_durable(store, block));
         }

@@ -25,7 +25,8 @@ mod lies;
 mod links;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use quorate_replica::Setup;
@@ -95,13 +96,47 @@ pub(crate) enum Event {
     Ask(usize),
 }
 
+/// An event in its place: what is due first is the greatest, and of two at one time the one that was planned first.
+#[derive(Debug)]
+struct Due {
+    time: u64,
+    tie: u64,
+    event: Event,
+}
+
+impl Due {
+    fn order(&self) -> (u64, u64) {
+        (self.time, self.tie)
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> Ordering {
+        other.order().cmp(&self.order())
+    }
+}
+
 /// Validators, network, clients, and judges.
 #[derive(Debug)]
 pub struct World {
     pub(crate) plan: Plan,
     pub(crate) now: u64,
     tie: u64,
-    queue: BTreeMap<(u64, u64), Event>,
+    queue: BinaryHeap<Due>,
     rng: Rng,
     setup: Setup,
     pub(crate) nodes: Vec<Node>,
@@ -170,7 +205,7 @@ impl World {
             checker: Checker::new(Arc::clone(&setup.validators)).with_notary(notary.clone()),
             now: 0,
             tie: 0,
-            queue: BTreeMap::new(),
+            queue: BinaryHeap::new(),
             rng,
             setup,
             network,
@@ -196,7 +231,8 @@ impl World {
 
     fn at(&mut self, time: u64, event: Event) {
         self.tie += 1;
-        self.queue.insert((time.max(self.now), self.tie), event);
+        let (time, tie) = (time.max(self.now), self.tie);
+        self.queue.push(Due { time, tie, event });
     }
 
     /// Whether it lies by plan, so that it owes nothing.
@@ -216,7 +252,7 @@ impl World {
     /// # Errors
     /// [`Violation`].
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
-        let Some(((time, _), event)) = self.queue.pop_first() else {
+        let Some(Due { time, event, .. }) = self.queue.pop() else {
             return Err(Violation::NoProgress("events", self.plan.n));
         };
         self.now = time;
@@ -287,7 +323,7 @@ impl World {
 
     /// When the next event happens.
     pub(crate) fn next_time(&self) -> Option<u64> {
-        self.queue.first_key_value().map(|((time, _), _)| *time)
+        self.queue.peek().map(|due| due.time)
     }
 
     /// The height up to which a replica's disk holds the ledger. What it only decided does not count.
