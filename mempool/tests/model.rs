@@ -108,7 +108,12 @@ impl World {
             _ => self.want(batches),
         }
         let keep: BTreeSet<BatchId> = self.ordered.iter().copied().collect();
-        for lapsed in self.pool.expire(self.time(), &keep) {
+        let content = |pool: &Pool| (pool.batches(), pool.transactions(), pool.pending());
+        let (settled, before) = (self.pool.is_settled(self.time()), content(&self.pool));
+        let lapsed = self.pool.expire(self.time(), &keep);
+        let same = lapsed.is_empty() && content(&self.pool) == before;
+        assert!(same || !settled, "seed {}: nothing to expire", self.seed);
+        for lapsed in lapsed {
             let before = self.fates.insert(lapsed.transaction, Fate::Lapsed);
             assert_eq!(
                 before,

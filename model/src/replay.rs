@@ -235,7 +235,7 @@ impl Walk {
         let real = &self.real[&block];
         let proposal = Unverified::new(real.proposal.clone());
         let proposal = proposal.verify(&self.chain.validators, &self.chain.parameters);
-        let proposal = proposal.expect("a proposal that could be made");
+        let (proposal, _) = proposal.expect("a proposal that could be made");
         let (proposer, tc) = (real.block.header.proposer, real.tc.clone());
         let effects = self.give(who, Event::Proposal(Box::new(proposal)));
         // A1

@@ -161,7 +161,7 @@ fn reads_back_the_chain() {
             );
             let found = ledger::batch(&store, *id).expect("whole").expect("there");
             let raw = ledger::raw_batch(&store, *id).expect("whole");
-            assert_eq!(raw, Some(codec::encode(&found)));
+            assert_eq!(raw, Some(codec::encode(&*found)));
             assert!(ledger::has_batch(&store, *id).expect("readable"));
         }
     }

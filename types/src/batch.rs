@@ -217,3 +217,40 @@ impl Verified<HashedBatch> {
 pub fn clients(batch: &Batch) -> impl Iterator<Item = &PublicKey> {
     batch.transactions.iter().map(|t| &t.body.client)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::TransactionBody;
+    use quorate_crypto::SecretKey;
+
+    #[test]
+    fn a_hashed_batch_knows_what_its_content_says() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let signed = |sequence| {
+            let body = TransactionBody {
+                version: FORMAT_VERSION,
+                chain: ChainId::default(),
+                client: key.public(),
+                sequence,
+                valid_until: BlockTime(1),
+                commands: Vec::new(),
+            };
+            body.sign(&key)
+        };
+        let batch = Batch {
+            version: FORMAT_VERSION,
+            epoch: Epoch(0),
+            origin: ValidatorIndex(1),
+            sequence: 7,
+            expiry: BlockTime(2),
+            transactions: vec![signed(1), signed(2)],
+        };
+        let hashed = HashedBatch::new(batch.clone());
+        assert_eq!(hashed.id(), batch.id());
+        let ids: Vec<_> = batch.transactions.iter().map(Transaction::id).collect();
+        assert_eq!(hashed.transaction_ids(), ids);
+        assert_eq!(hashed.clone().into_batch(), batch);
+        assert_eq!(hashed.into_batch(), batch);
+    }
+}
