@@ -165,6 +165,11 @@ impl Run {
             }
             Fault::Stop(i) => {
                 self.still_runs(*i);
+                // Late blows follow each other closely, and who does not serve yet has no orderly end to come to.
+                eventually(HEAL, "the validator to have started", || {
+                    let log = self.cluster.log_of_start(*i);
+                    log.contains(r#""event":"started""#).then_some(())
+                });
                 let status = self.cluster.stop(*i);
                 assert!(status.success(), "validator {i} stopped with {status}");
                 self.report.stops += 1;
