@@ -46,6 +46,7 @@ RULES = [
         "consensus",
     ),
     ("P2", [(SAFETY, "Mutant::CertificateNotRecorded);", 2, "")], "consensus"),
+    ("P5-said-again", [(SAFETY, "!self.fenced && self.burnt.is_none_or(", 1, "true")], "consensus"),
     ("T1-repeat", [(CERTIFY, "Some(message) => self.send(Target::All, message),", 1, "Some(_) => {}")], "consensus"),
     ("T2-limit", [(CERTIFY, "if lately && ", 1, "")], "consensus"),
     (

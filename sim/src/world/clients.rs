@@ -6,10 +6,12 @@ use quorate_types::BlockTime;
 use super::{Event, World};
 use crate::check::Violation;
 use crate::node::START;
-use crate::plan::MILLISECOND;
+use crate::plan::{MILLISECOND, SECOND};
 
 /// Until a client that was turned away asks again.
 const AGAIN: u64 = 250 * MILLISECOND;
+/// Until a client of a validator behind the strict fence asks others.
+const FENCED: u64 = 10 * SECOND;
 
 impl World {
     // Clients.
@@ -36,9 +38,15 @@ impl World {
     }
 
     /// A client signs a transaction and submits it to this replica and no other. Returns its number.
+    ///
+    /// Behind the strict fence a validator does not lead, so that a batch of it for which the others had no room waits
+    /// until it expires: there the client goes to others when its patience is over.
     pub(crate) fn request_at(&mut self, node: usize) -> usize {
         let number = self.sign();
         self.submit(number, node);
+        if self.forgotten.contains(&node) {
+            self.at(self.now + FENCED, Event::Ask(number));
+        }
         number
     }
 
