@@ -1,5 +1,7 @@
 //! The bounds of a pool, and what is said when one is reached (I9).
 
+use quorate_types::proposal::MAX_INLINE_BYTES;
+
 /// How much a pool holds and how long it waits. Sizes in bytes of the canonical encoding, times in nanoseconds.
 ///
 /// Every bound holds for what is sent by others and for what is made here; none is agreed between replicas.
@@ -31,6 +33,18 @@ pub struct Limits {
     pub linger_ns: u64,
     /// A leader orders no more than this in a block, inlined batches included; at least one batch always fits.
     pub max_block_bytes: usize,
+    /// Batches that no quorum reports travel inside a proposal as far as they fit into this together (B2).
+    pub inline_bytes: usize,
+    /// The same for batches that have waited for reports for `unreported_ns`: where links are slow, a report takes longer
+    /// than the batch and the proposal together.
+    pub late_inline_bytes: usize,
+    /// See `late_inline_bytes`.
+    pub unreported_ns: u64,
+    /// A leader inlines more than `inline_bytes` once in this time: an origin that sends its batches to leaders only must
+    /// not have them send as much as they can to everybody.
+    pub late_inline_pause_ns: u64,
+    /// What is inlined in one proposal is no more than this for all that it is sent to together, `inline_bytes` included.
+    pub inline_spread_bytes: usize,
     /// A leader leaves out batches that expire within this time after the block's: voters' clocks differ.
     pub expiry_margin_ns: u64,
     /// A batch of another origin that few are known to hold counts as work for this long after it came: a faulty
@@ -61,6 +75,11 @@ impl Default for Limits {
             batch_target_bytes: 256 * 1024,
             linger_ns: 5 * MILLISECOND,
             max_block_bytes: 4 * MIB,
+            inline_bytes: 32 * 1024,
+            late_inline_bytes: MAX_INLINE_BYTES,
+            unreported_ns: 20 * MILLISECOND,
+            late_inline_pause_ns: 200 * MILLISECOND,
+            inline_spread_bytes: MIB,
             expiry_margin_ns: 1_000 * MILLISECOND,
             unheld_work_ns: 1_000 * MILLISECOND,
             late_threshold: 3,

@@ -3,7 +3,6 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use quorate_types::proposal::MAX_INLINE_BYTES;
 use quorate_types::{Batch, BatchId, BlockTime, Instant, ValidatorIndex};
 
 use crate::pool::{Payload, Pool};
@@ -14,8 +13,17 @@ impl Pool {
     /// travel inside the proposal (B2); oldest first, one an origin in turn, so that no origin crowds out the others.
     /// Leaves out `exclude` (what uncommitted ancestors order), what expires soon, and origins that come late (B4).
     #[must_use]
-    pub fn candidates(&self, now: Instant, time: BlockTime, exclude: &[BatchId]) -> Payload {
+    pub fn candidates(&mut self, now: Instant, time: BlockTime, exclude: &[BatchId]) -> Payload {
+        let draft = self.draft(now, time, exclude);
+        if draft.inline_bytes > draft.inline.at_once {
+            self.inlined_late = Some(now);
+        }
+        draft.payload
+    }
+
+    fn draft(&self, now: Instant, time: BlockTime, exclude: &[BatchId]) -> Draft {
         let exclude: BTreeSet<BatchId> = exclude.iter().copied().collect();
+        let inline = self.inline(now);
         let mut lines: Vec<_> = self
             .indices()
             .filter(|origin| !self.is_left_out(*origin, now))
@@ -23,13 +31,13 @@ impl Pool {
                 let below = self.held_below(origin);
                 self.waiting(origin, time)
                     .filter(|(id, _)| !exclude.contains(id))
-                    .filter(move |(_, held)| is_orderable(held, below))
+                    .filter(move |(_, held)| inline.is_orderable(held, below))
                     .map(move |(id, held)| (id, held, held.batch.sequence < below))
                     .peekable()
             })
             .collect();
         lines.sort_by_key(|line| line.clone().peek().map(|(_, held, _)| held.arrival));
-        let mut draft = Draft::new(self);
+        let mut draft = Draft::new(self, inline);
         loop {
             let mut any = false;
             for line in &mut lines {
@@ -38,12 +46,31 @@ impl Pool {
                 };
                 any = true;
                 if !draft.add(id, held, known) {
-                    return draft.payload;
+                    return draft;
                 }
             }
             if !any {
-                return draft.payload;
+                return draft;
             }
+        }
+    }
+
+    /// What may travel inside a proposal now.
+    fn inline(&self, now: Instant) -> Inline {
+        let limits = &self.limits;
+        let spread = limits.inline_spread_bytes / self.seat.n.saturating_sub(1).max(1);
+        let paused = self
+            .inlined_late
+            .is_some_and(|last| now.since(last) < limits.late_inline_pause_ns);
+        let at_once = limits.inline_bytes.min(spread);
+        Inline {
+            now,
+            unreported_ns: limits.unreported_ns,
+            at_once,
+            late: match paused {
+                true => at_once,
+                false => limits.late_inline_bytes.min(spread).max(at_once),
+            },
         }
     }
 
@@ -59,12 +86,13 @@ impl Pool {
             .filter(|origin| !self.is_left_out(*origin, now))
             .any(|origin| {
                 let mut below = None;
+                let inline = self.inline(now);
                 self.waiting(origin, time)
                     .filter(|(id, _)| !ordered.contains(id))
                     .any(|(_, held)| {
                         self.seat.me == Some(origin)
                             || now.since(held.since) < self.limits.unheld_work_ns
-                            || is_orderable(
+                            || inline.is_orderable(
                                 held,
                                 *below.get_or_insert_with(|| self.held_below(origin)),
                             )
@@ -106,8 +134,27 @@ impl Pool {
     }
 }
 
-fn is_orderable(held: &Held, below: u64) -> bool {
-    held.batch.sequence < below || held.bytes <= MAX_INLINE_BYTES
+/// How much may travel inside a proposal: of batches that came a moment ago, and of those that have waited for reports.
+#[derive(Clone, Copy)]
+struct Inline {
+    now: Instant,
+    unreported_ns: u64,
+    at_once: usize,
+    late: usize,
+}
+
+impl Inline {
+    fn is_new(&self, held: &Held) -> bool {
+        self.now.since(held.since) < self.unreported_ns
+    }
+
+    fn is_orderable(&self, held: &Held, below: u64) -> bool {
+        let most = match self.is_new(held) {
+            true => self.at_once,
+            false => self.late,
+        };
+        held.batch.sequence < below || held.bytes <= most
+    }
 }
 
 /// A payload in the making, within the bounds of a block.
@@ -115,17 +162,22 @@ struct Draft {
     payload: Payload,
     bytes: usize,
     inline_bytes: usize,
+    /// Of those, what has not waited for reports.
+    new_bytes: usize,
+    inline: Inline,
     max_bytes: usize,
     max_batches: usize,
 }
 
 impl Draft {
-    fn new(pool: &Pool) -> Draft {
+    fn new(pool: &Pool, inline: Inline) -> Draft {
         let most = pool.parameters.max_block_batches;
         Draft {
             payload: Payload::default(),
             bytes: 0,
             inline_bytes: 0,
+            new_bytes: 0,
+            inline,
             max_bytes: pool.limits.max_block_bytes,
             max_batches: usize::try_from(most).unwrap_or(usize::MAX),
         }
@@ -139,9 +191,16 @@ impl Draft {
             return false;
         }
         if !known {
-            if self.inline_bytes + held.bytes > MAX_INLINE_BYTES {
+            let new = match self.inline.is_new(held) {
+                true => held.bytes,
+                false => 0,
+            };
+            if self.inline_bytes + held.bytes > self.inline.late
+                || self.new_bytes + new > self.inline.at_once
+            {
                 return true;
             }
+            self.new_bytes += new;
             self.inline_bytes += held.bytes;
             self.payload.inline.push(Batch::clone(&held.batch));
         }

@@ -71,6 +71,8 @@ pub struct Pool {
     pub(crate) room: Room,
     pub(crate) shelf: Shelf,
     pub(crate) own: Own,
+    /// When more was inlined than is without waiting for reports.
+    pub(crate) inlined_late: Option<Instant>,
     wanted: BoundedSet,
     pub(crate) remembered: BoundedSet,
 }
@@ -82,6 +84,7 @@ impl Pool {
     pub fn new(seat: Seat, parameters: Parameters, limits: Limits, next_sequence: u64) -> Pool {
         Pool {
             shelf: Shelf::new(seat.n),
+            inlined_late: None,
             wanted: BoundedSet::new(limits.max_wanted),
             remembered: BoundedSet::new(limits.max_remembered),
             seat,

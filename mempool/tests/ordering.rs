@@ -5,10 +5,11 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::*;
-use quorate_mempool::{Limits, Pool};
+use quorate_mempool::{Limits, Pool, Seat};
+use quorate_types::proposal::MAX_INLINE_BYTES;
 use quorate_types::{BatchId, Parameters, ValidatorIndex};
 
-/// Too large to be inlined.
+/// Too large to be inlined at once.
 const LARGE: usize = 40_000;
 
 fn take(pool: &mut Pool, origin: u16, sequence: u64, size: usize) -> BatchId {
@@ -17,13 +18,20 @@ fn take(pool: &mut Pool, origin: u16, sequence: u64, size: usize) -> BatchId {
     batch.0
 }
 
+fn take_at(pool: &mut Pool, at: u64, origin: u16, sequence: u64, size: usize) -> BatchId {
+    let (id, batch) = foreign(origin, sequence, size);
+    let taken = pool.insert(ms(at), START, batch.origin, id, batch);
+    assert_eq!(taken, Ok(true));
+    id
+}
+
 fn reports(pool: &mut Pool, voter: u16, origin: usize, held: u64) {
     let mut marks = [0; 4];
     marks[origin] = held;
     pool.on_held(ValidatorIndex(voter), &marks);
 }
 
-fn ordered(pool: &Pool) -> Vec<BatchId> {
+fn ordered(pool: &mut Pool) -> Vec<BatchId> {
     pool.candidates(T0, START, &[]).batches
 }
 
@@ -31,18 +39,18 @@ fn ordered(pool: &Pool) -> Vec<BatchId> {
 fn a_large_batch_waits_for_a_quorum_of_reports() {
     let mut pool = pool();
     let batch = take(&mut pool, 2, 5, LARGE);
-    assert_eq!(ordered(&pool), []);
+    assert_eq!(ordered(&mut pool), []);
     reports(&mut pool, 1, 2, 6);
-    assert_eq!(ordered(&pool), [], "two of three, this one included");
+    assert_eq!(ordered(&mut pool), [], "two of three, this one included");
     reports(&mut pool, 0, 2, 6);
-    assert_eq!(ordered(&pool), [], "this one counts once");
+    assert_eq!(ordered(&mut pool), [], "this one counts once");
     reports(&mut pool, 2, 2, 5);
-    assert_eq!(ordered(&pool), [], "up to 5 is without 5");
+    assert_eq!(ordered(&mut pool), [], "up to 5 is without 5");
     reports(&mut pool, 3, 2, 6);
-    assert_eq!(ordered(&pool), [batch]);
+    assert_eq!(ordered(&mut pool), [batch]);
     // The latest report counts: that one restarted with less.
     reports(&mut pool, 3, 2, 0);
-    assert_eq!(ordered(&pool), []);
+    assert_eq!(ordered(&mut pool), []);
 }
 
 #[test]
@@ -54,7 +62,7 @@ fn reports_of_the_wrong_shape_change_nothing() {
         pool.on_held(ValidatorIndex(1), held);
     }
     pool.on_held(ValidatorIndex(9), &[0; 4]);
-    assert_eq!(ordered(&pool), [batch]);
+    assert_eq!(ordered(&mut pool), [batch]);
 }
 
 #[test]
@@ -78,6 +86,45 @@ fn small_batches_travel_inside_the_proposal_as_far_as_they_fit() {
     assert_eq!(payload.inline, []);
 }
 
+/// Where links are slow, reports take longer than the batch and the proposal together.
+#[test]
+fn what_has_waited_for_reports_travels_inside_the_proposal_once_in_a_while() {
+    let inline = |pool: &mut Pool, at: u64| {
+        let payload = pool.candidates(ms(at), START, &[]);
+        let inline: Vec<BatchId> = payload.inline.iter().map(|batch| batch.id()).collect();
+        inline
+    };
+    let mut pool = pool();
+    let first = take(&mut pool, 1, 0, LARGE);
+    let second = take(&mut pool, 2, 0, 5 * LARGE);
+    assert_eq!(inline(&mut pool, 19), [], "reports may still come");
+    assert_eq!(inline(&mut pool, 20), [first, second], "240,000 bytes");
+    assert_eq!(inline(&mut pool, 219), [], "a moment ago");
+    let third = take(&mut pool, 3, 0, LARGE);
+    let small = take_at(&mut pool, 219, 3, 1, 700);
+    // What is new has its own share, and what is too much for all is passed over.
+    assert_eq!(inline(&mut pool, 220), [first, second, small]);
+    pool.committed(&[first]);
+    assert_eq!(inline(&mut pool, 420), [second, third, small]);
+}
+
+/// What a leader sends to all others together is bounded, however many they are.
+#[test]
+fn the_more_validators_the_less_is_inlined() {
+    let seat = Seat {
+        n: 100,
+        quorum: 67,
+        ..seat()
+    };
+    let mut pool = Pool::new(seat, Parameters::default(), Limits::default(), 0);
+    let first = take(&mut pool, 1, 0, 6_000);
+    let second = take(&mut pool, 2, 0, 6_000);
+    for at in [0, 20, 1_000] {
+        let payload = pool.candidates(ms(at), START, &[]);
+        assert_eq!(payload.batches, [first], "of {:?}", [first, second]);
+    }
+}
+
 #[test]
 fn origins_take_turns_oldest_first() {
     let mut pool = pool();
@@ -85,7 +132,7 @@ fn origins_take_turns_oldest_first() {
     let c = [take(&mut pool, 3, 0, 700), take(&mut pool, 3, 1, 700)];
     let a: Vec<_> = (0..3).map(|s| take(&mut pool, 1, s, 700)).collect();
     let b = take(&mut pool, 2, 0, 700);
-    assert_eq!(ordered(&pool), [c[0], a[0], b, c[1], a[1], a[2]]);
+    assert_eq!(ordered(&mut pool), [c[0], a[0], b, c[1], a[1], a[2]]);
     let excluded = pool.candidates(T0, START, &[c[0], a[0]]).batches;
     assert_eq!(excluded, [c[1], a[1], b, a[2]]);
 }
@@ -118,7 +165,7 @@ fn what_expires_soon_after_the_block_is_left_out() {
     all_hold(&mut pool);
     let batch = foreign_until(1, 0, 700, START.plus_nanos(10 * SECOND));
     stream(&mut pool, &batch).expect("room");
-    let at = |seconds: u64| {
+    let mut at = |seconds: u64| {
         let time = START.plus_nanos(seconds * SECOND);
         let work = pool.has_work(T0, time, &BTreeSet::new());
         (pool.candidates(T0, time, &[]).batches.len(), work)
@@ -139,13 +186,13 @@ fn an_origin_that_comes_late_is_left_out_for_a_window() {
     all_hold(&mut pool);
     let slow = take(&mut pool, 2, 0, 700);
     let quick = take(&mut pool, 3, 0, 700);
-    let at = |pool: &Pool, at| pool.candidates(ms(at), START, &[]).batches;
+    let at = |pool: &mut Pool, at| pool.candidates(ms(at), START, &[]).batches;
     late(&mut pool, 2, &[1, 3], 0);
-    assert_eq!(at(&pool, 0), [slow, quick], "two are not yet enough");
+    assert_eq!(at(&mut pool, 0), [slow, quick], "two are not yet enough");
     late(&mut pool, 2, &[1], 10_000);
-    assert_eq!(at(&pool, 10_000), [quick]);
-    assert_eq!(at(&pool, 19_999), [quick]);
-    assert_eq!(at(&pool, 20_000), [slow, quick]);
+    assert_eq!(at(&mut pool, 10_000), [quick]);
+    assert_eq!(at(&mut pool, 19_999), [quick]);
+    assert_eq!(at(&mut pool, 20_000), [slow, quick]);
 }
 
 #[test]
@@ -166,9 +213,9 @@ fn one_proposer_cannot_have_an_origin_left_out() {
     all_hold(&mut pool);
     let victim = take(&mut pool, 2, 0, 700);
     late(&mut pool, 2, &[1; 50], 0);
-    assert_eq!(ordered(&pool), [victim]);
+    assert_eq!(ordered(&mut pool), [victim]);
     late(&mut pool, 2, &[3], 0);
-    assert_eq!(ordered(&pool), []);
+    assert_eq!(ordered(&mut pool), []);
 }
 
 #[test]
@@ -179,7 +226,7 @@ fn own_batches_are_never_late_and_unknown_names_are_ignored() {
     late(&mut pool, 0, &[1, 2, 3], 0);
     late(&mut pool, 77, &[1, 2, 3], 0);
     late(&mut pool, 1, &[777, 778, 779], 0);
-    assert_eq!(ordered(&pool), ids(&own));
+    assert_eq!(ordered(&mut pool), ids(&own));
 }
 
 #[test]
@@ -206,7 +253,7 @@ fn work_is_what_is_neither_ordered_nor_committed() {
 fn a_large_batch_that_nobody_else_reports_is_work_for_a_second() {
     let nothing = BTreeSet::new();
     let mut pool = pool();
-    take(&mut pool, 2, 0, LARGE);
+    take(&mut pool, 2, 0, MAX_INLINE_BYTES);
     assert!(pool.has_work(ms(999), START, &nothing));
     assert!(!pool.has_work(ms(1_000), START, &nothing));
     all_hold(&mut pool);
@@ -229,6 +276,6 @@ fn a_lone_validator_needs_no_reports() {
     let mut pool = Pool::new(seat, Parameters::default(), Limits::default(), 0);
     queue(&mut pool, 1, 1, LARGE);
     let own = pool.seal(T0, START);
-    assert_eq!(ordered(&pool), ids(&own));
+    assert_eq!(ordered(&mut pool), ids(&own));
     assert_eq!(pool.candidates(T0, START, &[]).inline, []);
 }

@@ -20,8 +20,9 @@ MANY = 256
 # Clients whose transactions hold 100 commands each.
 BATCHERS = 64
 DELAY_MS = 50
-# Transactions a second and clients where the links are slow: a load that queues nowhere.
-LIGHT = (100, 16)
+# Where the links are slow: one transaction at a time, and a load under which rounds follow each other without a pause, so that
+# a transaction waits half a round for the next block.
+STEADY = (100, 16)
 # Shares of the capacity of a closed loop that the open loop offers.
 CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 # Transactions under way at most when more is offered than can be done, and how many of them a validator takes: half a
@@ -71,9 +72,10 @@ def rest(directory, seconds, capacity, r):
         r["overload"] = system.load(1000, seconds, rate=round(3 * capacity), connections=OVERLOAD_CONNECTIONS)
     with running(Quorate, directory, "slow", delay_ms=DELAY_MS) as system:
         say(f"links of {DELAY_MS} ms")
-        rate, clients = LIGHT
+        rate, clients = STEADY
         system.load(clients, 2, rate=rate)  # round-trip times are learned
-        r["slow"] = system.load(clients, seconds, rate=rate)
+        r["slow"] = system.load(1, 2 * seconds)
+        r["slow_steady"] = system.load(clients, seconds, rate=rate)
 
 
 def main():
@@ -95,7 +97,7 @@ def main():
     if not arguments.quick:
         page.write(r)
     # Two seconds are too short for figures, not for finding that a row was not measured.
-    lost = [name for name in ("batch", "opaque", "healthy", "dead", "slow", "overload") if not r[name]["committed"]]
+    lost = [name for name in ("batch", "opaque", "healthy", "dead", "slow", "slow_steady", "overload") if not r[name]["committed"]]
     if lost:
         sys.exit(f"bench: nothing was committed in {', '.join(lost)}")
 

@@ -12,7 +12,7 @@ use crate::{Batch, Block, ChainId, Finality, HashedBatch, Parameters, Qc, Reject
 use crate::{Validators, Verified};
 
 /// Most payloads are ordered by digest; a small one may travel inside the proposal (B2).
-pub const MAX_INLINE_BYTES: usize = 32 * 1024;
+pub const MAX_INLINE_BYTES: usize = 256 * 1024;
 
 /// A block as its leader sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
