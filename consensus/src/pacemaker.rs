@@ -11,8 +11,10 @@ use quorate_types::Instant;
 const MILLISECOND: u64 = 1_000_000;
 /// The timer is never below this.
 pub(crate) const MIN_TIMEOUT_NS: u64 = 100 * MILLISECOND;
-/// The timer until a round was measured.
+/// The timer until a round was measured, and its least until [`FEW_ROUNDS`] were.
 pub(crate) const FIRST_TIMEOUT_NS: u64 = 1_000 * MILLISECOND;
+/// Who catches up enters rounds late and finds their votes waiting: the first that it measures look shorter than they were.
+pub(crate) const FEW_ROUNDS: usize = 8;
 /// Rounds that are remembered.
 pub(crate) const MEASURED_ROUNDS: usize = 64;
 /// The first wait of an idle leader.
@@ -156,8 +158,11 @@ impl Pacemaker {
 
     fn timeout_after(&self, failures: u64) -> u64 {
         let measured = self.p95().map(|p95| p95.saturating_mul(4));
-        let base = measured.unwrap_or(FIRST_TIMEOUT_NS);
-        let mut timeout = base.max(MIN_TIMEOUT_NS).min(self.cap);
+        let least = match self.durations.len() < FEW_ROUNDS {
+            true => FIRST_TIMEOUT_NS,
+            false => MIN_TIMEOUT_NS,
+        };
+        let mut timeout = measured.unwrap_or_default().max(least).min(self.cap);
         for _ in 0..failures {
             timeout = timeout.saturating_mul(3) / 2;
             if timeout >= self.cap {
@@ -199,15 +204,25 @@ mod tests {
     #[test]
     fn the_timer_is_four_times_the_p95_within_its_limits() {
         assert_eq!(expiry_ms(&mut pacemaker(&[]), 0), 1_000);
-        assert_eq!(expiry_ms(&mut pacemaker(&[1]), 0), 100);
-        assert_eq!(expiry_ms(&mut pacemaker(&[50]), 0), 200);
-        assert_eq!(expiry_ms(&mut pacemaker(&[60_000]), 0), 5_000);
+        assert_eq!(expiry_ms(&mut pacemaker(&[1; FEW_ROUNDS]), 0), 100);
+        assert_eq!(expiry_ms(&mut pacemaker(&[50; FEW_ROUNDS]), 0), 200);
+        assert_eq!(expiry_ms(&mut pacemaker(&[60_000; FEW_ROUNDS]), 0), 5_000);
         // 3 of 60 are slow: 95 % are not.
         let mut durations = [50; 60];
         durations[..3].fill(1_000);
         assert_eq!(expiry_ms(&mut pacemaker(&durations), 0), 200);
         durations[3] = 1_000;
         assert_eq!(expiry_ms(&mut pacemaker(&durations), 0), 4_000);
+    }
+
+    /// A validator that came back entered a round whose votes were there, measured 25 ms, and gave up each round of half a
+    /// second before anything could be committed in it (seed 26064 of the simulator).
+    #[test]
+    fn a_few_short_rounds_do_not_make_a_short_timer() {
+        assert_eq!(expiry_ms(&mut pacemaker(&[25]), 0), 1_000);
+        assert_eq!(expiry_ms(&mut pacemaker(&[25; FEW_ROUNDS - 1]), 0), 1_000);
+        assert_eq!(expiry_ms(&mut pacemaker(&[25; FEW_ROUNDS]), 0), 100);
+        assert_eq!(expiry_ms(&mut pacemaker(&[500]), 0), 2_000);
     }
 
     #[test]
@@ -221,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_timer_grows_by_half_a_failure_up_to_the_cap_and_never_overflows() {
-        let mut pacemaker = pacemaker(&[50]);
+        let mut pacemaker = pacemaker(&[50; FEW_ROUNDS]);
         assert_eq!(expiry_ms(&mut pacemaker, 1), 300);
         assert_eq!(expiry_ms(&mut pacemaker, 2), 450);
         assert_eq!(expiry_ms(&mut pacemaker, 60), 5_000);
@@ -230,7 +245,7 @@ mod tests {
 
     #[test]
     fn t1_repeats_every_half_period() {
-        let mut pacemaker = pacemaker(&[50]);
+        let mut pacemaker = pacemaker(&[50; FEW_ROUNDS]);
         pacemaker.enter(Instant(0), 0);
         let ms = |ms: u64| Instant(ms * MILLISECOND);
         assert!(!pacemaker.expired(ms(199)));
@@ -241,7 +256,7 @@ mod tests {
 
     #[test]
     fn l3_waits_double_up_to_the_idle_interval_and_lengthen_the_timer() {
-        let mut pacemaker = pacemaker(&[50]);
+        let mut pacemaker = pacemaker(&[50; FEW_ROUNDS]);
         for (empty, wait) in [
             (1, 250),
             (2, 500),
@@ -259,7 +274,7 @@ mod tests {
 
     #[test]
     fn l3_work_ends_the_wait_and_never_lengthens_the_timer() {
-        let mut pacemaker = pacemaker(&[50]);
+        let mut pacemaker = pacemaker(&[50; FEW_ROUNDS]);
         pacemaker.enter(Instant(0), 0);
         pacemaker.allow_wait(3);
         pacemaker.end_wait(Instant(10 * MILLISECOND));
