@@ -20,7 +20,7 @@ fn take(pool: &mut Pool, origin: u16, sequence: u64, size: usize) -> BatchId {
 
 fn take_at(pool: &mut Pool, at: u64, origin: u16, sequence: u64, size: usize) -> BatchId {
     let (id, batch) = foreign(origin, sequence, size);
-    let taken = pool.insert(ms(at), START, batch.origin, id, batch);
+    let taken = pool.insert(ms(at), START, batch.origin, batch);
     assert_eq!(taken, Ok(true));
     id
 }
