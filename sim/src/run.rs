@@ -234,8 +234,9 @@ fn progress(world: &mut World) -> Result<(), Violation> {
             open(world),
         ));
     }
-    let height = world.checker.height();
+    // All at once: what clients are told meanwhile is in a block that everybody must have, too.
     let behind = |world: &World| {
+        let height = world.checker.height();
         let nodes = world.correct().into_iter();
         nodes.filter(|node| world.height(*node) < height).count()
     };
