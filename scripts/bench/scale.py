@@ -69,7 +69,7 @@ def main():
             r["runs"].append(run)
     (results() / "scale.json").write_text(json.dumps(r, indent=1))
     print(table(r))
-    page.put("make scale", f"{page.origin(r)}; {CLIENTS} clients in a closed loop, {SECONDS} s each.\n\n{table(r)}")
+    page.put("make scale", f"{page.origin(r)}; {CLIENTS} clients in a closed loop, then one, {SECONDS} s each.\n\n{table(r)}")
 
 
 if __name__ == "__main__":
