@@ -6,6 +6,7 @@ executes and stores everything, too: what is lost is explained by what one valid
 A single client then shows what a block costs by itself, whose messages grow with n.
 """
 
+import argparse
 import json
 import pathlib
 
@@ -60,6 +61,7 @@ def table(r):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__).parse_args()
     r = context("make scale")
     r["runs"] = []
     with place() as directory:
