@@ -4,6 +4,7 @@
 //! temporary files, the next tool that makes one there removes.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -166,14 +167,18 @@ fn sweep(directory: &Path) {
         let process = process.and_then(|rest| rest.split_once('-')).map(|of| of.0);
         let gone = process.is_some_and(|process| !Path::new("/proc").join(process).exists());
         // A process elsewhere that shares the disk still holds its lock.
-        if gone && is_unlocked(&entry.path().join("LOCK")) {
+        if gone && !is_locked(&entry.path().join("LOCK")) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-fn is_unlocked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+/// A file that is not there is locked by nobody: its process was killed before it made it, or while it took all away.
+fn is_locked(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => file.try_lock().is_err(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
 }
 
 #[cfg(test)]
@@ -217,12 +222,15 @@ mod tests {
         // No process has a number so large.
         let left = make("quorate-scratch-4194305-0");
         let held = make("quorate-scratch-4194305-1");
+        // Killed while it took away what it had made: the lock went before the rest.
+        let half = make("quorate-scratch-4194305-2");
+        fs::rename(half.join("LOCK"), half.join("data")).expect("renamed");
         let alive = make(&format!("quorate-scratch-{}-7", std::process::id()));
         let other = make("quorate-something");
         let lock = File::open(held.join("LOCK")).expect("opened");
         lock.try_lock().expect("free");
         sweep(directory.path());
-        assert!(!left.exists());
+        assert!(!left.exists() && !half.exists());
         assert!(held.exists() && alive.exists() && other.exists());
     }
 }
