@@ -307,8 +307,9 @@ impl World {
         }
     }
 
-    /// Where every correct replica stands, in numbers that a loop repeats: heights, and rounds against the highest.
-    pub(crate) fn stance(&self) -> Vec<(u64, u64, u64)> {
+    /// The highest round of a correct replica, and where every one stands, in numbers that a loop repeats: heights, and
+    /// rounds against the highest.
+    pub(crate) fn stance(&self) -> (u64, Vec<(u64, u64, u64)>) {
         let up = self.correct().into_iter();
         let status = |node: usize| Some(self.nodes[node].replica.as_ref()?.status());
         let all: Vec<_> = up.filter_map(status).collect();
@@ -318,7 +319,7 @@ impl World {
             let target = status.target.0.max(status.height.0) - status.height.0;
             (status.height.0, highest - round(status), target)
         };
-        all.iter().map(stance).collect()
+        (highest, all.iter().map(stance).collect())
     }
 
     /// When the next event happens.
