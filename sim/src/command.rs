@@ -150,21 +150,9 @@ impl Command {
                     true => 0..2 * schedule::SPACE,
                     false => schedules,
                 };
-                match play(schedules, state.as_deref(), processors(threads)) {
-                    Ok(()) => ExitCode::SUCCESS,
-                    Err(problem) => {
-                        eprintln!("{problem}");
-                        ExitCode::FAILURE
-                    }
-                }
+                exit(play(schedules, state.as_deref(), processors(threads)))
             }
-            Command::Scale(machines) => match machines.run() {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(problem) => {
-                    eprintln!("{problem}");
-                    ExitCode::FAILURE
-                }
-            },
+            Command::Scale(machines) => exit(machines.run()),
             #[cfg(feature = "mutants")]
             Command::Mutants { only, threads } => {
                 match quorate_sim::mutants::run(only.as_deref(), processors(threads)) {
@@ -175,6 +163,16 @@ impl Command {
                     }
                 }
             }
+        }
+    }
+}
+
+fn exit(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -11,8 +11,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_crypto::{Digest, Domain, PublicKey, SIGNATURE_BYTES, SecretKey, Signature, hash};
+use quorate_types::together::verify_together;
 use quorate_types::vote::Signer;
-use quorate_types::{Memory, Transaction, TransactionBody, codec, memory};
+use quorate_types::{Memory, Parameters, Transaction, TransactionBody, Validators, Verified};
+use quorate_types::{codec, memory};
 
 /// Takes the first bytes of a digest as its hash: digests are even already.
 #[derive(Clone, Copy, Default)]
@@ -118,6 +120,19 @@ impl Pen {
         transaction
     }
 
+    /// A client signs, and the product's own check takes it.
+    pub(crate) fn transaction(
+        &self,
+        body: TransactionBody,
+        validators: &Validators,
+        parameters: &Parameters,
+    ) -> Verified<Transaction> {
+        let signed = vec![self.sign_transaction(body)];
+        let verdicts = verify_together(vec![], signed, validators, parameters);
+        let transaction = verdicts.transactions.into_iter().next();
+        transaction.and_then(Result::ok).expect("signed here")
+    }
+
     fn stand_in(&self, domain: Domain, message: &[u8]) -> Signature {
         let half = hash(domain, &[self.public.as_bytes(), message]);
         let mut bytes = [0; SIGNATURE_BYTES];
@@ -144,9 +159,7 @@ impl Signer for Pen {
 mod tests {
     use super::*;
     use quorate_crypto::verify;
-    use quorate_types::together::verify_together;
-    use quorate_types::{Blob, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Height};
-    use quorate_types::{Parameters, Reject, Validators};
+    use quorate_types::{Blob, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Height, Reject};
 
     #[test]
     fn a_stand_in_is_known_and_no_signature() {

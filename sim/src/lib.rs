@@ -25,6 +25,7 @@ pub mod check;
 pub mod counters;
 pub mod cpu;
 pub mod faults;
+mod genesis;
 pub mod history;
 pub mod keys;
 #[cfg(feature = "mutants")]

@@ -17,19 +17,18 @@ mod report;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_crypto::SecretKey;
 use quorate_execution::kv::Command;
 use quorate_replica::{Input, Notice, Output, Replica, Reply, Setup, Signed, Target, Ticket, Wait};
 use quorate_storage::MemStore;
+use quorate_types::Verified;
 use quorate_types::message::VerifiedMessage;
-use quorate_types::together::verify_together;
-use quorate_types::{Blob, BlockTime, Client, FORMAT_VERSION, Genesis, Instant, Message, Now};
-use quorate_types::{Parameters, Role, Transaction, TransactionBody, ValidatorIndex};
-use quorate_types::{ValidatorInfo, Verified};
+use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Instant, Message, Now};
+use quorate_types::{Transaction, TransactionBody};
 
 pub use self::costs::Costs;
 use self::machine::Machine;
 pub use self::report::Report;
+use crate::genesis::{CLIENT, CONSENSUS, genesis, index, key};
 use crate::keys::{Notary, Pen};
 use crate::network::Packet;
 use crate::node::START;
@@ -109,7 +108,7 @@ impl Scale {
     /// # Errors
     /// What the product says of such a chain.
     pub fn new(trial: Trial) -> Result<Scale, String> {
-        let genesis = genesis(trial.validators);
+        let genesis = genesis("scale", trial.validators, trial.validators * CLIENTS);
         let mut setup = Setup::new(&genesis, None).map_err(|error| error.to_string())?;
         let notary = Arc::new(Notary::default());
         let validators = setup.validators.as_ref().clone();
@@ -151,8 +150,10 @@ impl Scale {
             inbox: peers.map(|peer| Input::Connected(index(peer))).collect(),
             pending: Some(output),
             busy: true,
-            pen: pen(key(1, i)),
-            clients: (0..CLIENTS).map(|c| pen(key(3, i * CLIENTS + c))).collect(),
+            pen: pen(key(CONSENSUS, i)),
+            clients: (0..CLIENTS)
+                .map(|c| pen(key(CLIENT, i * CLIENTS + c)))
+                .collect(),
             sent: 0,
         });
         self.at(0, Event::Done(i));
@@ -382,58 +383,12 @@ impl Scale {
             valid_until: BlockTime(START + self.now + VALIDITY),
             commands: vec![command.encode()],
         };
-        let signed = vec![pen.sign_transaction(body)];
-        let verdicts = verify_together(
-            vec![],
-            signed,
-            &self.setup.validators,
-            &self.setup.parameters,
-        );
-        let transaction = verdicts.transactions.into_iter().next();
-        transaction.and_then(Result::ok).expect("signed here")
+        pen.transaction(body, &self.setup.validators, &self.setup.parameters)
     }
 }
 
 fn to_u64(number: usize) -> u64 {
     u64::try_from(number).expect("fits")
-}
-
-fn index(i: usize) -> ValidatorIndex {
-    ValidatorIndex(u16::try_from(i).expect("a chain has few validators"))
-}
-
-fn key(kind: u8, number: usize) -> SecretKey {
-    let mut seed = [kind; 32];
-    seed[..8].copy_from_slice(&to_u64(number).to_le_bytes());
-    SecretKey::from_seed(&seed)
-}
-
-fn genesis(n: usize) -> Genesis {
-    let validators = (0..n).map(|i| {
-        let (consensus, network) = (key(1, i), key(2, i));
-        ValidatorInfo {
-            name: format!("v{i}"),
-            consensus_key: consensus.public(),
-            network_key: network.public(),
-            address: format!("v{i}.invalid:7650"),
-            proof: ValidatorInfo::prove(&consensus, consensus.public(), network.public()),
-        }
-    });
-    let clients = (0..n * CLIENTS).map(|i| Client {
-        name: format!("c{i}"),
-        key: key(3, i).public(),
-        role: Role::Writer,
-    });
-    Genesis {
-        version: FORMAT_VERSION,
-        name: "scale".into(),
-        time: BlockTime(START),
-        parameters: Parameters::default(),
-        validators: validators.collect(),
-        clients: clients.collect(),
-        machine: "kv".into(),
-        origin: None,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use quorate_execution::kv::{Command, Keys, KvResult, LeafRecord, state_key};
 use quorate_execution::proof::KeyFacts;
 use quorate_replica::Ticket;
-use quorate_types::together::verify_together;
 use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Height, Outcome, Parameters};
 use quorate_types::{
     Receipt, Rejection, Transaction, TransactionBody, TransactionId, Validators, Verified, codec,
@@ -120,10 +119,8 @@ impl Workload {
             valid_until: time.plus_nanos(VALIDITY),
             commands: vec![Blob(codec::encode(&command))],
         };
-        let signed = vec![self.pens[client].sign_transaction(body)];
-        let verdicts = verify_together(vec![], signed, &self.validators, &self.parameters);
-        let transaction = verdicts.transactions.into_iter().next();
-        let transaction = transaction.and_then(Result::ok).expect("signed here");
+        let pen = &self.pens[client];
+        let transaction = pen.transaction(body, &self.validators, &self.parameters);
         let (number, id) = (self.requests.len(), transaction.id());
         self.by_id.insert(id, number);
         self.requests.push(Request {

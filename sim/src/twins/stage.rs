@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_consensus::Target;
-use quorate_crypto::SecretKey;
 use quorate_execution::kv::Command;
 use quorate_replica::{Input, Notice, Past, Replica, Reply, Setup, Ticket, Wait};
 use quorate_storage::{MemStore, ledger};
 use quorate_types::TransactionId;
 use quorate_types::message::VerifiedMessage;
-use quorate_types::{Blob, BlockId, BlockTime, Client, FORMAT_VERSION, Genesis, Instant};
-use quorate_types::{Message, Now, Parameters, Role, Round, Transaction, TransactionBody};
-use quorate_types::{Unverified, ValidatorIndex, ValidatorInfo, Verified, codec};
+use quorate_types::{Blob, BlockId, BlockTime, FORMAT_VERSION, Instant};
+use quorate_types::{Message, Now, Round, Transaction, TransactionBody};
+use quorate_types::{Unverified, Verified, codec};
 
 use crate::check::{Checker, Violation};
+use crate::genesis::{CLIENT, CONSENSUS, genesis, index, key};
 use crate::keys::{Notary, Pen};
 use crate::node::START;
 use crate::plan::{MILLISECOND, SECOND};
@@ -53,16 +53,6 @@ struct Troupe {
     attested: Vec<Arc<Transaction>>,
 }
 
-fn key(kind: u8, number: usize) -> SecretKey {
-    let mut seed = [kind; 32];
-    seed[0] = u8::try_from(number).expect("a small stage");
-    SecretKey::from_seed(&seed)
-}
-
-fn index(validator: usize) -> ValidatorIndex {
-    ValidatorIndex(u16::try_from(validator).expect("a small stage"))
-}
-
 impl Cast {
     /// Signs what schedules need.
     #[must_use]
@@ -82,31 +72,8 @@ impl Default for Cast {
 
 impl Troupe {
     fn new(n: usize) -> Troupe {
-        let validators = (0..n).map(|i| {
-            let (consensus, network) = (key(1, i), key(2, i));
-            ValidatorInfo {
-                name: format!("v{i}"),
-                consensus_key: consensus.public(),
-                network_key: network.public(),
-                address: format!("v{i}.invalid:7650"),
-                proof: ValidatorInfo::prove(&consensus, consensus.public(), network.public()),
-            }
-        });
-        let client = key(3, 0);
-        let genesis = Genesis {
-            version: FORMAT_VERSION,
-            name: "twins".into(),
-            time: BlockTime(START),
-            parameters: Parameters::default(),
-            validators: validators.collect(),
-            clients: vec![Client {
-                name: "c0".into(),
-                key: client.public(),
-                role: Role::Writer,
-            }],
-            machine: "kv".into(),
-            origin: None,
-        };
+        let genesis = genesis("twins", n, 1);
+        let client = key(CLIENT, 0);
         let mut setup = Setup::new(&genesis, None).expect("distinct keys");
         // Nobody starts twice, and the schedule decides who hears whom from the first message on.
         setup.past = Past::Believed;
@@ -201,7 +168,7 @@ impl<'a> Stage<'a> {
         let attested = troupe.attested.iter().cloned();
         attested.for_each(|transaction| notary.attest(transaction));
         setup.validators = Arc::new(validators.with_memory(Arc::<Notary>::clone(&notary)));
-        let pen = |i| Pen::new(key(1, i), Some(Arc::clone(&notary)));
+        let pen = |i| Pen::new(key(CONSENSUS, i), Some(Arc::clone(&notary)));
         let mut stage = Stage {
             pens: (0..script.n).map(pen).collect(),
             checker: Checker::new(Arc::clone(&setup.validators)).with_notary(Some(notary)),

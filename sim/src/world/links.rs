@@ -5,8 +5,8 @@ use quorate_replica::Input;
 use quorate_types::Message;
 use quorate_types::message::VerifiedMessage;
 
-use super::genesis::index;
 use super::{Event, World};
+use crate::genesis::index;
 use crate::network::{Connection, Packet};
 
 impl World {

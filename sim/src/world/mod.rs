@@ -19,7 +19,6 @@
 mod bounds;
 mod clients;
 mod faults;
-mod genesis;
 mod judging;
 mod lies;
 mod links;
@@ -33,11 +32,11 @@ use quorate_replica::Setup;
 use quorate_storage::{MemStore, ledger};
 
 use self::faults::Over;
-use self::genesis::{genesis, key};
 use crate::adversary::{self, Adversary};
 use crate::check::pace::Pace;
 use crate::check::{Checker, Violation};
 use crate::counters::Counters;
+use crate::genesis::{CLIENT, CONSENSUS, genesis, key};
 use crate::keys::{Notary, Pen};
 use crate::network::{Connection, Network, Packet};
 use crate::node::Node;
@@ -171,7 +170,7 @@ impl World {
     /// [`Violation`] if one cannot.
     pub fn new(plan: Plan, trace: bool) -> Result<World, Violation> {
         let mut rng = Rng::new(!plan.seed);
-        let genesis = genesis(&plan);
+        let genesis = genesis("sim", plan.n, plan.load.clients);
         let mut setup =
             Setup::new(&genesis, None).map_err(|e| Violation::Stopped(e.to_string()))?;
         if plan.tight {
@@ -182,7 +181,7 @@ impl World {
         let memory = notary.clone().unwrap_or_default();
         let validators = setup.validators.as_ref().clone();
         setup.validators = Arc::new(validators.with_memory(memory));
-        let pen = |i| Pen::new(key(3, i), notary.clone());
+        let pen = |i| Pen::new(key(CLIENT, i), notary.clone());
         let pens = (0..plan.load.clients).map(pen).collect();
         let (validators, parameters) = (Arc::clone(&setup.validators), setup.parameters.clone());
         let load = plan.load.clone();
@@ -195,7 +194,7 @@ impl World {
             byzantine: plan.liars(),
             pens: identities
                 .iter()
-                .map(|identity| Pen::new(key(1, *identity), notary.clone()))
+                .map(|identity| Pen::new(key(CONSENSUS, *identity), notary.clone()))
                 .collect(),
             nodes: (0..identities.len())
                 .map(|i| Node::new(clocks(i)))

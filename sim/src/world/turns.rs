@@ -2,9 +2,9 @@
 
 use quorate_replica::{Notice, Past, Replica};
 
-use super::genesis::index;
 use super::{Event, World};
 use crate::check::Violation;
+use crate::genesis::index;
 use crate::plan::MILLISECOND;
 
 impl World {
