@@ -31,7 +31,7 @@ SCENARIOS := $(CARGO_TARGET_DIR)/release/quorate-scenarios
 CARGO_BUILD := cargo build --release --workspace --locked
 CARGO_TEST := cargo test --release --workspace --locked
 
-.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench scale endurance microbench profile clean
+.PHONY: help setup build demo test mutants rule-deletion model fuzz chaos soak scenarios lint fmt clippy doc purity bench scale links endurance microbench profile clean
 .PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
@@ -130,6 +130,9 @@ bench: build ## The table of docs/BENCHMARKS.md: loads, faults, etcd beside it; 
 scale: build ## The same load on 4, 7, 10 and 16 validators: rates, and where the time goes (docs/BENCHMARKS.md)
 	@scripts/bench/scale.py
 
+links: build ## What slow, lossy and narrow links do, under each congestion control (docs/BENCHMARKS.md)
+	@scripts/bench/network.py
+
 endurance: build ## Minutes of full load: stalls, memory, bytes written (MINUTES=10)
 	@scripts/bench/endurance.py $(if $(MINUTES),--minutes $(MINUTES))
 
@@ -139,6 +142,7 @@ profile: build ## Where a transaction's microseconds go, by thread, from perf: t
 
 microbench: setup ## Parts, with criterion: certificates, a vote, execution, the codec, proofs, storage (ONLY=name)
 	@cargo bench --locked --workspace --bench parts -- $(ONLY)
+	@$(if $(ONLY),,scripts/bench/parts.py)
 
 lint: fmt clippy doc purity ## Everything below that reads and does not run
 

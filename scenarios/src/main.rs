@@ -77,6 +77,17 @@ struct Relay {
     /// Every link's, one way
     #[arg(long, value_name = "MS")]
     delay_ms: u64,
+    /// Datagrams that every link loses, in a thousand
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    loss: u64,
+    /// Every link's, in each direction; as many as there are unless it is told [megabits a second]
+    #[arg(
+        long,
+        value_name = "MBIT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    mbit: u64,
 }
 
 fn main() -> ExitCode {
@@ -181,6 +192,8 @@ fn relay(arguments: &Relay) -> ExitCode {
         public,
         behind,
         delay_ms,
+        loss,
+        mbit,
     } = arguments;
     if public.len() != behind.len() {
         eprintln!("--public and --behind name one address each for every validator");
@@ -189,6 +202,8 @@ fn relay(arguments: &Relay) -> ExitCode {
     let relays = Relays::start(public, behind, 0);
     let link = Link {
         delay_ms: *delay_ms,
+        loss: *loss,
+        mbit: *mbit,
         ..Link::default()
     };
     for from in 0..public.len() {

@@ -62,13 +62,15 @@ def memory(pid):
 
 
 class Quorate:
-    """Validators, four unless told otherwise, and the load for them. `settings` are variables of their environment."""
+    """Validators, four unless told otherwise, and the load for them. `settings` are variables of their environment; `link`
+    are options of the relay that is put between them, `delay_ms` one of them."""
 
-    def __init__(self, directory, delay_ms=0, validators=VALIDATORS, settings=None):
+    def __init__(self, directory, delay_ms=0, validators=VALIDATORS, settings=None, link=None):
         self.cluster = Cluster(directory, clients=CLIENTS, validators=validators)
         for environment in self.cluster.environment.values():
             environment.update(settings or {})
-        self.relay = self.make_slow(delay_ms) if delay_ms else None
+        link = link or ({"delay-ms": delay_ms} if delay_ms else None)
+        self.relay = self.put_between(link) if link else None
         try:
             for i in range(validators):
                 self.cluster.start(i)
@@ -77,13 +79,14 @@ class Quorate:
             self.close()
             raise
 
-    def make_slow(self, delay_ms):
+    def put_between(self, link):
         """Puts a relay before every validator."""
         public = [f"127.0.0.1:{self.cluster.base + 10 * i}" for i in range(VALIDATORS)]
         behind = [f"127.0.0.1:{port}" for port in free_ports(VALIDATORS)]
         for i, address in enumerate(behind):
             self.cluster.environment[i]["QUORATE_NETWORK__LISTEN"] = address
-        relay = subprocess.Popen([beside("quorate-scenarios"), "relay", "--delay-ms", str(delay_ms),
+        options = [part for name, value in link.items() for part in (f"--{name}", str(value))]
+        relay = subprocess.Popen([beside("quorate-scenarios"), "relay", *options,
                                   "--public", ",".join(public), "--behind", ",".join(behind)],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if relay.stdout.readline().strip() != "ready":

@@ -140,6 +140,7 @@ impl Plan {
                 loss: draw.below(20),
                 twice: draw.below(20),
                 cut: false,
+                mbit: 0,
             },
             false => Link::default(),
         };
@@ -263,6 +264,7 @@ fn network(n: usize, draw: &mut Draw) -> Fault {
                 twice: draw.below(200),
                 delay_ms: draw.below(200),
                 jitter_ms: draw.below(100),
+                mbit: 0,
             },
         ),
         2 => Fault::Partition(vec![from]),

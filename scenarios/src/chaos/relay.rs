@@ -29,7 +29,12 @@ pub struct Link {
     pub delay_ms: u64,
     /// And up to this much later, at random, which reorders.
     pub jitter_ms: u64,
+    /// Megabits a second, 0 for as many as there are. What would wait for longer than [`QUEUE`] is lost.
+    pub mbit: u64,
 }
+
+/// How long datagrams wait where a link has a bandwidth: the buffer of a router.
+const QUEUE: Duration = Duration::from_millis(50);
 
 /// What the relays did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,10 +76,44 @@ impl Ord for Late {
     }
 }
 
+/// A directed link, and what it did so far.
+#[derive(Debug)]
+struct Wire {
+    link: Link,
+    draw: Draw,
+    /// When the last datagram has left its queue.
+    free: Instant,
+}
+
+impl Wire {
+    /// How much later each copy of a datagram of so many bytes arrives that is sent now; none if it is lost.
+    fn fates(&mut self, now: Instant, bytes: usize) -> Vec<Duration> {
+        let Wire { link, draw, .. } = self;
+        if link.cut || draw.below(1000) < link.loss {
+            return Vec::new();
+        }
+        let begins = self.free.max(now);
+        if link.mbit > 0 && begins.duration_since(now) > QUEUE {
+            return Vec::new();
+        }
+        let bits = 8 * u64::try_from(bytes).expect("small");
+        let takes = (1_000 * bits).checked_div(link.mbit).unwrap_or_default();
+        self.free = begins + Duration::from_nanos(takes);
+        let waits = match link.mbit {
+            0 => Duration::ZERO,
+            _ => self.free.duration_since(now),
+        };
+        let copies = if draw.below(1000) < link.twice { 2 } else { 1 };
+        let late = (0..copies).map(|_| link.delay_ms + draw.below(link.jitter_ms + 1));
+        late.map(|late| waits + Duration::from_millis(late))
+            .collect()
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     /// `links[from][to]`.
-    links: Vec<Vec<Mutex<(Link, Draw)>>>,
+    links: Vec<Vec<Mutex<Wire>>>,
     queue: Mutex<BinaryHeap<Reverse<Late>>>,
     arrived: Condvar,
     traffic: Mutex<Traffic>,
@@ -107,7 +146,11 @@ impl Relays {
         let n = public.len();
         let link = |from: usize, to: usize| {
             let number = u64::try_from(from * n + to).expect("small");
-            Mutex::new((Link::default(), Draw::new(seed ^ number.rotate_right(16))))
+            Mutex::new(Wire {
+                link: Link::default(),
+                draw: Draw::new(seed ^ number.rotate_right(16)),
+                free: Instant::now(),
+            })
         };
         let shared = Arc::new(Shared {
             links: (0..n)
@@ -161,7 +204,7 @@ impl Relays {
 
     /// Changes a directed link.
     pub fn set(&self, from: usize, to: usize, link: Link) {
-        locked(&self.shared.links[from][to]).0 = link;
+        locked(&self.shared.links[from][to]).link = link;
     }
 
     /// Changes all links.
@@ -236,34 +279,24 @@ impl Shared {
         address: SocketAddr,
         bytes: &[u8],
     ) {
-        let mut fates = Vec::new();
-        {
-            let mut link = locked(&self.links[from][to]);
-            let (link, draw) = &mut *link;
-            let lost = link.cut || draw.below(1000) < link.loss;
-            if !lost {
-                let copies = if draw.below(1000) < link.twice { 2 } else { 1 };
-                for _ in 0..copies {
-                    fates.push(link.delay_ms + draw.below(link.jitter_ms + 1));
-                }
-            }
-        }
+        let now = Instant::now();
+        let fates = locked(&self.links[from][to]).fates(now, bytes.len());
         {
             let mut traffic = locked(&self.traffic);
             traffic.lost += u64::from(fates.is_empty());
             traffic.passed += u64::from(!fates.is_empty());
             traffic.twice += u64::from(fates.len() > 1);
-            traffic.late += u64::from(fates.iter().any(|late| *late > 0));
+            traffic.late += u64::from(fates.iter().any(|late| !late.is_zero()));
         }
         for late in fates {
-            if late == 0 {
+            if late.is_zero() {
                 let _ = out.send_to(bytes, address);
                 continue;
             }
             let mut queue = locked(&self.queue);
             let number = u64::try_from(queue.len()).expect("small");
             queue.push(Reverse(Late {
-                due: Instant::now() + Duration::from_millis(late),
+                due: now + late,
                 number,
                 from: Arc::clone(out),
                 to: address,
