@@ -5,8 +5,8 @@ red each time: what can be deleted unnoticed is not tested.
     scripts/rule-deletion.py [RULE...]        all of them without arguments; --list names them
 
 Places are found by their text. A text that is found more or less often than expected is an error, so that this never
-passes by looking in the wrong place, and so is a deletion that does not compile. Builds are those of `cargo test` in the
-development profile, in the directory `rules` of cargo's target directory.
+passes by looking in the wrong place, and so is a deletion that does not compile. Builds are those of `make test`, so that
+RocksDB is not compiled once more; the copy is the directory `rules` of cargo's target directory.
 """
 
 import os
@@ -14,10 +14,11 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "rules"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+# The same place each time, so that cargo finds what it built before.
+SCRATCH = TARGET / "rules"
 
 SAFETY, VOTING = "consensus/src/safety.rs", "consensus/src/engine/voting.rs"
 CERTIFY, FETCH = "consensus/src/engine/certify.rs", "replica/src/fetch.rs"
@@ -78,12 +79,12 @@ def without(text: str, anchor: str, count: int, instead: str) -> str:
     return "".join(lines)
 
 
-def tests(scratch: pathlib.Path, crates: str) -> tuple[bool, str]:
+def tests(crates: str) -> tuple[bool, str]:
     """Whether all pass, and what failed. Exits where nothing was tested."""
     packages = [word for crate in crates.split() for word in ("-p", f"quorate-{crate}")]
-    command = ["cargo", "test", "--quiet", "--locked", "--no-fail-fast", *packages]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), "RUSTFLAGS": "-Awarnings"}
-    run = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True)
+    command = ["cargo", "test", "--release", "--quiet", "--locked", "--no-fail-fast", *packages]
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
+    run = subprocess.run(command, cwd=SCRATCH, env=environment, capture_output=True, text=True)
     output = run.stdout + run.stderr
     if "error: could not compile" in output or "test result:" not in output:
         sys.exit(f"rule-deletion: nothing was tested\n{output[-3000:]}")
@@ -91,6 +92,29 @@ def tests(scratch: pathlib.Path, crates: str) -> tuple[bool, str]:
     names = [line.strip() for line in output.splitlines() if line.startswith("    ")]
     failed = sorted({name for name in names if name and name.replace("_", "").replace("::", "").isalnum()})
     return run.returncode == 0, ", ".join(failed)
+
+
+def copy() -> None:
+    """Puts what git knows of, as it is here, into the scratch directory, and nothing else."""
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (SCRATCH / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, SCRATCH / name)
+
+
+def noticed(name: str, places: list, crates: str) -> bool:
+    """Whether tests fail without a rule, which is put back afterwards."""
+    originals = {file: (SCRATCH / file).read_text() for file, *_ in places}
+    for file, *deletion in places:
+        place = SCRATCH / file
+        place.write_text(without(place.read_text(), *deletion))
+    passed, failed = tests(crates)
+    for file, original in originals.items():
+        (SCRATCH / file).write_text(original)
+    print(f"{name:16} {'NOT NOTICED' if passed else 'red: ' + failed}", flush=True)
+    return not passed
 
 
 def main() -> None:
@@ -101,30 +125,11 @@ def main() -> None:
     wanted = sys.argv[1:] or names
     if unknown := set(wanted) - set(names):
         sys.exit(f"rule-deletion: no rule is called {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory() as directory:
-        scratch = pathlib.Path(directory)
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-        for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).is_file():
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, scratch / name)
-        passed, failed = tests(scratch, "types consensus execution replica")
-        if not passed:
-            sys.exit(f"rule-deletion: the tests fail with all rules in place: {failed}")
-        survivors = []
-        for name, places, crates in RULES:
-            if name not in wanted:
-                continue
-            originals = {file: (scratch / file).read_text() for file, *_ in places}
-            for file, *deletion in places:
-                place = scratch / file
-                place.write_text(without(place.read_text(), *deletion))
-            passed, failed = tests(scratch, crates)
-            for file, original in originals.items():
-                (scratch / file).write_text(original)
-            print(f"{name:12} {'NOT NOTICED' if passed else 'red: ' + failed}", flush=True)
-            if passed:
-                survivors.append(name)
+    copy()
+    passed, failed = tests("types consensus execution replica")
+    if not passed:
+        sys.exit(f"rule-deletion: the tests fail with all rules in place: {failed}")
+    survivors = [rule[0] for rule in RULES if rule[0] in wanted and not noticed(*rule)]
     if survivors:
         sys.exit(f"rule-deletion: nobody missed {', '.join(survivors)}")
 
