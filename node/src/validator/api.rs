@@ -16,7 +16,6 @@ use quorate_execution::kv::{LeafRecord, state_key};
 use quorate_execution::proof::ClientProof;
 use quorate_execution::session::{CHUNK, Used};
 use quorate_execution::{keys, record};
-use quorate_mempool::Refusal;
 use quorate_replica::proofs::receipt_proof;
 use quorate_replica::{Input, ReplicaError, Reply as CoreReply, Setup, SubmitRefusal};
 use quorate_storage::ledger::{self, LedgerError};
@@ -24,10 +23,11 @@ use quorate_storage::store::prefix_end;
 use quorate_storage::{Order, RocksReader, StoreError, Table, View};
 use quorate_types::{Genesis, Height, PublicKey, Receipt, Transaction, TransactionId};
 use quorate_types::{Unverified, ValidatorIndex, ValidatorInfo};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::clock::wall;
 use super::core::{Busy, Core};
+use super::submission::RETRY_AFTER;
 use crate::backend::{
     Backend, BlockState, Check, Health, KeyState, KeyValue, LogBlock, Progress, Query, QueryError,
     Reply, SubmitError,
@@ -44,8 +44,6 @@ const STUCK: Duration = Duration::from_secs(5);
 const STALLED: Duration = Duration::from_secs(5);
 /// Blocks that a validator may be behind and still be of use.
 const BEHIND: u64 = 16;
-/// What a client is told to wait when a queue is full, in seconds.
-const RETRY_AFTER: u32 = 1;
 /// Bytes of one answer with a stretch of the log.
 const LOG_BYTES: usize = 4 << 20;
 /// Heights of one answer with a stretch of the log.
@@ -219,61 +217,6 @@ impl Backend for Served {
 }
 
 impl Served {
-    /// Has a transaction checked and admitted, and waits for what the client waits for.
-    async fn follow(&self, transaction: Transaction, wait: Wait) -> Result<Progress, SubmitError> {
-        if self.stopping.load(Ordering::Relaxed) {
-            return Err(SubmitError::NotServing);
-        }
-        // Before its signature is checked: under overload the least is spent on what is turned away.
-        if self.core.queued() >= self.setup.limits.max_pending_transactions {
-            return Err(full());
-        }
-        let id = transaction.id();
-        let (claim, answer) = self.core.tickets().issue();
-        let (refuse, refused) = oneshot::channel();
-        let (core, ticket) = (self.core.clone(), claim.ticket());
-        let wait_for = match wait {
-            Wait::None => quorate_replica::Wait::Admitted,
-            Wait::Committed | Wait::Executed => quorate_replica::Wait::Executed,
-        };
-        let done = move |verdict: Result<_, _>| {
-            let pushed = match verdict {
-                Ok(transaction) => core
-                    .try_push(Input::Submit {
-                        ticket,
-                        transaction: Box::new(transaction),
-                        wait: wait_for,
-                    })
-                    .map_err(busy),
-                Err(reject) => Err(SubmitError::Invalid(reject)),
-            };
-            if let Err(error) = pushed {
-                // Whoever waited may have gone.
-                let _ = refuse.send(error);
-            }
-        };
-        self.verifier
-            .transaction(transaction, done)
-            .map_err(|_| full())?;
-        // Dropped without a word once the core has it.
-        if let Ok(error) = refused.await {
-            return Err(error);
-        }
-        match answer.await {
-            Ok(CoreReply::Admitted(id)) => Ok(Progress::Accepted(id)),
-            Ok(CoreReply::Executed(receipt)) if wait == Wait::Committed => {
-                Ok(Progress::Committed {
-                    id,
-                    height: receipt.height,
-                    index: receipt.index,
-                })
-            }
-            Ok(CoreReply::Executed(receipt)) => Ok(Progress::Executed(*receipt)),
-            Ok(CoreReply::Refused(refusal)) => Err(submit_error(id, refusal)),
-            Ok(CoreReply::Proof(_)) | Err(_) => Err(SubmitError::NotServing),
-        }
-    }
-
     async fn proved_key(&self, key: Vec<u8>) -> Result<Reply, QueryError> {
         let (claim, answer) = self.core.tickets().issue();
         let input = Input::Prove {
@@ -637,33 +580,6 @@ impl From<ReadError> for QueryError {
             }
         }
         QueryError::Damaged
-    }
-}
-
-fn busy(busy: Busy) -> SubmitError {
-    match busy {
-        Busy::Full => full(),
-        Busy::Stopped => SubmitError::NotServing,
-    }
-}
-
-fn full() -> SubmitError {
-    SubmitError::Full {
-        retry_after_seconds: RETRY_AFTER,
-    }
-}
-
-fn submit_error(id: TransactionId, refusal: SubmitRefusal) -> SubmitError {
-    match refusal {
-        SubmitRefusal::UnknownClient => SubmitError::UnknownClient,
-        SubmitRefusal::Pool(Refusal::Expired) => SubmitError::TooLate,
-        SubmitRefusal::Pool(Refusal::TooFarAhead) => SubmitError::TooFarAhead,
-        SubmitRefusal::Expired => SubmitError::Expired(id),
-        SubmitRefusal::Pool(Refusal::Full { .. } | Refusal::ClientFull { .. })
-        | SubmitRefusal::TooManyWaiting => full(),
-        SubmitRefusal::Pool(_) | SubmitRefusal::NotServing | SubmitRefusal::NoSuchKey => {
-            SubmitError::NotServing
-        }
     }
 }
 

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`core`] | the one thread that takes turns, and its inbox |
 //! | [`api`] | the answers to the HTTP layer ([`crate::backend::Backend`]) |
+//! | `submission` | a transaction from there to the core, and the core's answer |
 //! | [`watch`] | metrics and logs of what a turn led to |
 //! | [`clock`] | the only clock |
 
 pub mod api;
 pub mod clock;
 pub mod core;
+mod submission;
 pub mod watch;
