@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::exit::Failure;
+use crate::net::CongestionControl;
 
 /// What environment variables with settings begin with.
 const PREFIX: &str = "QUORATE_";
@@ -52,6 +53,10 @@ pub const DESCRIPTIONS: &[(&str, &str)] = &[
     (
         "mempool.max_transactions",
         "transactions taken here and not executed yet; likewise",
+    ),
+    (
+        "network.congestion_control",
+        "how QUIC finds out what a link between validators carries: `cubic`, `bbr` or `new-reno`",
     ),
     (
         "network.listen",
@@ -134,6 +139,8 @@ pub struct Node {
 pub struct Network {
     /// UDP address.
     pub listen: SocketAddr,
+    /// How much is under way at a time.
+    pub congestion_control: CongestionControl,
 }
 
 /// HTTP for clients.
@@ -236,6 +243,7 @@ impl Default for Network {
     fn default() -> Network {
         Network {
             listen: SocketAddr::from(([0, 0, 0, 0], 7650)),
+            congestion_control: CongestionControl::default(),
         }
     }
 }

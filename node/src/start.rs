@@ -99,7 +99,11 @@ impl Prepared {
             &self.setup,
             &self.genesis,
             self.me,
-            (self.network_key, self.sockets.peers),
+            (
+                self.network_key,
+                self.sockets.peers,
+                self.config.network.congestion_control,
+            ),
             (&pool, core.clone(), metrics.clone()),
         )?;
         let name = member(&self.genesis, self.setup.me).map(|info| info.name.clone());

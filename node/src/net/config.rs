@@ -7,6 +7,7 @@ use quorate_crypto::{PublicKey, SecretKey};
 use quorate_types::codec::MAX_ENCODED_BYTES;
 use quorate_types::message::Class;
 use quorate_types::{ChainId, Parameters, ValidatorIndex};
+use serde::{Deserialize, Serialize};
 
 /// All classes, most urgent first.
 pub const CLASSES: [Class; 3] = [Class::Consensus, Class::Batches, Class::Sync];
@@ -71,6 +72,19 @@ pub struct NetConfig {
     pub limits: Limits,
 }
 
+/// How QUIC finds out how much a link carries (RFC 9002, 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CongestionControl {
+    /// RFC 9438: what is lost says that there was too much.
+    #[default]
+    Cubic,
+    /// Models the link by rate and round trip; loss alone does not slow it down. Experimental in the QUIC library.
+    Bbr,
+    /// RFC 9002's own.
+    NewReno,
+}
+
 /// Bounds of the peer network. Sizes are bytes.
 ///
 /// One peer can make this validator hold at most the sum of `inbound_bytes`, twice (encoded and decoded), plus
@@ -88,6 +102,8 @@ pub struct Limits {
     pub inbound_bytes: PerClass<usize>,
     /// QUIC flow control of one stream.
     pub stream_window: u32,
+    /// How much is under way at a time.
+    pub congestion_control: CongestionControl,
     /// A connection that is silent for so long is lost.
     pub idle_timeout: Duration,
     /// A silent connection is probed so often.
@@ -145,6 +161,7 @@ impl Limits {
                 sync: MAX_ENCODED_BYTES,
             },
             stream_window: 2 * 1024 * 1024,
+            congestion_control: CongestionControl::default(),
             // A peer that is gone without a word shows in `/readyz` after this. QUIC repeats a probe that is lost, and
             // waits at least three probe timeouts, so that a slow line alone ends nothing; who was cut off wrongly is
             // back after one handshake.

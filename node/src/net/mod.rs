@@ -51,7 +51,7 @@ use quorate_types::message::Class;
 use quorate_types::{Message, ValidatorIndex};
 use tracing::error;
 
-pub use config::{CLASSES, Limits, NetConfig, Peer, PerClass, PerScope};
+pub use config::{CLASSES, CongestionControl, Limits, NetConfig, Peer, PerClass, PerScope};
 pub use event::{By, Credit, NetEvent, Reason};
 pub use peer::PeerStats;
 

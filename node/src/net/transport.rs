@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{CryptoError, HmacKey};
 use quinn::{ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, ServerConfig};
@@ -14,7 +15,7 @@ use quorate_crypto::SecretKey;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::tls13::{Hkdf, OkmBlock};
 
-use super::config::Limits;
+use super::config::{CongestionControl, Limits};
 
 /// Bytes of our connection ids, as quinn's own.
 const CONNECTION_ID_BYTES: usize = 8;
@@ -72,8 +73,18 @@ fn transport(limits: &Limits) -> Arc<TransportConfig> {
         .datagram_receive_buffer_size(None)
         .datagram_send_buffer_size(0)
         .initial_mtu(1200)
-        .crypto_buffer_size(16 * 1024);
+        .crypto_buffer_size(16 * 1024)
+        .congestion_controller_factory(controller(limits.congestion_control));
     Arc::new(config)
+}
+
+/// With the library's first window: none made a difference that could be measured (docs/BENCHMARKS.md).
+fn controller(kind: CongestionControl) -> Arc<dyn ControllerFactory + Send + Sync> {
+    match kind {
+        CongestionControl::Cubic => Arc::new(CubicConfig::default()),
+        CongestionControl::Bbr => Arc::new(BbrConfig::default()),
+        CongestionControl::NewReno => Arc::new(NewRenoConfig::default()),
+    }
 }
 
 /// Random, since what is sent in the clear should tell nothing.

@@ -2,13 +2,17 @@
 
 use std::net::UdpSocket;
 
+use quorate_crypto::SecretKey;
 use quorate_replica::{Input, Setup};
 use quorate_types::{Genesis, ValidatorIndex};
 
 use crate::exit::Failure;
 use crate::metrics::Metrics;
 use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers};
-use crate::net::{By, Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer, Reason};
+use crate::net::{
+    By, CongestionControl, Credit, Limits as NetLimits, NetConfig, NetEvent, Network,
+};
+use crate::net::{Peer, Reason};
 use crate::snapshot::shelf::Counter;
 use crate::validator::core::Item;
 use crate::validator::watch::reason;
@@ -49,7 +53,7 @@ pub(super) fn start_network(
     setup: &Setup,
     genesis: &Genesis,
     me: ValidatorIndex,
-    (key, socket): (quorate_crypto::SecretKey, UdpSocket),
+    (key, socket, congestion_control): (SecretKey, UdpSocket, CongestionControl),
     (pool, core, metrics): (&VerifyPool, crate::validator::core::Core, Metrics),
 ) -> Result<Network, Failure> {
     let verifier = pool.verifier();
@@ -68,7 +72,10 @@ pub(super) fn start_network(
             })
             .collect(),
         software: format!("quorate/{}", env!("CARGO_PKG_VERSION")),
-        limits: NetLimits::new(&setup.parameters),
+        limits: NetLimits {
+            congestion_control,
+            ..NetLimits::new(&setup.parameters)
+        },
     };
     let sink = move |event| match event {
         NetEvent::Message {
