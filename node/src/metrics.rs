@@ -61,6 +61,12 @@ pub struct Families {
     pub transfer_bytes_total: IntGauge,
     pub transfer_remaining_seconds: IntGauge,
     pub peer_connected: IntGaugeVec,
+    pub peer_round_trip_seconds: GaugeVec,
+    pub peer_packets_total: IntCounterVec,
+    pub peer_packets_lost_total: IntCounterVec,
+    pub peer_sent_bytes_total: IntCounterVec,
+    pub peer_received_bytes_total: IntCounterVec,
+    pub peer_messages_dropped_total: IntCounterVec,
     pub peer_rejected_total: IntCounterVec,
     pub sync_lag_blocks: IntGauge,
     pub state_divergence_total: IntCounter,
@@ -208,6 +214,42 @@ impl Metrics {
                 "Whether the validator is connected: 1 or 0.",
                 "validator",
             ),
+            peer_round_trip_seconds: float_gauges(
+                r,
+                "quorate_peer_round_trip_seconds",
+                "QUIC's estimate of the time to the validator and back; nothing while it is not connected.",
+                "validator",
+            ),
+            peer_packets_total: counters(
+                r,
+                "quorate_peer_packets_total",
+                "QUIC packets sent to the validator.",
+                "validator",
+            ),
+            peer_packets_lost_total: counters(
+                r,
+                "quorate_peer_packets_lost_total",
+                "QUIC packets sent to the validator and held to be lost.",
+                "validator",
+            ),
+            peer_sent_bytes_total: counters(
+                r,
+                "quorate_peer_sent_bytes_total",
+                "Bytes of messages handed to QUIC for the validator.",
+                "validator",
+            ),
+            peer_received_bytes_total: counters(
+                r,
+                "quorate_peer_received_bytes_total",
+                "Bytes of whole messages received from the validator.",
+                "validator",
+            ),
+            peer_messages_dropped_total: counters(
+                r,
+                "quorate_peer_messages_dropped_total",
+                "Messages for the validator that were dropped because too much waited.",
+                "validator",
+            ),
             peer_rejected_total: counters(
                 r,
                 "quorate_peer_rejected_total",
@@ -301,6 +343,17 @@ impl Metrics {
         }
     }
 
+    /// What is counted of each peer's connections.
+    fn links(&self) -> [&IntCounterVec; 5] {
+        [
+            &self.peer_packets_total,
+            &self.peer_packets_lost_total,
+            &self.peer_sent_bytes_total,
+            &self.peer_received_bytes_total,
+            &self.peer_messages_dropped_total,
+        ]
+    }
+
     /// Sum of the commit latencies since the start, in nanoseconds.
     #[must_use]
     pub fn commit_latency_total_ns(&self) -> u64 {
@@ -316,6 +369,10 @@ impl Metrics {
         metrics.add_validators(1);
         // A family shows once it has a series; these get theirs while a validator runs.
         metrics.storage_bytes.with_label_values(&["wal"]);
+        metrics.peer_round_trip_seconds.with_label_values(&["0"]);
+        for counter in metrics.links() {
+            counter.with_label_values(&["0"]);
+        }
         metrics.api_requests_total.with_label_values(&["2xx"]);
         metrics.api_request_seconds.with_label_values(&["GET"]);
         let families = metrics.registry.gather().into_iter();
@@ -395,6 +452,12 @@ fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCoun
 
 fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
     let metric = IntGaugeVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
+fn float_gauges(registry: &Registry, name: &str, help: &str, label: &str) -> GaugeVec {
+    let metric = GaugeVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
     registry.register(Box::new(metric.clone())).expect(UNIQUE);
     metric
 }

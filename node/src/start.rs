@@ -34,6 +34,7 @@ use crate::snapshot::shelf::{self, Shelf};
 use crate::trace::{Journeys, Source, Tracer};
 use crate::validator::api::{Served, member};
 use crate::validator::core::{Inbox, Parts};
+use crate::validator::links;
 use crate::validator::watch::Watch;
 use crate::{logging, service};
 
@@ -138,6 +139,7 @@ impl Prepared {
             ),
         )?;
         let network = Arc::new(network);
+        tokio::spawn(links::watch(Arc::downgrade(&network), metrics.clone()));
         let reloading = tokio::spawn(reload_on_hangup(self.options));
         let reader = self.store.reader();
         let own_set = Arc::clone(&self.setup.validators);

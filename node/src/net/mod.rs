@@ -53,7 +53,7 @@ use tracing::error;
 
 pub use config::{CLASSES, CongestionControl, Limits, NetConfig, Peer, PerClass, PerScope};
 pub use event::{By, Credit, NetEvent, Reason};
-pub use peer::PeerStats;
+pub use peer::{Packets, PeerStats};
 
 use admission::Admission;
 use frame::Frame;

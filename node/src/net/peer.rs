@@ -52,6 +52,15 @@ struct Current {
     software: String,
 }
 
+/// What became of what was sent over one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packets {
+    /// Sent.
+    pub sent: u64,
+    /// Held to be lost, of those.
+    pub lost: u64,
+}
+
 /// How one peer is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStats {
@@ -61,6 +70,8 @@ pub struct PeerStats {
     pub connected: bool,
     /// Round-trip time, if connected.
     pub rtt: Option<Duration>,
+    /// Packets of this connection, if there is one.
+    pub packets: Option<Packets>,
     /// The software version that it names, if connected.
     pub software: Option<String>,
     /// Bytes that wait to be sent.
@@ -187,6 +198,13 @@ impl Link {
             index: self.index(),
             connected: current.is_some(),
             rtt: current.map(|c| c.connection.rtt()),
+            packets: current.map(|c| {
+                let path = c.connection.stats().path;
+                Packets {
+                    sent: path.sent_packets,
+                    lost: path.lost_packets,
+                }
+            }),
             software: current.map(|c| c.software.clone()),
             queued_bytes: PerClass::from_fn(|class| current.map_or(0, |c| c.outbox.bytes(class))),
             dropped: load(&self.counters.dropped),

@@ -5,11 +5,13 @@
 //! | [`core`] | the one thread that takes turns, and its inbox |
 //! | [`api`] | the answers to the HTTP layer ([`crate::backend::Backend`]) |
 //! | `submission` | a transaction from there to the core, and the core's answer |
+//! | [`links`] | metrics of the connections to peers |
 //! | [`watch`] | metrics and logs of what a turn led to |
 //! | [`clock`] | the only clock |
 
 pub mod api;
 pub mod clock;
 pub mod core;
+pub mod links;
 mod submission;
 pub mod watch;

@@ -72,9 +72,27 @@ const LOOK: &[(&str, &str)] = &[
         "`validator` is the index in the set. 0 for minutes: start it, or open its udp port",
     ),
     (
+        "quorate_peer_messages_dropped_total",
+        "it rises: the link is too slow for what is to be said; what was dropped is asked for again",
+    ),
+    (
+        "quorate_peer_packets_lost_total",
+        "a hundredth of `quorate_peer_packets_total` or more: the link is full, or loses; then see `network.congestion_control`",
+    ),
+    (
+        "quorate_peer_packets_total",
+        "of all connections with it; read once a second, like all of the connections",
+    ),
+    ("quorate_peer_received_bytes_total", ""),
+    (
         "quorate_peer_rejected_total",
         "it rises: a peer is broken, or a stranger knocks; `connection_refused` in the log says who",
     ),
+    (
+        "quorate_peer_round_trip_seconds",
+        "a transaction takes about two of them to be final. It rises: the link is full, or the route has changed",
+    ),
+    ("quorate_peer_sent_bytes_total", ""),
     (
         "quorate_snapshot_height",
         "it stands still while the height rises by more than `snapshots.interval_blocks`",
