@@ -29,7 +29,7 @@ pub struct Link {
     pub delay_ms: u64,
     /// And up to this much later, at random, which reorders.
     pub jitter_ms: u64,
-    /// Megabits a second, 0 for as many as there are. What would wait for longer than [`QUEUE`] is lost.
+    /// Megabits a second, 0 for as many as there are. What would wait for longer than 50 ms is lost.
     pub mbit: u64,
 }
 
