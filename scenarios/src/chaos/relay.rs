@@ -352,6 +352,29 @@ mod tests {
     }
 
     #[test]
+    fn a_link_with_a_bandwidth_makes_datagrams_wait_for_each_other_and_drops_what_would_wait_too_long()
+     {
+        let now = Instant::now();
+        let mut wire = Wire {
+            link: Link {
+                delay_ms: 5,
+                mbit: 1,
+                ..Link::default()
+            },
+            draw: Draw::new(1),
+            free: now,
+        };
+        let ms = Duration::from_millis;
+        // 1,250 bytes take 10 ms of it.
+        let mut sent = || wire.fates(now, 1_250);
+        assert_eq!((sent(), sent()), (vec![ms(15)], vec![ms(25)]));
+        let later: Vec<_> = (0..8).map(|_| sent().len()).collect();
+        assert_eq!(later, [1, 1, 1, 1, 0, 0, 0, 0]);
+        // Its queue is empty again.
+        assert_eq!(wire.fates(now + ms(60), 1_250), [ms(15)]);
+    }
+
+    #[test]
     fn what_is_sent_arrives_and_the_answer_finds_back_unless_a_direction_is_cut() {
         let (a, b) = (local(), local());
         // Free again, for the relays to take.
