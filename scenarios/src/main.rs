@@ -80,7 +80,7 @@ struct Relay {
     /// Datagrams that every link loses, in a thousand
     #[arg(long, value_name = "N", default_value_t = 0)]
     loss: u64,
-    /// Every link's, in each direction; as many as there are unless it is told [megabits a second]
+    /// Megabits a second of every link, in each direction; without it, as many as there are
     #[arg(
         long,
         value_name = "MBIT",

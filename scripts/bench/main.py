@@ -70,7 +70,7 @@ def rest(directory, seconds, capacity, r):
         say("three times the capacity")
         r["overload_pending"] = OVERLOAD_PENDING
         r["overload"] = system.load(1000, seconds, rate=round(3 * capacity), connections=OVERLOAD_CONNECTIONS)
-    with running(Quorate, directory, "slow", delay_ms=DELAY_MS) as system:
+    with running(Quorate, directory, "slow", link={"delay-ms": DELAY_MS}) as system:
         say(f"links of {DELAY_MS} ms")
         rate, clients = STEADY
         system.load(clients, 2, rate=rate)  # round-trip times are learned

@@ -7,6 +7,7 @@ things of a kind, such as signatures or transactions, the last column is what on
 
 import argparse
 import json
+import sys
 
 import page
 from here import context, results
@@ -36,9 +37,9 @@ def span(nanoseconds):
     return f"{nanoseconds:.3g} ns"
 
 
-def table():
+def table(parts):
     lines = ["| part | a call | 95 % | one of | takes |", "|---|---|---|---|---|"]
-    for (*_, title), time, (low, high), elements in sorted(measured()):
+    for (*_, title), time, (low, high), elements in sorted(parts):
         several = elements and elements > 1
         each = (f"{elements:,}", span(time / elements)) if several else ("", "")
         lines.append(f"| {title} | {span(time)} | {span(low)} to {span(high)} | {' | '.join(each)} |")
@@ -47,8 +48,11 @@ def table():
 
 def main():
     argparse.ArgumentParser(description=__doc__).parse_args()
-    print(table())
-    page.put("make microbench", f"{page.origin(context('make microbench'))}; one thread.\n\n{table()}")
+    parts = list(measured())
+    if not parts:
+        sys.exit(f"parts: criterion left nothing in {results() / 'criterion'}: run `make microbench`")
+    print(table(parts))
+    page.put("make microbench", f"{page.origin(context('make microbench'))}; one thread.\n\n{table(parts)}")
 
 
 if __name__ == "__main__":

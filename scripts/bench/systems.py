@@ -63,13 +63,12 @@ def memory(pid):
 
 class Quorate:
     """Validators, four unless told otherwise, and the load for them. `settings` are variables of their environment; `link`
-    are options of the relay that is put between them, `delay_ms` one of them."""
+    are options of the relay that is put between them, if any."""
 
-    def __init__(self, directory, delay_ms=0, validators=VALIDATORS, settings=None, link=None):
+    def __init__(self, directory, validators=VALIDATORS, settings=None, link=None):
         self.cluster = Cluster(directory, clients=CLIENTS, validators=validators)
         for environment in self.cluster.environment.values():
             environment.update(settings or {})
-        link = link or ({"delay-ms": delay_ms} if delay_ms else None)
         self.relay = self.put_between(link) if link else None
         try:
             for i in range(validators):

@@ -10,9 +10,8 @@ use crate::exit::Failure;
 use crate::metrics::Metrics;
 use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers};
 use crate::net::{
-    By, CongestionControl, Credit, Limits as NetLimits, NetConfig, NetEvent, Network,
+    By, CongestionControl, Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer, Reason,
 };
-use crate::net::{Peer, Reason};
 use crate::snapshot::shelf::Counter;
 use crate::validator::core::Item;
 use crate::validator::watch::reason;
