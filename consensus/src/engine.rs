@@ -315,7 +315,7 @@ impl Engine {
     /// Tries every rule that may have become applicable, in the order in which one enables the next, and yields the
     /// step's effects: the record first, since everything else of the step may rest on it (P1–P3).
     fn settle(&mut self, now: Now) -> Vec<Effect> {
-        self.try_commit();
+        self.try_commit(now);
         self.adopt_parentless();
         self.try_pass(now);
         self.try_vote(now);

@@ -1,4 +1,4 @@
-//! How long a round may take: the timer (T1) and the wait of an idle leader (L3), in integers.
+//! How long a round may take: the timer (T1), the wait of an idle leader (L3) and that of a busy one (L4), in integers.
 //!
 //! Knows time and nothing of blocks. Measures rounds that ended with their own QC; idle rounds and failed ones say
 //! nothing about the network's speed.
@@ -22,6 +22,9 @@ pub(crate) const FIRST_WAIT_NS: u64 = 250 * MILLISECOND;
 /// How long after the start of its round a leader holds back a block that would be empty. Long enough for the parent's
 /// commit votes to arrive and for the client who was answered by them to ask again; nothing beside a timer.
 pub(crate) const LINGER_NS: u64 = 4 * MILLISECOND;
+/// How long after the start of its round a leader with work waits for the parent's commit at most (L4): a fifth of the
+/// shortest timer.
+pub(crate) const GATHER_NS: u64 = MIN_TIMEOUT_NS / 5;
 
 #[derive(Debug)]
 pub(crate) struct Pacemaker {
@@ -36,8 +39,12 @@ pub(crate) struct Pacemaker {
     wait_until: Option<Instant>,
     /// The round has a wait, or had one.
     idle: bool,
-    /// Until when this validator, as the leader, holds back an empty block.
-    linger_until: Option<Instant>,
+    /// Until when this validator, as the leader, holds back its block.
+    held_until: Option<Instant>,
+    /// L4: a parent is likely to be committed within [`GATHER_NS`], as the last one was.
+    commits_are_prompt: bool,
+    /// The parent's commit was waited for in this round, and has not come.
+    gathering: bool,
 }
 
 impl Pacemaker {
@@ -51,7 +58,9 @@ impl Pacemaker {
             expires: Instant::default(),
             wait_until: None,
             idle: false,
-            linger_until: None,
+            held_until: None,
+            commits_are_prompt: true,
+            gathering: false,
         }
     }
 
@@ -62,7 +71,17 @@ impl Pacemaker {
         self.expires = now.plus_nanos(self.timeout);
         self.wait_until = None;
         self.idle = false;
-        self.linger_until = None;
+        self.held_until = None;
+        if self.gathering {
+            self.gathering = false;
+            self.commits_are_prompt = false;
+        }
+    }
+
+    /// The block that the round extends was committed: learns whether that is worth waiting for (L4).
+    pub(crate) fn parent_committed(&mut self, now: Instant) {
+        self.commits_are_prompt = now.since(self.entered) <= GATHER_NS;
+        self.gathering = false;
     }
 
     /// The round ends with its own QC: learns how long it took.
@@ -102,8 +121,9 @@ impl Pacemaker {
         now.since(self.entered) >= self.timeout / 2
     }
 
-    /// There is work: the wait is over, and the timer counts from now.
+    /// There is work, or a proposal: the wait is over, and the timer counts from now.
     pub(crate) fn end_wait(&mut self, now: Instant) {
+        self.held_until = None;
         if self.wait_until.take().is_some() {
             self.expires = self.expires.min(now.plus_nanos(self.timeout));
         }
@@ -114,12 +134,23 @@ impl Pacemaker {
         self.wait_until.is_some_and(|until| now < until)
     }
 
-    /// L3: whether the leader holds back an empty block for the moment. The first call of a round makes the moment at which
-    /// it stops a deadline.
+    /// L3: whether the leader holds back an empty block for the moment.
     pub(crate) fn lingers(&mut self, now: Instant) -> bool {
-        let until = self.entered.plus_nanos(LINGER_NS);
-        self.linger_until = (now < until).then_some(until);
-        self.linger_until.is_some()
+        self.holds_back(now, LINGER_NS)
+    }
+
+    /// L4: whether the leader waits for the parent's commit.
+    pub(crate) fn gathers(&mut self, now: Instant) -> bool {
+        let gathers = self.commits_are_prompt && self.holds_back(now, GATHER_NS);
+        self.gathering |= gathers;
+        gathers
+    }
+
+    /// L3, L4: whether less than `most` of the round has passed. The moment at which it will have is a deadline then.
+    fn holds_back(&mut self, now: Instant, most: u64) -> bool {
+        let until = self.entered.plus_nanos(most);
+        self.held_until = (now < until).then_some(until);
+        self.held_until.is_some()
     }
 
     /// Whether the timer ran out; if so it runs again, for half the period (T1).
@@ -146,14 +177,14 @@ impl Pacemaker {
     /// When something happens next.
     pub(crate) fn deadline(&self) -> Instant {
         let wait = self.wait_until.unwrap_or(self.expires);
-        let linger = self.linger_until.unwrap_or(self.expires);
-        wait.min(linger).min(self.expires)
+        let held = self.held_until.unwrap_or(self.expires);
+        wait.min(held).min(self.expires)
     }
 
     /// Drops a wait that is over, so that it is no deadline any more.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.wait_until = self.wait_until.filter(|until| now < *until);
-        self.linger_until = self.linger_until.filter(|until| now < *until);
+        self.held_until = self.held_until.filter(|until| now < *until);
     }
 
     fn timeout_after(&self, failures: u64) -> u64 {
@@ -288,6 +319,24 @@ mod tests {
         pacemaker.allow_wait(1);
         pacemaker.end_wait(Instant(400 * MILLISECOND));
         assert_eq!(pacemaker.expires.0 / MILLISECOND, 450);
+    }
+
+    #[test]
+    fn l4_who_waited_for_a_commit_in_vain_does_not_until_one_was_prompt_again() {
+        let mut pacemaker = pacemaker(&[]);
+        let ms = |ms: u64| Instant(ms * MILLISECOND);
+        pacemaker.enter(ms(0), 0);
+        assert!(pacemaker.gathers(ms(0)), "before anything is known");
+        assert_eq!(pacemaker.deadline(), ms(20));
+        assert!(pacemaker.gathers(ms(19)) && !pacemaker.gathers(ms(20)));
+        pacemaker.enter(ms(100), 0);
+        assert!(!pacemaker.gathers(ms(100)), "no commit came in the round");
+        pacemaker.parent_committed(ms(121));
+        pacemaker.enter(ms(200), 0);
+        assert!(!pacemaker.gathers(ms(200)), "it came after 21 ms");
+        pacemaker.parent_committed(ms(220));
+        pacemaker.enter(ms(300), 0);
+        assert!(pacemaker.gathers(ms(300)), "it came within 20 ms");
     }
 
     #[test]

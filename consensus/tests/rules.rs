@@ -987,3 +987,54 @@ fn the_leader_is_asked_once_a_round_and_signs_what_it_was_given() {
     assert!(effects.contains(&Effect::Store(block)));
     assert_eq!(scene.step(payload(1)), vec![], "I1");
 }
+
+/// An engine with work that leads a round, and a block of round 1 with its certificate, which it has not seen.
+fn leader_of(number: u64, batches: &[u8]) -> (Scene, Certified) {
+    let chain = Chain::new(4);
+    let boot = chain.boot(Some(rotating(&chain, number)));
+    let mut scene = Scene::boot(chain, boot);
+    let _ = scene.step(Event::Work(true));
+    let genesis = scene.genesis();
+    let block = scene.filled(&genesis, batches);
+    scene.propose(&block, &genesis);
+    scene.step(Event::PayloadReady(block.id()));
+    let first = scene.certify(block);
+    scene.time = 50 * MS;
+    (scene, first)
+}
+
+fn asked(effects: &[Effect]) -> bool {
+    let asks = |effect: &Effect| matches!(effect, Effect::Propose(r) if r.height == Height(2));
+    effects.iter().any(asks)
+}
+
+#[test]
+fn l4_a_leader_with_work_waits_for_the_commit_of_a_filled_parent() {
+    let (mut scene, first) = leader_of(2, &[1]);
+    assert!(!asked(&scene.step(Event::Qc(Box::new(first.qc.clone())))));
+    assert_eq!(scene.engine.deadline().unwrap().0, 70 * MS);
+    scene.time = 55 * MS;
+    let finality = Event::Finality(Box::new(scene.finality(&first)));
+    assert!(asked(&scene.step(finality)));
+    assert!(scene.engine.deadline().unwrap().0 > 70 * MS, "once");
+}
+
+#[test]
+fn l4_the_wait_ends_although_no_commit_comes() {
+    let (mut scene, first) = leader_of(2, &[1]);
+    assert!(!asked(&scene.step(Event::Qc(Box::new(first.qc.clone())))));
+    scene.time = 70 * MS - 1;
+    assert!(!asked(&scene.step(Event::Deadline)));
+    scene.time = 70 * MS;
+    assert!(asked(&scene.step(Event::Deadline)));
+}
+
+#[test]
+fn l4_nobody_waits_on_an_empty_parent_nor_after_a_tc() {
+    let (mut scene, first) = leader_of(2, &[]);
+    assert!(asked(&scene.step(Event::Qc(Box::new(first.qc.clone())))));
+
+    let (mut scene, first) = leader_of(3, &[1]);
+    let tc = scene.tc(round(2), &first.qc);
+    assert!(asked(&scene.step(Event::Tc(Box::new(tc)))));
+}

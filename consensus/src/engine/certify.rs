@@ -198,7 +198,7 @@ impl Engine {
         self.on_qc(now, finality.qc());
     }
 
-    pub(super) fn try_commit(&mut self) {
+    pub(super) fn try_commit(&mut self, now: Now) {
         let Some(pending) = &self.pending else {
             return;
         };
@@ -212,6 +212,9 @@ impl Engine {
             if let Some(divergence) = self.execution.certify(&block.header.claim) {
                 self.diverge(divergence);
             }
+        }
+        if id == self.safety.high_qc().block {
+            self.pacemaker.parent_committed(now.monotonic);
         }
         self.finality = finality.clone();
         self.out.push(Effect::Commit {

@@ -1,4 +1,4 @@
-//! Proposing: when, on top of what, and with which header. L1–L3; V5 and V6 from the leader's side.
+//! Proposing: when, on top of what, and with which header. L1–L4; V5 and V6 from the leader's side.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -54,7 +54,7 @@ impl Engine {
         let Some(tc) = self.evidence(me) else {
             return;
         };
-        if tc.is_none() && (self.waits_for_work(now) || self.lingers(now)) {
+        if tc.is_none() && (self.waits_for_work(now) || self.lingers(now) || self.gathers(now)) {
             return;
         }
         self.pacemaker.end_wait(now.monotonic);
@@ -97,6 +97,17 @@ impl Engine {
     /// spares another empty block, or what clients send when they hear of the parent.
     fn lingers(&mut self, now: Now) -> bool {
         !self.work && self.pacemaker.lingers(now.monotonic)
+    }
+
+    /// L4: the parent's commit votes are on their way. What arrives until they are here, of what clients send on hearing of
+    /// the commit before, goes into this block instead of the next.
+    fn gathers(&mut self, now: Now) -> bool {
+        let parent = self.safety.high_qc().block;
+        let orders = |header: &Header| !header.is_empty();
+        self.work
+            && parent != self.tree.root_id()
+            && self.tree.header(parent).is_some_and(orders)
+            && self.pacemaker.gathers(now.monotonic)
     }
 
     fn plan(&self, now: Now, me: ValidatorIndex, tc: Option<Tc>) -> Plan {

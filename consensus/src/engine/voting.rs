@@ -24,7 +24,7 @@ impl Engine {
         if let Some(tc) = proposal.tc() {
             self.on_tc(now, tc);
         }
-        self.try_commit();
+        self.try_commit(now);
         let header = &proposal.block.header;
         let (round, proposer) = (header.round, header.proposer);
         if round <= self.tree.root().round {
