@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs one validator on a machine with systemd: binary, user, unit and home. Can be run again; what is there stays.
 #
-#   sudo deploy/install.sh --binary target/release/quorate --name acme --home ./acme
-#   sudo deploy/install.sh --binary target/release/quorate --name acme --home ./acme --start
+#   sudo deploy/install.sh --binary target/dist/quorate --name acme --home ./acme
+#   sudo deploy/install.sh --binary target/dist/quorate --name acme --home ./acme --start
 #
 # HOME is what `quorate init` and the genesis ceremony made (or `quorate testnet`). It is moved, not copied: a home must
 # never run twice. Without --start nothing is started.

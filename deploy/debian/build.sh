@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the Debian package from what `make build` made: target/debian/quorate_VERSION_ARCH.deb.
+# Makes the Debian package from what `make dist` made: target/debian/quorate_VERSION_ARCH.deb.
 # dpkg-deb and dpkg-shlibdeps do the work (dpkg-dev, which build-essential brings). `make deb` runs it and looks into it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 target=${CARGO_TARGET_DIR:-target}
-binary=${QUORATE_BIN:-$target/release/quorate}
-[ -x "$binary" ] || { echo "there is no $binary: run \`make build\`" >&2; exit 1; }
+binary=${QUORATE_BIN:-$target/dist/quorate}
+[ -x "$binary" ] || { echo "there is no $binary: run \`make dist\`" >&2; exit 1; }
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 architecture=$(dpkg --print-architecture)
 # The same sources give the same package.
