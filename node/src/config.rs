@@ -270,7 +270,7 @@ impl Default for Admin {
 impl Default for Storage {
     fn default() -> Storage {
         Storage {
-            cache_bytes: 256 << 20,
+            cache_bytes: 96 << 20,
             keep_blocks: 0,
             max_bytes: 0,
             min_free_bytes: 256 << 20,
