@@ -1,6 +1,6 @@
 # `make demo` shows four validators at work; `make test` runs everything that must hold. `make help` lists the rest.
-# Every recipe builds with the one release profile, the same features and the same compiler settings, because whatever
-# differs compiles RocksDB again, which takes minutes. `.ci/run` calls these targets and adds nothing of its own to them.
+# Every recipe but `dist` builds with the one release profile, the same features and the same compiler settings, because
+# whatever differs compiles RocksDB again, which takes minutes. `.ci/run` calls these targets and adds nothing of its own to them.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -41,16 +41,17 @@ help: ## List the targets
 setup: ## Install what is missing (Debian packages, by name; does nothing where nothing is)
 	@scripts/setup.sh
 
-build: setup ## Build everything that ships, and the scenario runner
+build: setup ## Build everything, for use here and for the tests
 	@if ! compgen -G "$(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then \
 	    echo "First build: RocksDB alone takes about 11 minutes on two cores; later builds take seconds." >&2; fi
 	@$(CARGO_BUILD)
 
 # The RocksDB that `build` made serves here too: nothing of it is compiled again.
 dist: build ## What ships: the same code, optimised across crates, in target/dist (about five minutes)
-	@export ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(scripts/rocksdb-built.sh "$(CARGO_TARGET_DIR)")"; \
+	@if [ -z "$${ROCKSDB_LIB_DIR:-}" ]; then built=$$(scripts/rocksdb-built.sh); export ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$built"; fi; \
 	    cargo build --profile dist --locked -p quorate-node --bin quorate -p quorate-benches --bin etcd_load \
 	        -p quorate-crypto --example throughput
+	@scripts/no-mutants.sh "$(DIST_BIN)"
 
 demo: build ## Four validators, signed transactions, a verified proof, a killed leader (KEEP=1 leaves them running)
 	@KEEP="$(KEEP)" scripts/demo.sh

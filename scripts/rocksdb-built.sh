@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Prints the directory of the newest librocksdb.a that the release profile compiled, for a build that links it as it is.
-#
-#   scripts/rocksdb-built.sh TARGET_DIRECTORY
+# Prints the directory of the librocksdb.a that `make build` links, so that another profile can link it as it is.
+# Cargo says which: what is built already is not built again, only told.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=${1:?the target directory}
-built=$(find "$target/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' -printf '%T@ %h\n' 2>/dev/null |
-    sort -n | tail -n 1 | cut -d ' ' -f 2-)
-[ -n "$built" ] || { echo "there is no RocksDB in $target/release: run \`make build\`" >&2; exit 1; }
-realpath "$built"
+built=$(cargo build --release --workspace --locked --message-format=json 2>/dev/null |
+    jq -r 'select(.reason == "build-script-executed" and (.package_id | contains("librocksdb-sys"))) | .out_dir' | tail -n 1)
+[ -f "$built/librocksdb.a" ] || { echo "no RocksDB was compiled for the release profile: run \`make build\`" >&2; exit 1; }
+printf '%s\n' "$built"

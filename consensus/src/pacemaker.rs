@@ -41,7 +41,7 @@ pub(crate) struct Pacemaker {
     idle: bool,
     /// Until when this validator, as the leader, holds back its block.
     held_until: Option<Instant>,
-    /// L4: a parent is likely to be committed within [`GATHER_NS`], as the last one was.
+    /// L4: a parent is likely to be committed within [`GATHER_NS`], as the last one was that this validator extended.
     commits_are_prompt: bool,
     /// The parent's commit was waited for in this round, and has not come.
     gathering: bool,
@@ -78,7 +78,8 @@ impl Pacemaker {
         }
     }
 
-    /// The block that the round extends was committed: learns whether that is worth waiting for (L4).
+    /// The block that the round extends was committed, and this validator leads it: learns whether that is worth waiting for
+    /// (L4).
     pub(crate) fn parent_committed(&mut self, now: Instant) {
         self.commits_are_prompt = now.since(self.entered) <= GATHER_NS;
         self.gathering = false;

@@ -1029,6 +1029,50 @@ fn l4_the_wait_ends_although_no_commit_comes() {
     assert!(asked(&scene.step(Event::Deadline)));
 }
 
+/// Extends the chain by filled blocks, each committed 1 ms after its certificate, until the engine leads the round that the
+/// last one is to be extended in. That is not committed; what its certificate led to.
+fn until_it_leads(scene: &mut Scene, parent: &Certified) -> (Certified, Vec<Effect>) {
+    let mut parent = parent.clone();
+    loop {
+        let number = u8::try_from(parent.block.header.round.number + 1).unwrap();
+        let block = scene.filled(&parent, &[number]);
+        scene.propose(&block, &parent);
+        scene.step(Event::PayloadReady(block.id()));
+        parent = scene.certify(block);
+        scene.time += 50 * MS;
+        let effects = scene.step(Event::Qc(Box::new(parent.qc.clone())));
+        if scene.engine.status().leader == scene.me {
+            return (parent, effects);
+        }
+        commit(scene, &parent, MS);
+    }
+}
+
+fn commit(scene: &mut Scene, block: &Certified, after: u64) -> Vec<Effect> {
+    scene.time += after;
+    let finality = scene.finality(block);
+    scene.step(Event::Finality(Box::new(finality)))
+}
+
+#[test]
+fn l4_a_leader_learns_from_its_rounds_whether_to_wait() {
+    let asked = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Propose(_)));
+    let mut scene = Scene::new(0);
+    let _ = scene.step(Event::Work(true));
+    let genesis = scene.genesis();
+    let (first, effects) = until_it_leads(&mut scene, &genesis);
+    assert!(!asked(&effects), "it waits before it knows anything");
+    scene.time += 20 * MS;
+    assert!(asked(&scene.step(Event::Deadline)));
+    commit(&mut scene, &first, MS);
+    let (second, effects) = until_it_leads(&mut scene, &first);
+    assert!(asked(&effects), "the last one it waited for was late");
+    commit(&mut scene, &second, 20 * MS);
+    let (third, effects) = until_it_leads(&mut scene, &second);
+    assert!(!asked(&effects), "that one came in time");
+    assert!(asked(&commit(&mut scene, &third, 19 * MS)));
+}
+
 #[test]
 fn l4_nobody_waits_on_an_empty_parent_nor_after_a_tc() {
     let (mut scene, first) = leader_of(2, &[]);

@@ -213,7 +213,8 @@ impl Engine {
                 self.diverge(divergence);
             }
         }
-        if id == self.safety.high_qc().block {
+        // L4: of rounds that others lead nothing is learnt, since where a leader stands decides what reaches it when.
+        if id == self.safety.high_qc().block && self.leader() == self.me() {
             self.pacemaker.parent_committed(now.monotonic);
         }
         self.finality = finality.clone();

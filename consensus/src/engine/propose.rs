@@ -100,11 +100,13 @@ impl Engine {
     }
 
     /// L4: the parent's commit votes are on their way. What arrives until they are here, of what clients send on hearing of
-    /// the commit before, goes into this block instead of the next.
+    /// the commit before, goes into this block instead of the next. After a TC there is none to wait for: by C2 those who
+    /// gave up the parent's round give no commit vote in it.
     fn gathers(&mut self, now: Now) -> bool {
         let parent = self.safety.high_qc().block;
         let orders = |header: &Header| !header.is_empty();
         self.work
+            && matches!(self.safety.entry(), Entry::Qc(_))
             && parent != self.tree.root_id()
             && self.tree.header(parent).is_some_and(orders)
             && self.pacemaker.gathers(now.monotonic)
