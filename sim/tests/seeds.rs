@@ -69,17 +69,23 @@ fn a_seed_is_the_same_world_each_time_and_another_seed_another() {
 
 #[test]
 fn an_equivocator_is_reported_and_nobody_else() {
-    // Evidence against anybody else is a violation.
-    let mut plan = Plan::draw(0);
-    plan.byzantine = vec![Liar {
-        node: 1,
-        kind: "equivocator".into(),
-    }];
-    plan.faults.clear();
-    plan.tight = false;
-    let counters = run_plan(plan, false).unwrap().counters;
-    assert!(counters.acts["equivocations"] > 0 && counters.acts["double votes"] > 0);
-    assert!(counters.evidence > 0);
+    // Evidence against anybody else is a violation. Now and then a liar that seldom leads is honest each time.
+    let (mut equivocations, mut double_votes) = (0, 0);
+    for seed in 0..4 {
+        let mut plan = Plan::draw(seed);
+        plan.byzantine = vec![Liar {
+            node: 1,
+            kind: "equivocator".into(),
+        }];
+        plan.faults.clear();
+        plan.tight = false;
+        let counters = run_plan(plan, false).unwrap().counters;
+        let times = |act| counters.acts.get(act).copied().unwrap_or_default();
+        equivocations += times("equivocations");
+        double_votes += times("double votes");
+        assert!(counters.evidence > 0, "seed {seed}");
+    }
+    assert!(equivocations > 0 && double_votes > 0);
 }
 
 #[test]
