@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-built=$(cargo build --release --workspace --locked --message-format=json 2>/dev/null |
+built=$(cargo build --release --workspace --locked --quiet --message-format=json |
     jq -r 'select(.reason == "build-script-executed" and (.package_id | contains("librocksdb-sys"))) | .out_dir' | tail -n 1)
 [ -f "$built/librocksdb.a" ] || { echo "no RocksDB was compiled for the release profile: run \`make build\`" >&2; exit 1; }
 printf '%s\n' "$built"
