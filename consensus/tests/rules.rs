@@ -1029,6 +1029,15 @@ fn l4_the_wait_ends_although_no_commit_comes() {
     assert!(asked(&scene.step(Event::Deadline)));
 }
 
+#[test]
+fn l4_without_work_a_leader_waits_as_l3_says() {
+    let (mut scene, first) = leader_of(2, &[1]);
+    let _ = scene.step(Event::Work(false));
+    assert!(!asked(&scene.step(Event::Qc(Box::new(first.qc.clone())))));
+    scene.time = 54 * MS;
+    assert!(asked(&scene.step(Event::Deadline)), "4 ms and not 20");
+}
+
 /// Extends the chain by filled blocks, each committed 1 ms after its certificate, until the engine leads the round that the
 /// last one is to be extended in. That is not committed; what its certificate led to.
 fn until_it_leads(scene: &mut Scene, parent: &Certified) -> (Certified, Vec<Effect>) {
