@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use quorate_crypto::{BatchItem, Domain, SecretKey, hash, verify, verify_batch};
+use quorate_crypto::{BatchItem, BatchVerifier, Domain, KeyCache, SecretKey};
+use quorate_crypto::{hash, verify, verify_batch};
 
 /// Runs `work` `times` times, and prints how many of the `units` each run did a second can do.
 fn measure(name: &str, times: u32, units: u32, mut work: impl FnMut()) {
@@ -71,6 +72,16 @@ fn main() {
                 assert!(verify_batch(&items, [1; 32]).is_ok());
             },
         );
+    }
+    for count in [256, 64, 16, 4] {
+        let (items, mut keys) = (items(256, &[]), KeyCache::new());
+        let name = format!("batch of {count}, all keys known");
+        measure(&name, 40, u32::try_from(count).unwrap(), || {
+            let mut batch = BatchVerifier::new();
+            items[..count].iter().for_each(|item| batch.push(*item));
+            batch.find_keys(&mut keys);
+            assert!(batch.verify([1; 32]).is_ok());
+        });
     }
     let all: Vec<_> = (0..256).collect();
     for (name, bad) in [("one", &all[99..100]), ("all", &all)] {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use serde::Deserialize;
 
-use crate::{BatchVerifier, PublicKey, SecretKey, Signature};
+use crate::{BatchVerifier, KeyCache, PublicKey, SecretKey, Signature};
 
 #[derive(Deserialize)]
 struct Rfc8032 {
@@ -35,7 +35,7 @@ fn single(key: PublicKey, message: &[u8], signature: &Signature) -> bool {
 
 fn batch(key: PublicKey, message: &[u8], signature: &Signature) -> bool {
     let mut batch = BatchVerifier::new();
-    batch.push_signed(key, message, signature);
+    batch.push_signed(key, message.to_vec(), *signature);
     batch.verify([0; 32]).is_ok()
 }
 
@@ -94,7 +94,11 @@ fn speccheck_cases_in_one_batch() {
     let mut batch = BatchVerifier::new();
     for case in &cases {
         let message = hex::decode(&case.message).unwrap();
-        batch.push_signed(case.pub_key, &message, &case.signature);
+        batch.push_signed(case.pub_key, message, case.signature);
     }
-    assert_eq!(batch.verify([7; 32]), Err([9, 10, 11].to_vec()));
+    let mut looked_up = batch.clone();
+    looked_up.find_keys(&mut KeyCache::new());
+    for batch in [batch, looked_up] {
+        assert_eq!(batch.verify([7; 32]), Err([9, 10, 11].to_vec()));
+    }
 }

@@ -6,7 +6,7 @@
 
 use core::fmt::Debug;
 
-use quorate_crypto::{Digest, Domain, PublicKey, Signature, hash};
+use quorate_crypto::{Digest, Domain, KeyCache, PublicKey, Signature, hash};
 
 use crate::Transaction;
 
@@ -23,6 +23,9 @@ pub trait Memory: Debug + Send + Sync {
     fn knows_transaction(&self, _: &Transaction) -> bool {
         false
     }
+
+    /// Lends the keys that were decompressed before; without any, each is decompressed where it is needed.
+    fn lend_keys(&self, _look_up: &mut dyn FnMut(&mut KeyCache)) {}
 }
 
 /// What a verified signature is remembered by.

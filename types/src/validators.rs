@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use quorate_crypto::{BatchItem, Domain, KeyError, PublicKey, Signature, VerifyingKey};
-use quorate_crypto::{verify, verify_batch};
+use quorate_crypto::{BatchItem, BatchVerifier, Domain, KeyError, PublicKey, Signature};
+use quorate_crypto::{VerifyingKey, verify_batch};
 
 use crate::certificate::qc_bytes;
 use crate::vote::{commit_vote_bytes, timeout_bytes};
@@ -228,6 +228,13 @@ impl Validators {
         }
     }
 
+    /// Hands the equation the keys that are decompressed already.
+    pub(crate) fn lend_keys(&self, equation: &mut BatchVerifier) {
+        if let Some(memory) = &self.memory {
+            memory.lend_keys(&mut |keys| equation.find_keys(keys));
+        }
+    }
+
     /// Checks signatures together, except those that are known.
     fn check_all(&self, mut items: Vec<BatchItem<'_>>) -> Result<(), Reject> {
         let Some(memory) = &self.memory else {
@@ -237,12 +244,10 @@ impl Validators {
             memory::name(item.domain, &item.key, &item.signature, item.message)
         };
         items.retain(|item| !memory.knows(&name(item)));
-        match items.as_slice() {
-            [] => return Ok(()),
-            [item] => verify(&item.key, item.domain, item.message, &item.signature)
-                .map_err(|_| Reject::BadSignature)?,
-            _ => verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)?,
-        }
+        let mut equation = BatchVerifier::with_capacity(items.len());
+        items.iter().for_each(|item| equation.push(*item));
+        self.lend_keys(&mut equation);
+        equation.verify([0; 32]).map_err(|_| Reject::BadSignature)?;
         items.iter().for_each(|item| memory.learn(name(item)));
         Ok(())
     }

@@ -1,16 +1,20 @@
-//! The memory of verified signatures that the pool's threads share.
+//! The memory of verified signatures and of keys that the pool's threads share.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use quorate_crypto::KeyCache;
 use quorate_types::{Digest, Memory};
 
 /// Signatures of one generation. Two are kept: a certificate refers to votes of the last few rounds.
 const GENERATION: usize = 16 * 1024;
 
-/// Two generations of digests: when the younger is full, the elder is forgotten.
+/// Two generations of digests: when the younger is full, the elder is forgotten. And the keys of those who signed.
 #[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<Generations>);
+pub(crate) struct Known {
+    signatures: Mutex<Generations>,
+    keys: Mutex<KeyCache>,
+}
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -20,16 +24,26 @@ struct Generations {
 
 impl Memory for Known {
     fn knows(&self, signature: &Digest) -> bool {
-        let generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let generations = self
+            .signatures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         generations.young.contains(signature) || generations.old.contains(signature)
     }
 
     fn learn(&self, signature: Digest) {
-        let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self
+            .signatures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if generations.young.len() >= GENERATION {
             generations.old = std::mem::take(&mut generations.young);
         }
         generations.young.insert(signature);
+    }
+
+    fn lend_keys(&self, look_up: &mut dyn FnMut(&mut KeyCache)) {
+        look_up(&mut self.keys.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
