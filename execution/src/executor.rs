@@ -24,7 +24,7 @@ use crate::keys::{self, Chain, ClientRecord};
 use crate::kv::KvMachine;
 use crate::machine::StateMachine;
 use crate::overlay::Changed;
-use crate::persist::{self, Tip};
+use crate::persist::{self, Pages, Tip};
 use crate::recent::Recent;
 use crate::record;
 use crate::space::{Change, Reader, Space};
@@ -231,7 +231,7 @@ impl Executor {
         assert_eq!(block.height, self.tip.height.next(), "I4: no gap");
         let effects = self.run(reader, block)?;
         let (mut changes, edits) = split(effects.changed);
-        let state = self.tree.apply(&self.flusher.pages(reader), &edits)?;
+        let state = self.tree.apply(&Pages(reader), &edits)?;
         let leaves: Vec<Digest> = effects.receipts.iter().map(Receipt::leaf).collect();
         let leaf = receipt::block_leaf(block.height, &leaves);
         let nodes = self.tip.accumulator.append(leaf);
@@ -267,7 +267,7 @@ impl Executor {
         if key.len() > tree::MAX_KEY_BYTES {
             return Ok((None, NO_PROOF));
         }
-        let proof = self.tree.prove(&self.flusher.pages(reader), key)?;
+        let proof = self.tree.prove(&Pages(reader), key)?;
         let stored = reader.get(Space::State, key);
         let record = stored.map_err(ExecuteError::Source)?;
         // What is stored beside the tree is held against it here, before a client does.

@@ -1,7 +1,8 @@
 //! Decides when the tree's changed pages are written, and spreads the writing over the blocks that follow.
 //!
-//! All validators flush at the same height or near it, so one that wrote all pages with one block would stall the chain.
-//! Here they are taken from the tree at once ([`Tree::flush`]), and a piece goes with each block:
+//! All validators flush at the same height or near it, so one that wrote all pages with one block would stall the chain, and
+//! so would one that encoded them all. Here a flush begins at once ([`Tree::begin_flush`]), and a piece is taken with each
+//! block:
 //!
 //! ```text
 //! block         h         h+1       h+2       …   h+n                      h+n+1
@@ -12,16 +13,15 @@
 //! ```
 //!
 //! Until the last piece is stored, a start opens the anchor before and applies all journals since. The pages of the
-//! pieces lie in storage then and nothing refers to them (see [`tree::Flush`]). Pages that wait are read from here,
-//! never from storage, which may hold others under their ids. It must never let a second flush begin while one waits.
+//! pieces lie in storage then and nothing refers to them (see [`tree::Flush`]). It must never let a second flush begin
+//! while one waits.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use quorate_types::Height;
 
-use crate::persist::{self, AnchorRecord, Pages};
-use crate::space::{Change, Reader, Space};
+use crate::persist::{self, AnchorRecord};
+use crate::space::{Change, Space};
 use crate::tree::{self, Tree};
 
 /// When the tree's changed pages are written, and how many with each block. Affects no root; a smaller policy makes
@@ -29,7 +29,7 @@ use crate::tree::{self, Tree};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushPolicy {
     /// Memory of changed pages above which a flush begins, in bytes. The pages of a flush that wait to be written take
-    /// about as much again.
+    /// about as much again at most.
     pub dirty_bytes: usize,
     /// Changes since the last flush began above which the next one does. A start applies at most about twice as many.
     pub changes: usize,
@@ -64,12 +64,10 @@ pub(crate) struct Flusher {
 #[derive(Debug)]
 struct Waiting {
     record: AnchorRecord,
-    pages: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Pages to delete at the end: the anchor before still needs them.
     unused: Vec<Vec<u8>>,
-    /// Bytes of all pages, and of those handed to blocks.
-    total: usize,
-    written: usize,
+    /// How many pages there are.
+    pages: usize,
 }
 
 impl Flusher {
@@ -86,16 +84,10 @@ impl Flusher {
         self.policy = policy;
     }
 
-    /// The tree's pages: those that wait, and behind them those in storage.
-    pub(crate) fn pages<'a, R: Reader>(&'a self, reader: &'a R) -> Pages<'a, R> {
-        let waiting = self.waiting.as_ref().map(|waiting| &waiting.pages);
-        Pages { reader, waiting }
-    }
-
     /// Appends all pages of a tree that was never stored, and its anchor.
     pub(crate) fn put_first(changes: &mut Vec<Change>, height: Height, tree: &mut Tree) {
-        let mut flush = Waiting::begin(height, tree);
-        flush.put_pages(changes, usize::MAX);
+        let flush = Waiting::begin(height, tree);
+        put_pages(changes, tree, usize::MAX, 0);
         flush.put_end(changes);
     }
 
@@ -124,12 +116,10 @@ impl Flusher {
     }
 
     /// Appends the next piece. Returns the height of the flush if it was the last one.
-    fn put_piece(&mut self, changes: &mut Vec<Change>, tree: &Tree) -> Option<Height> {
-        let goal = self.goal(self.waiting.as_ref()?, tree);
-        let done = self.waiting.take_if(|waiting| {
-            waiting.put_pages(changes, goal);
-            waiting.pages.is_empty()
-        })?;
+    fn put_piece(&mut self, changes: &mut Vec<Change>, tree: &mut Tree) -> Option<Height> {
+        let left = self.pages_left(self.waiting.as_ref()?, tree);
+        put_pages(changes, tree, self.policy.piece_bytes.max(1), left);
+        let done = self.waiting.take_if(|_| tree.pages_to_take() == 0)?;
         let flushed = done.record.height;
         let later = self.journals.partition_point(|height| *height <= flushed);
         persist::delete_journals(changes, self.journals.drain(..later));
@@ -137,14 +127,24 @@ impl Flusher {
         Some(flushed)
     }
 
-    /// How many bytes of a flush are to be written when the block at hand is. All are before the next flush is due, so
-    /// what waits and what is dirty stay within the policy however large the blocks are.
-    fn goal(&self, waiting: &Waiting, tree: &Tree) -> usize {
+    /// How many pages of a flush may wait behind the block at hand. None do when the next flush is due, so what waits and
+    /// what is dirty stay within the policy however large the blocks are.
+    fn pages_left(&self, waiting: &Waiting, tree: &Tree) -> usize {
         let policy = &self.policy;
-        let piece = waiting.written.saturating_add(policy.piece_bytes.max(1));
-        let dirty = share(waiting.total, tree.dirty_bytes(), policy.dirty_bytes);
-        let changes = share(waiting.total, self.changes, policy.changes);
-        piece.max(dirty).max(changes)
+        let dirty = share(waiting.pages, tree.dirty_bytes(), policy.dirty_bytes);
+        let changes = share(waiting.pages, self.changes, policy.changes);
+        waiting.pages.saturating_sub(dirty.max(changes))
+    }
+}
+
+/// Appends pages of the tree's flush: `bytes` of them or a little more, and so many that `left` are left at most.
+fn put_pages(changes: &mut Vec<Change>, tree: &mut Tree, bytes: usize, left: usize) {
+    let mut put = 0usize;
+    while (put < bytes || tree.pages_to_take() > left)
+        && let Some((id, page)) = tree.take_page()
+    {
+        put = put.saturating_add(page.len());
+        changes.push(Change::put(Space::Tree, id, page));
     }
 }
 
@@ -157,34 +157,12 @@ fn share(total: usize, used: usize, limit: usize) -> usize {
 
 impl Waiting {
     fn begin(height: Height, tree: &mut Tree) -> Waiting {
-        let flush = tree.flush();
-        let (mut pages, mut unused) = (BTreeMap::new(), Vec::new());
-        let mut total = 0;
-        for (id, page) in flush.pages {
-            let Some(page) = page else {
-                unused.push(id);
-                continue;
-            };
-            total += page.len();
-            pages.insert(id, page);
-        }
-        let anchor = flush.anchor;
+        let begun = tree.begin_flush();
+        let anchor = begun.anchor;
         Waiting {
             record: AnchorRecord { height, anchor },
-            pages,
-            unused,
-            total,
-            written: 0,
-        }
-    }
-
-    /// Appends pages until `goal` bytes of the flush are written.
-    fn put_pages(&mut self, changes: &mut Vec<Change>, goal: usize) {
-        while self.written < goal
-            && let Some((id, page)) = self.pages.pop_first()
-        {
-            self.written += page.len();
-            changes.push(Change::put(Space::Tree, id, page));
+            unused: begun.unused,
+            pages: tree.pages_to_take(),
         }
     }
 

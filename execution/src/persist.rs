@@ -135,28 +135,15 @@ pub(crate) fn put_anchor(changes: &mut Vec<Change>, record: &AnchorRecord) {
     changes.push(Change::put(Space::Meta, ANCHOR.to_vec(), record));
 }
 
-/// Pages that wait to be written, by id, and behind them those in [`Space::Tree`].
+/// The tree's pages in [`Space::Tree`].
 #[derive(Debug)]
-pub(crate) struct Pages<'a, R> {
-    pub(crate) reader: &'a R,
-    pub(crate) waiting: Option<&'a BTreeMap<Vec<u8>, Vec<u8>>>,
-}
-
-impl<'a, R> Pages<'a, R> {
-    pub(crate) fn stored(reader: &'a R) -> Self {
-        let waiting = None;
-        Pages { reader, waiting }
-    }
-}
+pub(crate) struct Pages<'a, R>(pub(crate) &'a R);
 
 impl<R: Reader> PageSource for Pages<'_, R> {
     type Error = R::Error;
 
     fn page(&self, id: &[u8]) -> Result<Option<Vec<u8>>, R::Error> {
-        match self.waiting.and_then(|pages| pages.get(id)) {
-            Some(page) => Ok(Some(page.clone())),
-            None => self.reader.get(Space::Tree, id),
-        }
+        self.0.get(Space::Tree, id)
     }
 }
 
@@ -220,7 +207,7 @@ impl<'r, R: Reader> StateTree<'r, R> {
         let roots: Roots = meta(reader, &roots_key(height))?.ok_or(OpenError::Damaged)?;
         let mut tree = Tree::open(TreeLimits::default(), &anchor.anchor);
         let _flusher = replay(reader, &mut tree, anchor.height, height)?;
-        let pages = Pages::stored(reader);
+        let pages = Pages(reader);
         match tree.root() == roots.state {
             true => Ok(Some(StateTree { pages, tree })),
             false => Err(OpenError::RootMismatch { height }),
@@ -261,7 +248,7 @@ fn replay<R: Reader>(
         let edits: Vec<tree::Change> = edits.into_iter().map(|(key, d)| (key.0, d)).collect();
         journals.push(Height(u64::from_be_bytes(*height)));
         journalled += edits.len();
-        match tree.apply(&Pages::stored(reader), &edits) {
+        match tree.apply(&Pages(reader), &edits) {
             Ok(_) => Ok(()),
             Err(TreeError::Source(error)) => Err(OpenError::Source(error)),
             Err(_) => Err(OpenError::Damaged),
@@ -332,7 +319,7 @@ fn check<R: Reader>(
     record: Option<&[u8]>,
 ) -> Result<(), OpenError<R::Error>> {
     let proof = tree
-        .prove(&Pages::stored(reader), key)
+        .prove(&Pages(reader), key)
         .map_err(|error| match error {
             TreeError::Source(error) => OpenError::Source(error),
             _ => OpenError::Damaged,

@@ -154,7 +154,7 @@ impl<'r, R: Reader> Cutter<'r, R> {
             return Ok(None);
         };
         let (records, end) = self.records(&start)?;
-        let pages = Pages::stored(self.reader);
+        let pages = Pages(self.reader);
         let reply = self
             .tree
             .prove_range(&pages, &start, end.as_deref(), usize::MAX)
@@ -252,9 +252,7 @@ impl Installer {
             edits.push((key.clone(), Some(record::digest(&record))));
             changes.push(Change::put(Space::State, key, record));
         }
-        self.tree
-            .apply(&Pages::stored(reader), &edits)
-            .map_err(opened)?;
+        self.tree.apply(&Pages(reader), &edits).map_err(opened)?;
         let flush = self.tree.flush();
         let pages = flush.pages.into_iter();
         changes.extend(pages.map(|(key, value)| Change {

@@ -1,6 +1,6 @@
 //! The pages in memory, and the way to those that are not. Part of [`Tree`].
 //!
-//! A dirty page is always in memory, and so is every page that a stale reference leads to.
+//! A dirty page is always in memory, and so is one that leaves, and every page that a stale reference leads to.
 
 use alloc::vec::Vec;
 
@@ -111,6 +111,7 @@ impl Tree {
             .pages
             .get_mut(id)
             .expect("the call has loaded the page");
+        self.leaving.keep(id, page);
         self.memory -= page.memory();
         self.dirty -= if page.dirty { page.memory() } else { 0 };
         page.dirty = true;
@@ -134,7 +135,10 @@ impl Tree {
 
     /// Forgets a page, here and at the next flush in storage. Returns it if it was in memory.
     pub(super) fn free(&mut self, id: PageId) -> Option<Page> {
-        let page = self.pages.remove(id);
+        let mut page = self.pages.remove(id);
+        if let Some(page) = &mut page {
+            self.leaving.keep(id, page);
+        }
         if page.as_ref().is_none_or(|page| page.stored) {
             self.freed.push(id);
         }
@@ -144,51 +148,16 @@ impl Tree {
         Some(page)
     }
 
-    /// Gives each dirty page that storage has another version of a new id, so that the flush at hand overwrites none.
-    /// Whatever is above a dirty page is dirty.
-    pub(super) fn rename(&mut self) {
-        let mut open = Vec::new();
-        self.top = self.top.map(|top| self.renamed(top, &mut open));
-        while let Some(id) = open.pop() {
-            let page = self.cached(id);
-            let children: Vec<(usize, PageId)> = page.children().collect();
-            for (at, child) in children {
-                let new = self.renamed(child, &mut open);
-                if new != child {
-                    self.edit(id, |page| page.refer(at, new));
-                }
-            }
-        }
-    }
-
-    /// The new id of a page, if it gets one; notes it as one to look into, if it is dirty.
-    fn renamed(&mut self, id: PageId, open: &mut Vec<PageId>) -> PageId {
-        let new = match self.pages.get(id) {
-            Some(page) if page.dirty && page.stored => {
-                let page = self.pages.remove(id).expect("it is there");
-                self.freed.push(id);
-                let new = self.next;
-                self.next = new.next();
-                self.pages.insert(new, page);
-                new
-            }
-            Some(page) if page.dirty => id,
-            _ => return id,
-        };
-        open.push(new);
-        new
-    }
-
-    /// Drops the clean pages that were used longest ago. An eighth more than it must, so that it runs rarely.
+    /// Drops the pages that were used longest ago of those that storage has. An eighth more than it must, so that it runs rarely.
     pub(super) fn evict(&mut self) {
         let limit = self.limits.cache_bytes;
-        if self.memory <= limit || self.memory == self.dirty {
+        if self.memory <= limit || self.memory == self.dirty + self.leaving.memory {
             return;
         }
         let mut clean: Vec<(u64, PageId)> = self
             .pages
             .iter_mut()
-            .filter(|(_, page)| !page.dirty)
+            .filter(|(_, page)| !page.dirty && !page.leaves)
             .map(|(id, page)| (page.used, id))
             .collect();
         clean.sort_unstable();

@@ -138,6 +138,7 @@ impl Tree {
         }
         while let Some((id, reference, _)) = order.pop() {
             let page = self.pages.get_mut(id).expect("stale pages are in memory");
+            assert!(!page.leaves, "I6: a page that leaves is not changed");
             let begin = order.last().map_or(0, |(_, _, end)| *end);
             for at in nodes.drain(begin..).rev() {
                 page.rehash(at);

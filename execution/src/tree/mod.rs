@@ -19,8 +19,8 @@
 //! level costs them a key. No tree whose shape depends on the set alone does fundamentally better.
 //!
 //! # Pages and persistence
-//! Changed pages stay in memory until [`Tree::flush`] hands them over, with an [`Anchor`], to be written. Between two
-//! flushes the owner stores the changes of each block instead; after a restart it opens the last anchor and applies them
+//! Changed pages stay in memory until [`Tree::begin_flush`] and [`Tree::take_page`] hand them over, with an [`Anchor`], to be
+//! written. Between two flushes the owner stores the changes of each block instead; after a restart it opens the last anchor and applies them
 //! again. A page read from storage is hashed and held against the reference to it: a damaged
 //! page is an error, never a wrong root.
 
@@ -28,6 +28,7 @@ mod bits;
 mod cache;
 mod diff;
 mod edit;
+mod flush;
 mod hash;
 mod page;
 mod pages;
@@ -44,6 +45,8 @@ use serde::{Deserialize, Serialize};
 
 pub use bits::{MAX_DEPTH, MAX_KEY_BYTES};
 pub use diff::{Diff, Difference, Held};
+pub use flush::Begun;
+use flush::Leaving;
 use page::PageId;
 use pages::Pages;
 pub use proof::{Proof, ProofError, Step};
@@ -76,8 +79,8 @@ impl PageSource for NoPages {
 /// Bounds of a tree's memory and pages, in bytes. They shape no root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeLimits {
-    /// Memory for pages. Between two calls, clean pages are dropped until no more than this is used; dirty ones cannot
-    /// be, so flush when [`Tree::dirty_bytes`] nears it. One call can exceed it by the pages that it touches.
+    /// Memory for pages. Between two calls, clean pages are dropped until no more than this is used; dirty ones, and those
+    /// that a flush has not taken yet, cannot be, so flush when [`Tree::dirty_bytes`] nears it. One call can exceed it by the pages that it touches.
     pub cache_bytes: usize,
     /// Encoded size above which a page is split, from 128 to [`Self::MAX_PAGE_BYTES`].
     pub page_bytes: usize,
@@ -170,6 +173,7 @@ pub struct Tree {
     next: PageId,
     /// Pages in storage that nothing refers to any more.
     freed: Vec<PageId>,
+    leaving: Leaving,
     /// Memory of all pages in `pages` and of the dirty ones.
     memory: usize,
     dirty: usize,
@@ -203,6 +207,7 @@ impl Tree {
             pages: Pages::default(),
             next: PageId(anchor.next),
             freed: Vec::new(),
+            leaving: Leaving::default(),
             memory: 0,
             dirty: 0,
             tick: 0,
@@ -223,7 +228,7 @@ impl Tree {
         self.root
     }
 
-    /// Memory of the pages that the next [`Tree::flush`] hands over, in bytes.
+    /// Memory of the pages that the next flush hands over, in bytes.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
         self.dirty
@@ -270,31 +275,6 @@ impl Tree {
             Ok(())
         })?;
         Ok(self.root)
-    }
-
-    /// Hands over what changed since the last flush and counts it as stored: from now on the source must answer with
-    /// it. If it cannot be stored, drop the tree.
-    pub fn flush(&mut self) -> Flush {
-        self.rename();
-        let mut pages = Vec::new();
-        for (id, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
-            (page.dirty, page.stored) = (false, true);
-            self.memory -= page.memory();
-            page.trim();
-            self.memory += page.memory();
-            pages.push((id.0.to_vec(), Some(page.encode())));
-        }
-        pages.extend(self.freed.drain(..).map(|id| (id.0.to_vec(), None)));
-        self.dirty = 0;
-        self.evict();
-        Flush {
-            pages,
-            anchor: Anchor {
-                root: self.root,
-                page: self.top.map(|id| id.0),
-                next: self.next.0,
-            },
-        }
     }
 
     /// Runs one call: refuses after a failure, remembers one, and keeps the cache within its limit.

@@ -82,8 +82,10 @@ pub(super) struct Page {
     keys: Vec<u8>,
     /// Differs from what storage holds.
     pub(super) dirty: bool,
-    /// Storage has a version of it under its id.
+    /// Storage has a version of it under its id, or gets one from the flush at hand.
     pub(super) stored: bool,
+    /// Of a flush that has not taken it yet, and as it was then.
+    pub(super) leaves: bool,
     /// Tick of the last use, for eviction.
     pub(super) used: u64,
 }
@@ -334,6 +336,7 @@ impl Page {
             keys: core::mem::take(&mut self.keys),
             dirty: true,
             stored: false,
+            leaves: false,
             used: self.used,
         };
         self.keys = compact(&mut self.nodes, &part.keys);

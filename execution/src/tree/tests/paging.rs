@@ -63,6 +63,52 @@ fn a_flush_cut_short_leaves_the_anchor_before_whole() {
     }
 }
 
+/// Pages that change, split, join and go while a flush waits for them to be taken are stored as they were when it began.
+#[test]
+fn a_flush_taken_over_many_blocks_is_the_tree_as_it_was() {
+    for seed in 0..20 {
+        let mut rng = Rng(200 + seed);
+        let (mut tree, disk) = (Tree::new(small_pages()), Disk::default());
+        for _ in 0..8 {
+            let deletions = rng.below(90);
+            tree.apply(&disk, &rng.changes(300, deletions)).unwrap();
+            let (root, begun) = (tree.root(), tree.begin_flush());
+            assert_eq!((begun.anchor.root(), tree.dirty_bytes()), (root, 0));
+            let (mut blocks, mut roots) = (Vec::new(), Vec::new());
+            while tree.pages_to_take() > 0 {
+                for _ in 0..rng.below(30) {
+                    let Some((id, page)) = tree.take_page() else {
+                        break;
+                    };
+                    assert_eq!(disk.pages.borrow_mut().insert(id, page), None);
+                }
+                blocks.push(rng.changes(40, deletions));
+                roots.push(tree.apply(&disk, &blocks[blocks.len() - 1]).unwrap());
+                assert_counted(&mut tree);
+            }
+            let mut again = Tree::open(small_pages(), &begun.anchor);
+            for (block, root) in blocks.iter().zip(roots) {
+                assert_eq!(again.apply(&disk, block), Ok(root));
+            }
+            for id in begun.unused {
+                assert!(disk.pages.borrow_mut().remove(&id).is_some());
+            }
+            let mut whole = Tree::open(small_pages(), &begun.anchor);
+            whole.prove_range(&disk, b"", None, usize::MAX).unwrap();
+        }
+        let anchor = disk.write(tree.flush());
+        assert_only_used(&disk, &anchor);
+    }
+}
+
+#[test]
+#[should_panic(expected = "I6: one flush ends before the next")]
+fn one_flush_ends_before_the_next() {
+    let mut tree = tree_of(&spine(3, 24));
+    let _first = tree.begin_flush();
+    let _second = tree.begin_flush();
+}
+
 #[test]
 fn storage_holds_what_is_used_and_nothing_else() {
     let mut rng = Rng(4);
@@ -72,9 +118,13 @@ fn storage_holds_what_is_used_and_nothing_else() {
         tree.apply(&disk, &rng.changes(60, 45)).unwrap();
         anchor = disk.write(tree.flush());
     }
-    let mut walker = Tree::open(TreeLimits::default(), &anchor);
+    assert_only_used(&disk, &anchor);
+}
+
+fn assert_only_used(disk: &Disk, anchor: &Anchor) {
+    let mut walker = Tree::open(TreeLimits::default(), anchor);
     disk.reads.set(0);
-    walker.prove_range(&disk, b"", None, usize::MAX).unwrap();
+    walker.prove_range(disk, b"", None, usize::MAX).unwrap();
     assert_eq!(disk.reads.get(), disk.pages.borrow().len());
 }
 
@@ -105,16 +155,22 @@ fn memory_is_counted_right() {
     let (mut tree, disk) = (Tree::new(small_pages()), Disk::default());
     for _ in 0..50 {
         tree.apply(&disk, &rng.changes(40, 40)).unwrap();
-        let (mut memory, mut dirty) = (0, 0);
-        for (_, page) in tree.pages.iter_mut() {
-            memory += page.memory();
-            dirty += if page.dirty { page.memory() } else { 0 };
-        }
-        assert_eq!((memory, dirty), (tree.memory_bytes(), tree.dirty_bytes()));
+        assert_counted(&mut tree);
         if rng.below(3) == 0 {
             disk.write(tree.flush());
         }
     }
+}
+
+fn assert_counted(tree: &mut Tree) {
+    let (mut memory, mut dirty, mut leaving) = (0, 0, 0);
+    for (_, page) in tree.pages.iter_mut() {
+        memory += page.memory();
+        dirty += if page.dirty { page.memory() } else { 0 };
+        leaving += if page.leaves { page.memory() } else { 0 };
+    }
+    assert_eq!((memory, dirty), (tree.memory_bytes(), tree.dirty_bytes()));
+    assert_eq!(leaving, tree.leaving.memory);
 }
 
 #[test]
