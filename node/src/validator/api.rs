@@ -230,13 +230,13 @@ impl Served {
             Busy::Stopped => QueryError::NotServing,
         })?;
         let proof = match answer.await {
-            Ok(CoreReply::Proof(proof)) => *proof,
-            Ok(CoreReply::Refused(SubmitRefusal::TooManyWaiting)) => {
+            Ok(Ok(CoreReply::Proof(proof))) => *proof,
+            Ok(Ok(CoreReply::Refused(SubmitRefusal::TooManyWaiting))) => {
                 return Err(QueryError::Full {
                     retry_after_seconds: RETRY_AFTER,
                 });
             }
-            Ok(CoreReply::Refused(_)) => return Err(QueryError::NotProvable),
+            Ok(Ok(CoreReply::Refused(_))) => return Err(QueryError::NotProvable),
             Ok(_) | Err(_) => return Err(QueryError::NotServing),
         };
         let value = proof.record.as_ref().map(|record| key_value(&record.0));

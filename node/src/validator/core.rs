@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::clock::{Clock, wall};
 use super::watch::{Watch, signed};
+use crate::backend::SubmitError;
 use crate::net::{Credit, Network};
 use crate::snapshot::keeper::{Hook, Space};
 use crate::trace::Journeys;
@@ -47,16 +48,21 @@ pub struct Item {
     pub credit: Credit,
 }
 
+/// What whoever waits is told: by the core, or why it never got the question.
+pub type Answer = Result<Reply, SubmitError>;
+
+type Waiting = BTreeMap<Ticket, oneshot::Sender<Answer>>;
+
 /// Who waits for which answer.
 #[derive(Debug, Default)]
 pub struct Tickets {
     next: AtomicU64,
-    waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Reply>>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl Tickets {
     /// A new ticket, and where its answer will arrive.
-    pub fn issue(self: &Arc<Self>) -> (Claim, oneshot::Receiver<Reply>) {
+    pub fn issue(self: &Arc<Self>) -> (Claim, oneshot::Receiver<Answer>) {
         let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
         self.lock().insert(ticket, sender);
@@ -75,12 +81,19 @@ impl Tickets {
         for (ticket, reply) in replies {
             if let Some(sender) = waiting.remove(&ticket) {
                 // Whoever has gone no longer wants to know.
-                let _ = sender.send(reply);
+                let _ = sender.send(Ok(reply));
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Ticket, oneshot::Sender<Reply>>> {
+    /// Answers that the core never gets the question.
+    pub fn refuse(&self, ticket: Ticket, error: SubmitError) {
+        if let Some(sender) = self.lock().remove(&ticket) {
+            let _ = sender.send(Err(error));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,6 @@ use quorate_client::Wait;
 use quorate_mempool::Refusal;
 use quorate_replica::{Input, Reply as CoreReply, SubmitRefusal};
 use quorate_types::{Transaction, TransactionId};
-use tokio::sync::oneshot;
 
 use super::api::Served;
 use super::core::Busy;
@@ -31,7 +30,6 @@ impl Served {
         }
         let id = transaction.id();
         let (claim, answer) = self.core.tickets().issue();
-        let (refuse, refused) = oneshot::channel();
         let (core, ticket) = (self.core.clone(), claim.ticket());
         let wait_for = match wait {
             Wait::None => quorate_replica::Wait::Admitted,
@@ -49,29 +47,25 @@ impl Served {
                 Err(reject) => Err(SubmitError::Invalid(reject)),
             };
             if let Err(error) = pushed {
-                // Whoever waited may have gone.
-                let _ = refuse.send(error);
+                core.tickets().refuse(ticket, error);
             }
         };
         self.verifier
             .transaction(transaction, done)
             .map_err(|_| full())?;
-        // Dropped without a word once the core has it.
-        if let Ok(error) = refused.await {
-            return Err(error);
-        }
-        match answer.await {
-            Ok(CoreReply::Admitted(id)) => Ok(Progress::Accepted(id)),
-            Ok(CoreReply::Executed(receipt)) if wait == Wait::Committed => {
-                Ok(Progress::Committed {
-                    id,
-                    height: receipt.height,
-                    index: receipt.index,
-                })
-            }
-            Ok(CoreReply::Executed(receipt)) => Ok(Progress::Executed(*receipt)),
-            Ok(CoreReply::Refused(refusal)) => Err(submit_error(id, refusal)),
-            Ok(CoreReply::Proof(_)) | Err(_) => Err(SubmitError::NotServing),
+        let Ok(answer) = answer.await else {
+            return Err(SubmitError::NotServing);
+        };
+        match answer? {
+            CoreReply::Admitted(id) => Ok(Progress::Accepted(id)),
+            CoreReply::Executed(receipt) if wait == Wait::Committed => Ok(Progress::Committed {
+                id,
+                height: receipt.height,
+                index: receipt.index,
+            }),
+            CoreReply::Executed(receipt) => Ok(Progress::Executed(*receipt)),
+            CoreReply::Refused(refusal) => Err(submit_error(id, refusal)),
+            CoreReply::Proof(_) => Err(SubmitError::NotServing),
         }
     }
 }
