@@ -43,7 +43,7 @@ setup: ## Install what is missing (Debian packages, by name; does nothing where 
 
 build: setup ## Build everything, for use here and for the tests
 	@if ! compgen -G "$(CARGO_TARGET_DIR)/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then \
-	    echo "First build: RocksDB alone takes about 11 minutes on two cores; later builds take seconds." >&2; fi
+	    echo "First build: RocksDB alone takes 10 to 40 minutes on two cores; later builds take seconds." >&2; fi
 	@$(CARGO_BUILD)
 
 # The RocksDB that `build` made serves here too: nothing of it is compiled again.

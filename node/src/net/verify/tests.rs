@@ -66,7 +66,10 @@ fn vote(signer: ValidatorIndex) -> Message {
 }
 
 fn transaction(sequence: u64) -> Transaction {
-    let key = key(9);
+    transaction_of(&key(9), sequence)
+}
+
+fn transaction_of(key: &SecretKey, sequence: u64) -> Transaction {
     let body = TransactionBody {
         version: FORMAT_VERSION,
         chain: chain("here"),
@@ -75,7 +78,7 @@ fn transaction(sequence: u64) -> Transaction {
         valid_until: BlockTime(1),
         commands: vec![Blob(vec![1])],
     };
-    body.sign(&key)
+    body.sign(key)
 }
 
 /// Earlier ones are larger and take longer to verify.
@@ -200,6 +203,34 @@ fn each_transaction_gets_its_own_verdict() {
             (sequence, Err(reject)) => {
                 assert_eq!((sequence % 100, reject), (7, Reject::BadSignature));
             }
+        }
+    }
+}
+
+/// Many clients, twice: the second time their keys are known.
+#[test]
+fn clients_whose_keys_are_known_are_judged_alike() {
+    let mut rules = rules("here");
+    rules.validators = remembering(&rules.validators);
+    let workers = NonZeroUsize::new(2).unwrap();
+    let pool = VerifyPool::start(workers, PoolLimits::default(), rules, |_| {}).unwrap();
+    for sequence in 0..2 {
+        let (sender, results) = channel();
+        for seed in 0..100 {
+            let mut transaction = transaction_of(&key(seed), sequence);
+            if seed % 30 == 7 {
+                transaction.body.sequence += 1;
+            }
+            let sender = sender.clone();
+            let done = move |verdict: Result<Verified<Transaction>, Reject>| {
+                sender.send((seed, verdict.err())).unwrap();
+            };
+            pool.verifier().transaction(transaction, done).unwrap();
+        }
+        for _ in 0..100 {
+            let (seed, refused) = next(&results);
+            let expected = (seed % 30 == 7).then_some(Reject::BadSignature);
+            assert_eq!(refused, expected, "{seed}");
         }
     }
 }
