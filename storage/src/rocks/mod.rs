@@ -58,7 +58,7 @@ impl RocksStore {
         // The families are made one after another: a crash in between leaves a home in which nothing was signed yet.
         let young = home.ceiling().is_none() || home.is_forgetful();
         let grow = young || lacks_staging_only(&home.data());
-        let database = options::database(options, fresh, grow).map_err(failed("open"))?;
+        let database = options::database(options, fresh, grow);
         let families = options::families(options);
         let db =
             DB::open_cf_descriptors(&database, home.data(), families).map_err(failed("open"))?;

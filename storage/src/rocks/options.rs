@@ -2,7 +2,7 @@
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
-    DataBlockIndexType, Env, LogLevel,
+    DataBlockIndexType, LogLevel,
 };
 
 use crate::Table;
@@ -32,13 +32,8 @@ impl Default for Options {
 }
 
 /// Options of the whole database.
-pub(super) fn database(
-    options: &Options,
-    create: bool,
-    create_tables: bool,
-) -> Result<rocksdb::Options, rocksdb::Error> {
+pub(super) fn database(options: &Options, create: bool, create_tables: bool) -> rocksdb::Options {
     let mut out = rocksdb::Options::default();
-    out.set_env(&environment()?);
     // Never made anew where one was: an empty database in place of a lost one would forget every vote.
     out.create_if_missing(create);
     out.create_missing_column_families(create_tables);
@@ -59,16 +54,7 @@ pub(super) fn database(
     out.set_log_level(LogLevel::Warn);
     out.set_max_log_file_size(4 << 20);
     out.set_keep_log_file_num(4);
-    Ok(out)
-}
-
-/// Where the background work runs: flushes and compactions at a lower priority (nice 10), so that on full cores a vote does
-/// not wait for them. They still get a tenth of what a thread at work gets.
-fn environment() -> Result<Env, rocksdb::Error> {
-    let mut out = Env::new()?;
-    out.lower_high_priority_thread_pool_cpu_priority();
-    out.lower_thread_pool_cpu_priority();
-    Ok(out)
+    out
 }
 
 /// The tables, and the default family, which holds the number of the last synced write.
