@@ -37,7 +37,7 @@ const SINGLES: usize = 8;
 /// After this many failed equations whatever remains is verified one by one.
 ///
 /// Enough to corner one bad signature in 1024 by halving. It bounds what a flood of bad signatures
-/// can cost to about three times their single verification.
+/// can cost to about three times their single verification, and the equation that is asked first.
 const FAILED_EQUATIONS_MAX: usize = 8;
 
 /// One signature to verify in a batch.
@@ -55,12 +55,12 @@ pub struct BatchItem<'a> {
 
 /// Collects signatures and verifies them together.
 ///
-/// Each message is kept until then. The caller bounds their number.
+/// Each message is kept until then. The caller bounds their number and their bytes.
 #[derive(Clone, Debug)]
 pub struct BatchVerifier {
     items: Vec<Signed>,
-    /// Of all items, decompressed, if that helps.
-    keys: Option<Vec<ed25519_dalek::VerifyingKey>>,
+    /// Of each item, decompressed, and whether it was recalled; empty unless that helps.
+    keys: Vec<(Option<ed25519_dalek::VerifyingKey>, bool)>,
 }
 
 /// A signature of `bytes`, which is tag and message in one piece.
@@ -83,7 +83,7 @@ impl BatchVerifier {
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
             items: Vec::with_capacity(capacity),
-            keys: None,
+            keys: Vec::new(),
         }
     }
 
@@ -95,7 +95,7 @@ impl BatchVerifier {
 
     /// Adds a signature of `bytes`, which is tag and message in one piece.
     pub(crate) fn push_signed(&mut self, key: PublicKey, bytes: Vec<u8>, signature: Signature) {
-        self.keys = None;
+        self.keys.clear();
         self.items.push(Signed {
             key,
             bytes,
@@ -115,12 +115,22 @@ impl BatchVerifier {
         self.items.is_empty()
     }
 
-    /// Looks up the keys of what was added so far, which makes [`BatchVerifier::verify`] quicker, and
-    /// changes nothing else.
-    pub fn find_keys(&mut self, cache: &mut KeyCache) {
-        if self.signers_are_many() {
-            let keys = self.items.iter().map(|item| cache.decompress(&item.key));
-            self.keys = keys.collect();
+    /// Looks up the keys of what was added so far, and nothing else: a lock on the cache is held for short.
+    /// [`BatchVerifier::verify`] is quicker then, and says the same.
+    pub fn recall_keys(&mut self, cache: &mut KeyCache) {
+        if self.items.len() > 1 && self.signers_are_many() {
+            let keys = self.items.iter().map(|item| cache.get(&item.key));
+            self.keys = keys.map(|key| (key, key.is_some())).collect();
+        }
+    }
+
+    /// Has the cache remember the keys that it did not know. To be called once the batch has verified, so
+    /// that who cannot sign does not fill it.
+    pub fn remember_keys(&self, cache: &mut KeyCache) {
+        for (item, (key, recalled)) in self.items.iter().zip(&self.keys) {
+            if let (Some(key), false) = (key, recalled) {
+                cache.put(item.key, *key);
+            }
         }
     }
 
@@ -141,8 +151,9 @@ impl BatchVerifier {
     /// # Errors
     /// The indices of the bad signatures, in the order of [`BatchVerifier::push`], ascending. They
     /// are found by halving, with single verification at the end; with many bad ones the halving
-    /// gives way to single verification, so the cost stays within about three times that.
-    pub fn verify(self, entropy: [u8; 32]) -> Result<(), Vec<usize>> {
+    /// gives way to single verification, so the cost stays within about three times that, and one
+    /// equation more if keys were looked up.
+    pub fn verify(&mut self, entropy: [u8; 32]) -> Result<(), Vec<usize>> {
         if self.items.is_empty() || self.holds_for_keys() {
             // Of an empty batch the equation would hold, at the price of a multiplication.
             return Ok(());
@@ -161,18 +172,23 @@ impl BatchVerifier {
         }
     }
 
-    /// Whether the equation without the factor 8 holds, which can be asked if keys were looked up. If
-    /// not, nothing is known yet.
-    fn holds_for_keys(&self) -> bool {
-        let Some(keys) = &self.keys else {
+    /// Whether the equation without the factor 8 holds, which is asked if keys were looked up. If not,
+    /// nothing is known yet. Decompresses the keys that were not recalled.
+    fn holds_for_keys(&mut self) -> bool {
+        if self.keys.is_empty() {
             return false;
-        };
+        }
+        for (item, (key, _)) in self.items.iter().zip(&mut self.keys) {
+            let bytes = item.key.as_bytes();
+            *key = key.or_else(|| ed25519_dalek::VerifyingKey::from_bytes(bytes).ok());
+        }
+        let keys: Option<Vec<_>> = self.keys.iter().map(|(key, _)| *key).collect();
         let messages: Vec<&[u8]> = self.items.iter().map(|item| &*item.bytes).collect();
         let signatures = self.items.iter().map(|item| item.signature.as_bytes());
         let signatures: Vec<_> = signatures
             .map(ed25519_dalek::Signature::from_bytes)
             .collect();
-        keys.len() > 1 && ed25519_dalek::verify_batch(&messages, &signatures, keys).is_ok()
+        keys.is_some_and(|keys| ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok())
     }
 }
 

@@ -97,8 +97,8 @@ fn speccheck_cases_in_one_batch() {
         batch.push_signed(case.pub_key, message, case.signature);
     }
     let mut looked_up = batch.clone();
-    looked_up.find_keys(&mut KeyCache::new());
-    for batch in [batch, looked_up] {
+    looked_up.recall_keys(&mut KeyCache::new());
+    for mut batch in [batch, looked_up] {
         assert_eq!(batch.verify([7; 32]), Err([9, 10, 11].to_vec()));
     }
 }

@@ -22,8 +22,9 @@ fn verdict(items: &[BatchItem<'_>], entropy: [u8; 32]) -> Result<(), Vec<usize>>
     for _ in 0..2 {
         let mut batch = BatchVerifier::new();
         items.iter().for_each(|item| batch.push(*item));
-        batch.find_keys(&mut cache);
+        batch.recall_keys(&mut cache);
         assert_eq!(batch.verify(entropy), verdict);
+        batch.remember_keys(&mut cache);
     }
     verdict
 }

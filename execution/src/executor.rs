@@ -172,8 +172,8 @@ impl Executor {
         self.flusher.set_policy(policy);
     }
 
-    /// Changes how much memory the tree's pages take, in bytes; 128 MiB at first. Those that changed stay even if they
-    /// are more. Affects no root.
+    /// Changes how much memory the tree's pages take, in bytes; 128 MiB at first. Those that changed, and those
+    /// that a flush has not taken yet, stay even if they are more. Affects no root.
     pub fn set_tree_cache(&mut self, bytes: usize) {
         self.tree.set_cache_bytes(bytes);
     }

@@ -128,7 +128,7 @@ impl Flusher {
     }
 
     /// How many pages of a flush may wait behind the block at hand. None do when the next flush is due, so what waits and
-    /// what is dirty stay within the policy however large the blocks are.
+    /// what is dirty stay near the policy together, however large the blocks are.
     fn pages_left(&self, waiting: &Waiting, tree: &Tree) -> usize {
         let policy = &self.policy;
         let dirty = share(waiting.pages, tree.dirty_bytes(), policy.dirty_bytes);

@@ -24,7 +24,8 @@ pub trait Memory: Debug + Send + Sync {
         false
     }
 
-    /// Lends the keys that were decompressed before; without any, each is decompressed where it is needed.
+    /// Lends the clients' keys that were decompressed before, for short; without any, each is decompressed where it is
+    /// needed.
     fn lend_keys(&self, _look_up: &mut dyn FnMut(&mut KeyCache)) {}
 }
 

@@ -56,8 +56,8 @@ pub fn verify_together(
             owners.push(Owner::Transaction(at));
         }
     }
-    validators.lend_keys(&mut equation);
-    for bad in equation.verify([0; 32]).err().unwrap_or_default() {
+    let verdict = validators.verify_clients(equation);
+    for bad in verdict.err().unwrap_or_default() {
         match owners[bad] {
             Owner::Batch(at) => refused_batches[at] = Some(Reject::BadSignature),
             Owner::Transaction(at) => refused[at] = Some(Reject::BadSignature),

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_crypto::{BatchItem, BatchVerifier, Domain, KeyError, PublicKey, Signature};
-use quorate_crypto::{VerifyingKey, verify_batch};
+use quorate_crypto::{VerifyingKey, verify, verify_batch};
 
 use crate::certificate::qc_bytes;
 use crate::vote::{commit_vote_bytes, timeout_bytes};
@@ -228,11 +228,15 @@ impl Validators {
         }
     }
 
-    /// Hands the equation the keys that are decompressed already.
-    pub(crate) fn lend_keys(&self, equation: &mut BatchVerifier) {
-        if let Some(memory) = &self.memory {
-            memory.lend_keys(&mut |keys| equation.find_keys(keys));
-        }
+    /// Verifies what clients signed, with the keys that are decompressed already.
+    pub(crate) fn verify_clients(&self, mut equation: BatchVerifier) -> Result<(), Vec<usize>> {
+        let Some(memory) = &self.memory else {
+            return equation.verify([0; 32]);
+        };
+        memory.lend_keys(&mut |keys| equation.recall_keys(keys));
+        equation.verify([0; 32])?;
+        memory.lend_keys(&mut |keys| equation.remember_keys(keys));
+        Ok(())
     }
 
     /// Checks signatures together, except those that are known.
@@ -244,10 +248,12 @@ impl Validators {
             memory::name(item.domain, &item.key, &item.signature, item.message)
         };
         items.retain(|item| !memory.knows(&name(item)));
-        let mut equation = BatchVerifier::with_capacity(items.len());
-        items.iter().for_each(|item| equation.push(*item));
-        self.lend_keys(&mut equation);
-        equation.verify([0; 32]).map_err(|_| Reject::BadSignature)?;
+        match items.as_slice() {
+            [] => return Ok(()),
+            [item] => verify(&item.key, item.domain, item.message, &item.signature)
+                .map_err(|_| Reject::BadSignature)?,
+            _ => verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)?,
+        }
         items.iter().for_each(|item| memory.learn(name(item)));
         Ok(())
     }

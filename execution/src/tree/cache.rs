@@ -148,10 +148,12 @@ impl Tree {
         Some(page)
     }
 
-    /// Drops the pages that were used longest ago of those that storage has. An eighth more than it must, so that it runs rarely.
+    /// Drops the pages that were used longest ago of those that storage has. More than it must, so that it runs rarely: if
+    /// pages that cannot go take up all, up to an eighth of the limit is left to the others.
     pub(super) fn evict(&mut self) {
         let limit = self.limits.cache_bytes;
-        if self.memory <= limit || self.memory == self.dirty + self.leaving.memory {
+        let mut droppable = self.memory - self.dirty - self.leaving.memory;
+        if self.memory <= limit || droppable <= limit / 8 {
             return;
         }
         let mut clean: Vec<(u64, PageId)> = self
@@ -162,11 +164,12 @@ impl Tree {
             .collect();
         clean.sort_unstable();
         for (_, id) in clean {
-            if self.memory <= limit - limit / 8 {
+            if self.memory <= limit - limit / 8 || droppable <= limit / 16 {
                 break;
             }
             let page = self.pages.remove(id).expect("listed above");
             self.memory -= page.memory();
+            droppable -= page.memory();
         }
     }
 }

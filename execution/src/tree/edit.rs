@@ -8,6 +8,8 @@ use quorate_crypto::Digest;
 use super::page::{Kind, Page, PageId};
 use super::{PageSource, Tree, TreeError, bits, hash};
 
+const LEAVES: &str = "I6: a page that leaves is not changed";
+
 impl Tree {
     /// Sets one key. Hashes on its path are stale afterwards.
     pub(super) fn set<S: PageSource>(
@@ -138,8 +140,9 @@ impl Tree {
         }
         while let Some((id, reference, _)) = order.pop() {
             let page = self.pages.get_mut(id).expect("stale pages are in memory");
-            assert!(!page.leaves, "I6: a page that leaves is not changed");
             let begin = order.last().map_or(0, |(_, _, end)| *end);
+            let unchanged = begin == nodes.len();
+            assert!(unchanged || !page.leaves, "{LEAVES}");
             for at in nodes.drain(begin..).rev() {
                 page.rehash(at);
             }
@@ -147,6 +150,7 @@ impl Tree {
             match reference {
                 Some((parent, at)) => {
                     let parent = self.pages.get_mut(parent).expect("parents are in memory");
+                    assert!(!parent.leaves, "{LEAVES}");
                     parent.set_child_hash(at, hash);
                 }
                 None => self.root = hash,

@@ -80,7 +80,7 @@ impl PageSource for NoPages {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeLimits {
     /// Memory for pages. Between two calls, clean pages are dropped until no more than this is used; dirty ones, and those
-    /// that a flush has not taken yet, cannot be, so flush when [`Tree::dirty_bytes`] nears it. One call can exceed it by the pages that it touches.
+    /// that a flush has not taken yet, cannot be (if they take up all, an eighth more may be clean), so flush when [`Tree::dirty_bytes`] nears it. One call can exceed it by the pages that it touches.
     pub cache_bytes: usize,
     /// Encoded size above which a page is split, from 128 to [`Self::MAX_PAGE_BYTES`].
     pub page_bytes: usize,

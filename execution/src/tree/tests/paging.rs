@@ -101,6 +101,38 @@ fn a_flush_taken_over_many_blocks_is_the_tree_as_it_was() {
     }
 }
 
+/// What changes nothing while pages leave, and a top page that goes because all below it is in one other page.
+#[test]
+fn pages_that_leave_may_stand_where_nothing_changes() {
+    let mut rng = Rng(15);
+    let (mut tree, disk) = (Tree::new(small_pages()), Disk::default());
+    let mut set = Set::new();
+    for letter in [b'a', b'b'] {
+        for _ in 0..200 {
+            let key = [&[letter][..], &rng.next().to_be_bytes()].concat();
+            set.insert(key, rng.digest());
+        }
+    }
+    let all: Vec<Change> = set.iter().map(|(k, v)| (k.clone(), Some(*v))).collect();
+    let root = tree.apply(&disk, &all).unwrap();
+    let begun = tree.begin_flush();
+    assert_eq!(tree.apply(&disk, &all[..1]), Ok(root));
+    assert_eq!(tree.apply(&disk, &[(b"absent".to_vec(), None)]), Ok(root));
+    // One side goes, key by key, until the top page is nothing but a reference to the other.
+    for (key, _) in all.iter().take(200) {
+        tree.apply(&disk, &[(key.clone(), None)]).unwrap();
+        assert_counted(&mut tree);
+        set.remove(key);
+    }
+    assert_eq!(tree.root(), root_of(&set));
+    while let Some((id, page)) = tree.take_page() {
+        disk.pages.borrow_mut().insert(id, page);
+    }
+    let mut again = Tree::open(small_pages(), &begun.anchor);
+    again.prove_range(&disk, b"", None, usize::MAX).unwrap();
+    assert_eq!(again.root(), root);
+}
+
 #[test]
 #[should_panic(expected = "I6: one flush ends before the next")]
 fn one_flush_ends_before_the_next() {
