@@ -207,7 +207,7 @@ fn each_transaction_gets_its_own_verdict() {
     }
 }
 
-/// Many clients, twice: the second time their keys are known.
+/// Many clients, all good at first, so that their keys are remembered; then their keys are known, and some are bad.
 #[test]
 fn clients_whose_keys_are_known_are_judged_alike() {
     let mut rules = rules("here");
@@ -218,7 +218,7 @@ fn clients_whose_keys_are_known_are_judged_alike() {
         let (sender, results) = channel();
         for seed in 0..100 {
             let mut transaction = transaction_of(&key(seed), sequence);
-            if seed % 30 == 7 {
+            if sequence == 1 && seed % 30 == 7 {
                 transaction.body.sequence += 1;
             }
             let sender = sender.clone();
@@ -229,7 +229,7 @@ fn clients_whose_keys_are_known_are_judged_alike() {
         }
         for _ in 0..100 {
             let (seed, refused) = next(&results);
-            let expected = (seed % 30 == 7).then_some(Reject::BadSignature);
+            let expected = (sequence == 1 && seed % 30 == 7).then_some(Reject::BadSignature);
             assert_eq!(refused, expected, "{seed}");
         }
     }
