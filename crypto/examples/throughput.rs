@@ -76,7 +76,7 @@ fn main() {
     for count in [256, 64, 16, 4] {
         let (items, mut keys) = (items(256, &[]), KeyCache::new());
         let name = format!("batch of {count}, all keys known");
-        measure(&name, 40, u32::try_from(count).unwrap(), || {
+        measure(&name, 40, u32::try_from(count).expect("small"), || {
             let mut batch = BatchVerifier::new();
             items[..count].iter().for_each(|item| batch.push(*item));
             batch.recall_keys(&mut keys);

@@ -10,7 +10,7 @@ use ed25519_dalek::VerifyingKey;
 
 use crate::public::PublicKey;
 
-/// Keys of a generation: twice as many are remembered at most, with about 250 bytes each.
+/// Keys of a generation: twice as many are remembered at most, with 224 bytes each besides what a map takes.
 const GENERATION: usize = 8_192;
 
 /// Two generations of decompressed keys, for [`BatchVerifier::recall_keys`](crate::BatchVerifier::recall_keys):
