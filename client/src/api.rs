@@ -106,6 +106,23 @@ pub struct SubmitReply {
     pub proof: Option<Base64>,
 }
 
+/// A line of the answers to a stream of submissions in JSON Lines: how far a transaction has come, or a problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SubmissionReply {
+    /// The transaction's place in the stream, from 0.
+    pub number: u64,
+    /// How far it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<SubmitReply>,
+    /// Why it was not taken, or not followed to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// When it may be better, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
+}
+
 /// A receipt, readable, with its canonical bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -11,6 +11,7 @@
 //! | [`client`] | [`Client`]: submit with failover, wait, local reads |
 //! | [`kv`] | the key-value machine through signed transactions |
 //! | [`http`], [`raw`] | pooled connections; one connection, for load generators |
+//! | [`submissions`], [`frames`] | many transactions over one connection, for gateways |
 //! | [`subscription`], [`sse`] | [`Subscription`]: every height of the log, from whichever validator is there |
 //! | [`api`] | the JSON that validators answer with, shared with the node |
 //! | [`sequence`], [`validity`] | which number and which deadline a transaction gets |
@@ -20,6 +21,7 @@
 pub mod api;
 pub mod client;
 pub mod error;
+pub mod frames;
 pub mod http;
 pub mod kv;
 pub mod profile;
@@ -29,6 +31,7 @@ pub mod raw;
 pub mod schema;
 pub mod sequence;
 pub mod sse;
+pub mod submissions;
 pub mod subscription;
 pub mod validity;
 

@@ -36,6 +36,12 @@ pub enum ConnectionError {
     /// An answer that is too long, or breaks off.
     #[error("the answer cannot be read")]
     Body,
+    /// A stream that the validator does not take.
+    #[error("the validator takes no stream: HTTP status {0}")]
+    Refused(StatusCode),
+    /// A stream that has ended.
+    #[error("the stream has ended")]
+    Ended,
 }
 
 impl Connection {
