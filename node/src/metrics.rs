@@ -78,6 +78,7 @@ pub struct Families {
     pub api_request_seconds: HistogramVec,
     pub api_connections: IntGauge,
     pub api_streams: IntGauge,
+    pub api_submission_streams: IntGauge,
 }
 
 /// Results of a transaction, as labels of `quorate_transactions_total`.
@@ -304,6 +305,11 @@ impl Metrics {
             ),
             api_connections: gauge(r, "quorate_api_connections", "Open HTTP connections."),
             api_streams: gauge(r, "quorate_api_streams", "Readers that follow the log."),
+            api_submission_streams: gauge(
+                r,
+                "quorate_api_submission_streams",
+                "Streams of submissions.",
+            ),
             registry,
         };
         let metrics = Metrics(Arc::new(families));

@@ -16,14 +16,13 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use prometheus::IntGauge;
 use quorate_client::api::EVENT_STREAM;
 use quorate_types::Height;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::problem::{document, of_query, query_code};
 use super::reads::log_entry;
-use super::{Api, problem};
+use super::{Api, Open, problem};
 use crate::backend::{LogBlock, Query, QueryError, Reply};
 
 /// Readers that one validator has at a time. With the largest stretch, they hold 4 MiB each.
@@ -99,22 +98,6 @@ pub(super) async fn events(api: Api, from: Option<Height>, to: Height) -> Respon
 
 /// What a reader is told to wait when all places are taken, in seconds.
 const RETRY_AFTER: u32 = 5;
-
-/// Counts a reader while it is there.
-struct Open(IntGauge);
-
-impl Open {
-    fn new(gauge: &IntGauge) -> Open {
-        gauge.inc();
-        Open(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// Where one reader stands.
 struct Reader {

@@ -9,6 +9,7 @@
 //! | a connection without a byte for `idle_timeout` | closed |
 //! | a request body above the chain's largest transaction | 413 `too_large` |
 //! | a request that takes longer than `request_timeout` | 504 `timed_out`; an accepted transaction stays accepted |
+//! | [`MAX_UNDER_WAY`] transactions of a stream of submissions, or 1 MiB of them | it is read on when some are answered |
 //! | a reader of the log that takes nothing for `idle_timeout` | closed |
 //! | [`MAX_STREAMS`] readers of the log | 429 `full` with `Retry-After` |
 //! | a full queue behind it | 429 `full` with `Retry-After` |
@@ -21,6 +22,7 @@ pub mod openapi;
 mod pages;
 mod problem;
 mod reads;
+mod submissions;
 mod transactions;
 
 use std::future::Future;
@@ -30,13 +32,14 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::ACCEPT;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
+use prometheus::IntGauge;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::backend::Backend;
 use crate::metrics::Metrics;
@@ -44,6 +47,7 @@ pub use events::{MAX_STREAMS, streams};
 pub use listener::Bounded;
 pub use problem::{CODES, problem};
 pub(crate) use reads::log_entry;
+pub use submissions::MAX_UNDER_WAY;
 pub use transactions::submitted;
 
 /// What the routes work with.
@@ -64,6 +68,20 @@ pub struct Api {
     pub keep_alive: Duration,
     /// Places of the readers of the log.
     pub streams: Arc<Semaphore>,
+    /// Set once the validator stops: a stream of submissions then takes no more.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// How long a transaction is followed: a little less than the whole request may take, so that the answer names it.
+    fn within(&self) -> Duration {
+        self.request_timeout.mul_f32(0.95)
+    }
+
+    /// Bytes of the largest transaction in JSON: as base64, four bytes for three, and a little around it.
+    fn max_body_bytes(&self) -> usize {
+        self.max_transaction_bytes.saturating_mul(4) / 3 + 1024
+    }
 }
 
 impl std::fmt::Debug for Api {
@@ -74,8 +92,7 @@ impl std::fmt::Debug for Api {
 
 /// The routes for clients.
 pub fn router(api: Api) -> Router {
-    // JSON carries the transaction as base64, four bytes for three, and a little around it.
-    let body = api.max_transaction_bytes.saturating_mul(4) / 3 + 1024;
+    let body = api.max_body_bytes();
     let routes = routes().into_iter().chain(pages::routes());
     routes
         .fold(Router::new(), |router, (path, method)| {
@@ -95,6 +112,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Api>)> {
     vec![
         ("/v1/transactions", post(transactions::submit)),
         ("/v1/transactions/{id}", get(transactions::show)),
+        ("/v1/submissions", post(submissions::stream)),
         ("/v1/kv", get(reads::range)),
         ("/v1/kv/{*key}", get(reads::key)),
         ("/v1/blocks", get(explorer::blocks)),
@@ -171,6 +189,28 @@ fn class_of(status: StatusCode) -> &'static str {
     }
 }
 
+/// The media type of a request's body, without its parameters.
+fn media_of(headers: &HeaderMap) -> Option<&str> {
+    let media = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(media.split(';').next().unwrap_or(media).trim())
+}
+
+/// Counts a stream while it is there.
+struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: &IntGauge) -> Open {
+        gauge.inc();
+        Open(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Whether canonical bytes are asked for instead of JSON.
 fn accepts_canonical(headers: &HeaderMap) -> bool {
     headers
@@ -181,7 +221,7 @@ fn accepts_canonical(headers: &HeaderMap) -> bool {
 /// A body with its media type.
 fn typed(media: &'static str, body: impl Into<axum::body::Body>) -> Response {
     let body: axum::body::Body = body.into();
-    ([(axum::http::header::CONTENT_TYPE, media)], body).into_response()
+    ([(CONTENT_TYPE, media)], body).into_response()
 }
 
 #[cfg(test)]

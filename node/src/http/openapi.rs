@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use quorate_client::api::{
     BlockReply, BlocksReply, ClientReply, KeyReply, LogEntry, PROBLEM, Problem, RangeReply,
-    ReceiptsReply, StatusReply, SubmitReply, SubmitRequest, ValidatorsReply,
+    ReceiptsReply, StatusReply, SubmissionReply, SubmitReply, SubmitRequest, ValidatorsReply,
 };
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AllOf, Object, Type};
@@ -17,7 +17,7 @@ use utoipa::openapi::{HeaderBuilder, OpenApi as Document};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::CODES;
-use super::{explorer, reads, transactions, typed};
+use super::{explorer, reads, submissions, transactions, typed};
 
 /// What every route may answer.
 const ANY: &[&str] = &["method_not_allowed", "timed_out"];
@@ -25,7 +25,7 @@ const ANY: &[&str] = &["method_not_allowed", "timed_out"];
 const READ: &[&str] = &["not_serving", "full", "damaged"];
 
 /// The problems of each route beside [`ANY`].
-const PROBLEMS: [(&str, &[&[&str]]); 13] = [
+const PROBLEMS: [(&str, &[&[&str]]); 14] = [
     (
         "/v1/transactions",
         &[
@@ -37,6 +37,10 @@ const PROBLEMS: [(&str, &[&[&str]]); 13] = [
     (
         "/v1/transactions/{id}",
         &[READ, &["malformed", "unknown_transaction", "not_provable"]],
+    ),
+    (
+        "/v1/submissions",
+        &[&["malformed", "unsupported_media_type", "not_serving"]],
     ),
     ("/v1/kv", &[READ, &["malformed", "needs_transaction"]]),
     (
@@ -70,6 +74,7 @@ const PROBLEMS: [(&str, &[&[&str]]); 13] = [
     paths(
         transactions::submit,
         transactions::show,
+        submissions::stream,
         reads::range,
         reads::key,
         explorer::blocks,
@@ -83,7 +88,7 @@ const PROBLEMS: [(&str, &[&[&str]]); 13] = [
         document,
     ),
     components(schemas(
-        Problem, SubmitRequest, SubmitReply, KeyReply, RangeReply, BlockReply, BlocksReply,
+        Problem, SubmitRequest, SubmitReply, SubmissionReply, KeyReply, RangeReply, BlockReply, BlocksReply,
         ReceiptsReply, LogEntry, ValidatorsReply, StatusReply, ClientReply
     )),
     modifiers(&Problems)

@@ -115,25 +115,38 @@ const NOT_SERVING: &str =
 
 /// A submission's failure.
 pub(super) fn of_submit(error: SubmitError, id: TransactionId) -> Response {
+    let (code, detail) = submit_code(error);
     match error {
-        SubmitError::Invalid(reject) => about(code_of(reject), &reject.to_string(), Some(id)),
-        SubmitError::TooLate => about("expired", "its valid_until is over", Some(id)),
-        SubmitError::TooFarAhead => {
-            let detail = "its valid_until is further ahead than the chain allows";
-            about("too_far_ahead", detail, Some(id))
-        }
-        SubmitError::UnknownClient => {
-            let detail = "the key belongs to no client of the genesis";
-            about("unknown_client", detail, Some(id))
-        }
         SubmitError::Full {
             retry_after_seconds,
-        } => full(retry_after_seconds, QUEUE_FULL),
-        SubmitError::NotServing => problem("not_serving", NOT_SERVING),
-        SubmitError::Expired(id) => about(
+        } => full(retry_after_seconds, &detail),
+        SubmitError::NotServing => problem(code, &detail),
+        SubmitError::Invalid(_)
+        | SubmitError::TooLate
+        | SubmitError::TooFarAhead
+        | SubmitError::UnknownClient
+        | SubmitError::Expired(_) => about(code, &detail, Some(id)),
+    }
+}
+
+/// The code and detail of a submission's failure.
+pub(super) fn submit_code(error: SubmitError) -> (&'static str, Cow<'static, str>) {
+    match error {
+        SubmitError::Invalid(reject) => (code_of(reject), reject.to_string().into()),
+        SubmitError::TooLate => ("expired", "its valid_until is over".into()),
+        SubmitError::TooFarAhead => (
+            "too_far_ahead",
+            "its valid_until is further ahead than the chain allows".into(),
+        ),
+        SubmitError::UnknownClient => (
+            "unknown_client",
+            "the key belongs to no client of the genesis".into(),
+        ),
+        SubmitError::Full { .. } => ("full", QUEUE_FULL.into()),
+        SubmitError::NotServing => ("not_serving", NOT_SERVING.into()),
+        SubmitError::Expired(_) => (
             "expired",
-            "it was accepted, and not ordered before its valid_until",
-            Some(id),
+            "it was accepted, and not ordered before its valid_until".into(),
         ),
     }
 }

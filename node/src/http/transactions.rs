@@ -3,7 +3,6 @@
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use quorate_client::Wait;
@@ -15,13 +14,13 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::{about, of_query, of_submit};
-use super::{Api, accepts_canonical, problem, typed};
+use super::{Api, accepts_canonical, media_of, problem, typed};
 use crate::backend::{Progress, Query, Reply};
 
 /// How far a submission is followed before it is answered.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Until {
+pub(super) enum Until {
     None,
     Committed,
     Executed,
@@ -35,6 +34,23 @@ pub(super) struct SubmitQuery {
     #[param(inline)]
     wait: Option<Until>,
 }
+
+impl SubmitQuery {
+    /// How far the client wants to wait.
+    pub(super) fn wait(&self) -> Wait {
+        match self.wait.unwrap_or(Until::Committed) {
+            Until::None => Wait::None,
+            Until::Committed => Wait::Committed,
+            Until::Executed => Wait::Executed,
+        }
+    }
+}
+
+/// What is said about any other parameter.
+pub(super) const ONLY_WAIT: &str = "the only parameter is wait: none, committed or executed";
+/// What is said when [`Api::within`] is over.
+pub(super) const NO_OUTCOME: &str =
+    "it may have been accepted; submit the same bytes again, or ask for it";
 
 /// Submit a signed transaction.
 ///
@@ -60,13 +76,7 @@ pub(super) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let Ok(UrlQuery(query)) = query else {
-        let detail = "the only parameter is wait: none, committed or executed";
-        return problem("malformed", detail);
-    };
-    let wait = match query.wait.unwrap_or(Until::Committed) {
-        Until::None => Wait::None,
-        Until::Committed => Wait::Committed,
-        Until::Executed => Wait::Executed,
+        return problem("malformed", ONLY_WAIT);
     };
     let body = match body {
         Ok(body) => body,
@@ -78,24 +88,18 @@ pub(super) async fn submit(
         }
         Err(_) => return problem("malformed", "the body broke off"),
     };
-    let media = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let transaction = match submitted(media, &body, api.max_transaction_bytes) {
+    let transaction = match submitted(media_of(&headers), &body, api.max_transaction_bytes) {
         Ok(transaction) => transaction,
         Err((code, detail)) => return problem(code, &detail),
     };
     let id = transaction.id();
-    let follow = api.backend.submit(Unverified::new(transaction), wait);
-    // A little less than the whole request may take: the answer then names the transaction.
-    let within = api.request_timeout.mul_f32(0.95);
-    let progress = match tokio::time::timeout(within, follow).await {
+    let follow = api
+        .backend
+        .submit(Unverified::new(transaction), query.wait());
+    let progress = match tokio::time::timeout(api.within(), follow).await {
         Ok(Ok(progress)) => progress,
         Ok(Err(error)) => return of_submit(error, id),
-        Err(_) => {
-            let detail = "it may have been accepted; submit the same bytes again, or ask for it";
-            return about("timed_out", detail, Some(id));
-        }
+        Err(_) => return about("timed_out", NO_OUTCOME, Some(id)),
     };
     // The shortest answer, for programs: the canonical receipt and nothing else.
     if accepts_canonical(&headers)
@@ -171,7 +175,6 @@ pub fn submitted(
     body: &[u8],
     limit: usize,
 ) -> Result<Transaction, (&'static str, String)> {
-    let media = media.map(|value| value.split(';').next().unwrap_or(value).trim());
     let json;
     let bytes = match media {
         Some(CANONICAL) | None => body,
@@ -194,7 +197,7 @@ pub fn submitted(
     })
 }
 
-fn reply_of(progress: Progress, proof: Option<Vec<u8>>) -> SubmitReply {
+pub(super) fn reply_of(progress: Progress, proof: Option<Vec<u8>>) -> SubmitReply {
     let mut reply = SubmitReply {
         id: TransactionId::default(),
         state: Stage::Accepted,

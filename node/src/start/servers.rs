@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_replica::Setup;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -27,7 +27,7 @@ pub(super) struct Servers {
 
 struct Server {
     task: tokio::task::JoinHandle<std::io::Result<()>>,
-    stop: oneshot::Sender<()>,
+    stop: watch::Sender<bool>,
 }
 
 impl Servers {
@@ -41,6 +41,7 @@ impl Servers {
             max_connections: config.api.max_connections,
             idle_timeout: Duration::from_millis(config.api.idle_timeout_ms),
         };
+        let (stop_api, stopping) = watch::channel(false);
         let routes = http::router(http::Api {
             backend: Arc::clone(&backend),
             metrics: metrics.clone(),
@@ -50,11 +51,12 @@ impl Servers {
             request_timeout: Duration::from_millis(config.api.request_timeout_ms),
             keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
             streams: http::streams(),
+            stopping,
         });
         let probes = http::admin_router(backend, metrics.clone());
         Ok(Servers {
-            api: Server::start(api, routes, limits, metrics.clone())?,
-            admin: Server::start(admin, probes, limits, metrics)?,
+            api: Server::start(api, routes, limits, metrics.clone(), stop_api)?,
+            admin: Server::start(admin, probes, limits, metrics, watch::Sender::new(false))?,
         })
     }
 
@@ -72,18 +74,19 @@ impl Server {
         routes: axum::Router,
         limits: http::Limits,
         metrics: Metrics,
+        stop: watch::Sender<bool>,
     ) -> Result<Server, Failure> {
         let listener = TcpListener::from_std(listener)
             .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
-        let (stop, stopped) = oneshot::channel();
+        let mut stopping = stop.subscribe();
         // Dropped or used, it says the same.
-        let stopped = async move { drop(stopped.await) };
+        let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
         let task = tokio::spawn(http::serve(listener, routes, limits, metrics, stopped));
         Ok(Server { task, stop })
     }
 
     async fn stop(self) {
-        let _ = self.stop.send(());
+        self.stop.send_replace(true);
         if tokio::time::timeout(DRAIN, self.task).await.is_err() {
             tracing::warn!(
                 event = "drain_timed_out",

@@ -10,4 +10,5 @@ mod follow;
 mod fuzz;
 mod mock;
 mod names;
+mod submissions;
 mod verbs;

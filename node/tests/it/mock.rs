@@ -35,6 +35,8 @@ pub(crate) enum Script {
     Refuse(SubmitError),
     /// Never answers.
     Hang,
+    /// Executes everything once this says so.
+    Hold(watch::Receiver<bool>),
     /// Rejects the first so many in the log, then executes.
     Reject(Rejection, u32),
 }
@@ -50,6 +52,8 @@ pub(crate) struct Mock {
     pub(crate) seen: Mutex<Vec<Transaction>>,
     pub(crate) next_sequence: Mutex<u64>,
     pub(crate) ledger: Ledger,
+    /// Set to have it stop.
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 /// The log of a mock: any block up to its head, of any size.
@@ -217,7 +221,11 @@ impl Backend for Mock {
                 *count -= 1;
                 Outcome::Rejected(*rejection)
             }
-            Script::Reject(..) | Script::Execute => executed(),
+            Script::Reject(..) | Script::Execute | Script::Hold(_) => executed(),
+        };
+        let held = match &*script {
+            Script::Hold(release) => Some(release.clone()),
+            _ => None,
         };
         let mut log = self.executed.lock().expect("unpoisoned");
         let receipt = log
@@ -229,7 +237,14 @@ impl Backend for Mock {
             Wait::Committed => Progress::Committed { id, height, index },
             Wait::Executed => Progress::Executed(receipt.clone()),
         };
-        future::ready(Ok(progress)).boxed()
+        async move {
+            if let Some(mut release) = held {
+                let released = release.wait_for(|released| *released).await;
+                released.expect("the test releases what it holds");
+            }
+            Ok(progress)
+        }
+        .boxed()
     }
 
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
@@ -307,13 +322,19 @@ impl Backend for Mock {
 
 /// The API of a mock, until the runtime ends. Returns where it listens.
 pub(crate) async fn serve(mock: Arc<Mock>) -> SocketAddr {
+    serve_within(mock, Duration::from_millis(300)).await
+}
+
+/// As [`serve`], with the longest time of a request.
+pub(crate) async fn serve_within(mock: Arc<Mock>, request_timeout: Duration) -> SocketAddr {
     let metrics = Metrics::new();
     let router = http::router(Api {
+        stopping: mock.stopping.subscribe(),
         backend: mock,
         metrics: metrics.clone(),
         genesis: Arc::from("{}"),
         max_transaction_bytes: 4_096,
-        request_timeout: Duration::from_millis(300),
+        request_timeout,
         keep_alive: Duration::from_millis(100),
         streams: http::streams(),
     });

@@ -17,6 +17,10 @@ const LOOK: &[(&str, &str)] = &[
     ),
     ("quorate_api_streams", "64 are taken, then 429"),
     (
+        "quorate_api_submission_streams",
+        "gateways that are connected; each is a connection too",
+    ),
+    (
         "quorate_backups_total",
         "`result` is `begun` or `failed`. It stands still for longer than your interval; `failed` rises",
     ),

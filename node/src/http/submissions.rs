@@ -1,0 +1,324 @@
+//! A stream of transactions over one connection, and a stream of answers back: for who submits for many.
+//!
+//! A transaction of a stream goes the same way as one in a request of its own, has the same time for it, and is answered
+//! once, when there is an answer: in any order, by its place in the stream. What is ready together is written together.
+//!
+//! The stream is read, never pushed: at [`MAX_UNDER_WAY`] transactions, or [`MAX_BYTES`] of them, it is read on when some
+//! are answered; and while the client takes no answers, none of it moves. So a stream costs what its connection may.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Query as UrlQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use quorate_client::Wait;
+use quorate_client::api::{CANONICAL, JSON_LINES, SubmissionReply};
+use quorate_client::frames::{self, Frames, Framing};
+use quorate_client::submissions::{Answer, Verdict};
+use quorate_types::{Transaction, TransactionId, Unverified, codec};
+
+use super::problem::{document, submit_code};
+use super::transactions::{NO_OUTCOME, ONLY_WAIT, SubmitQuery, reply_of, submitted};
+use super::{Api, Open, media_of, problem, typed};
+use crate::backend::{Progress, SubmitError};
+
+/// Transactions of a stream that have no answer yet, at most.
+pub const MAX_UNDER_WAY: usize = 1_024;
+/// Bytes of them, at most; a single one may be larger.
+const MAX_BYTES: usize = 1 << 20;
+/// Bytes of answers that are written at once, and one answer more.
+const MAX_ANSWERS: usize = 64 * 1024;
+
+/// Submit many signed transactions over one connection.
+///
+/// The request's body is a stream of transactions without an end, the response's body the stream of their answers, each
+/// with the transaction's place in the stream, in the order in which they come. In `application/octet-stream`, both are
+/// canonical strings of bytes, each a canonical transaction or answer; in `application/jsonl`, lines.
+#[utoipa::path(
+    post,
+    path = "/v1/submissions",
+    params(SubmitQuery),
+    request_body(content((String = "application/octet-stream"), (String = "application/jsonl"))),
+    responses((status = 200, description = "A SubmissionReply a line, or a canonical answer", content(
+        (SubmissionReply = "application/jsonl"),
+        (String = "application/octet-stream")
+    )))
+)]
+pub(super) async fn stream(
+    State(api): State<Api>,
+    query: Result<UrlQuery<SubmitQuery>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let Ok(UrlQuery(query)) = query else {
+        return problem("malformed", ONLY_WAIT);
+    };
+    let (framing, media, limit) = match media_of(&headers) {
+        Some(CANONICAL) | None => (Framing::Canonical, CANONICAL, api.max_transaction_bytes),
+        Some(JSON_LINES) => (Framing::Lines, JSON_LINES, api.max_body_bytes()),
+        Some(_) => {
+            let detail = "send application/octet-stream or application/jsonl";
+            return problem("unsupported_media_type", detail);
+        }
+    };
+    if *api.stopping.borrow() {
+        return problem("not_serving", "the validator stops; try another one");
+    }
+    let mut stopping = api.stopping.clone();
+    let submissions = Submissions {
+        open: Open::new(&api.metrics.api_submission_streams),
+        wait: query.wait(),
+        framing,
+        body: body.into_data_stream(),
+        stopped: async move { drop(stopping.wait_for(|stop| *stop).await) }.boxed(),
+        frames: Frames::new(framing, limit),
+        next: 0,
+        ended: false,
+        under_way: FuturesUnordered::new(),
+        bytes: 0,
+        answers: BytesMut::new(),
+        api,
+    };
+    typed(media, Body::from_stream(submissions))
+}
+
+/// A transaction of a stream with its outcome.
+struct Done {
+    number: u64,
+    /// Unless it could not be read.
+    id: Option<TransactionId>,
+    bytes: usize,
+    outcome: Outcome,
+}
+
+type Outcome = Result<Progress, Refused>;
+
+/// Why a transaction was not taken, or not followed to the end.
+struct Refused {
+    code: &'static str,
+    detail: String,
+    retry_after: Option<u32>,
+}
+
+impl Refused {
+    fn new(code: &'static str, detail: impl Into<String>) -> Refused {
+        Refused {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<SubmitError> for Refused {
+    fn from(error: SubmitError) -> Refused {
+        let (code, detail) = submit_code(error);
+        let retry_after = match error {
+            SubmitError::Full {
+                retry_after_seconds,
+            } => Some(retry_after_seconds),
+            _ => None,
+        };
+        Refused {
+            code,
+            detail: detail.into_owned(),
+            retry_after,
+        }
+    }
+}
+
+/// One stream, as the body of its response.
+struct Submissions {
+    api: Api,
+    wait: Wait,
+    framing: Framing,
+    body: BodyDataStream,
+    stopped: BoxFuture<'static, ()>,
+    frames: Frames,
+    /// Place of the next transaction.
+    next: u64,
+    /// No further transaction is taken.
+    ended: bool,
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Bytes of what is under way.
+    bytes: usize,
+    /// Not written yet.
+    answers: BytesMut,
+    #[expect(dead_code, reason = "held for its Drop")]
+    open: Open,
+}
+
+impl Stream for Submissions {
+    type Item = Result<Bytes, std::convert::Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        // What was taken is begun at once: it is polled before this waits.
+        while this.gather(cx) | this.take(cx) {}
+        if !this.answers.is_empty() {
+            return Poll::Ready(Some(Ok(this.answers.split().freeze())));
+        }
+        match this.ended && this.under_way.is_empty() {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl Submissions {
+    /// Collects the answers that are there. Tells whether there were any.
+    fn gather(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.answers.len();
+        while self.answers.len() < MAX_ANSWERS
+            && let Poll::Ready(Some(done)) = self.under_way.poll_next_unpin(cx)
+        {
+            self.bytes -= done.bytes;
+            self.answer(done);
+        }
+        self.answers.len() > before
+    }
+
+    /// Takes what has arrived, as far as there is room. Tells whether there was anything.
+    fn take(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = self.next;
+        while self.has_room() {
+            match self.frames.pop() {
+                Ok(Some(piece)) => self.submit(&piece),
+                Ok(None) => match self.poll_body(cx) {
+                    Poll::Ready(Some(bytes)) => self.frames.push(&bytes),
+                    Poll::Ready(None) => self.end(),
+                    Poll::Pending => break,
+                },
+                Err(error) => {
+                    self.refuse(Refused::new("too_large", error.to_string()));
+                    self.ended = true;
+                }
+            }
+        }
+        self.next > before
+    }
+
+    fn has_room(&self) -> bool {
+        !self.ended
+            && self.under_way.len() < MAX_UNDER_WAY
+            && self.bytes < MAX_BYTES
+            && self.answers.len() < MAX_ANSWERS
+    }
+
+    /// The next bytes; none behind the last, or once the validator stops.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.stopped.poll_unpin(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // A client that breaks off has ended its stream; it will not read why.
+        self.body.poll_next_unpin(cx).map(|next| next?.ok())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if self.frames.is_inside() && !*self.api.stopping.borrow() {
+            self.refuse(Refused::new(
+                "malformed",
+                "the stream ends within a transaction",
+            ));
+        }
+    }
+
+    fn submit(&mut self, piece: &[u8]) {
+        let media = match self.framing {
+            Framing::Canonical => CANONICAL,
+            Framing::Lines => "application/json",
+        };
+        match submitted(Some(media), piece, self.api.max_transaction_bytes) {
+            Ok(transaction) => self.follow(transaction, piece.len()),
+            Err((code, detail)) => self.refuse(Refused::new(code, detail)),
+        }
+    }
+
+    fn follow(&mut self, transaction: Transaction, bytes: usize) {
+        let (backend, wait) = (Arc::clone(&self.api.backend), self.wait);
+        let (number, id) = (self.number(), transaction.id());
+        let within = self.api.within();
+        let followed = async move {
+            let follow = backend.submit(Unverified::new(transaction), wait);
+            let outcome = match tokio::time::timeout(within, follow).await {
+                Ok(result) => result.map_err(Refused::from),
+                Err(_) => Err(Refused::new("timed_out", NO_OUTCOME)),
+            };
+            Done {
+                number,
+                id: Some(id),
+                bytes,
+                outcome,
+            }
+        };
+        self.bytes += bytes;
+        self.under_way.push(followed.boxed());
+    }
+
+    /// Answers for the next transaction, which cannot be read.
+    fn refuse(&mut self, refused: Refused) {
+        let number = self.number();
+        self.answer(Done {
+            number,
+            id: None,
+            bytes: 0,
+            outcome: Err(refused),
+        });
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    fn answer(&mut self, done: Done) {
+        let piece = match self.framing {
+            Framing::Canonical => codec::encode(&canonical(done)),
+            Framing::Lines => serde_json::to_vec(&line(done)).expect("an answer is JSON"),
+        };
+        frames::put(self.framing, &piece, &mut self.answers);
+    }
+}
+
+fn canonical(done: Done) -> Answer {
+    let verdict = match done.outcome {
+        Ok(Progress::Accepted(_)) => Verdict::Accepted,
+        Ok(Progress::Committed { height, index, .. }) => Verdict::Committed { height, index },
+        Ok(Progress::Executed(receipt)) => Verdict::Executed(receipt),
+        Err(refused) => Verdict::Refused {
+            code: String::from(refused.code),
+            detail: refused.detail,
+            retry_after: refused.retry_after,
+        },
+    };
+    Answer {
+        number: done.number,
+        verdict,
+    }
+}
+
+fn line(done: Done) -> SubmissionReply {
+    let mut line = SubmissionReply {
+        number: done.number,
+        reply: None,
+        problem: None,
+        retry_after: None,
+    };
+    match done.outcome {
+        Ok(progress) => line.reply = Some(reply_of(progress, None)),
+        Err(refused) => {
+            line.problem = Some(document(refused.code, &refused.detail, done.id));
+            line.retry_after = refused.retry_after;
+        }
+    }
+    line
+}
