@@ -5,6 +5,7 @@
 //! hiding them (coordinated omission). Everything is signed before the clock starts.
 
 mod drive;
+mod trunk;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -46,6 +47,7 @@ Examples:
   quorate bench --rate 0 --clients 64 --seconds 10 --output json
   quorate bench --rate 0 --clients 16 --batch 100 --opaque
   quorate bench --rate 30000 --clients 1000 --connections 4000
+  quorate bench --rate 0 --clients 1000 --streams 8
 
 Open loop: latency counts from the intended send time. --rate 0 is a closed
 loop: each client sends when its last transaction has its receipt. Everything
@@ -74,9 +76,12 @@ pub(super) struct Bench {
     /// Commands in each transaction, under one signature
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH))]
     batch: u64,
-    /// Transactions that an open loop has under way at most, each on a connection [default: a quarter of the rate, 64 to 1024]
+    /// Transactions that an open loop has under way at most, each on a connection unless there are streams [default: a quarter of the rate, 64 to 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     connections: Option<u16>,
+    /// Carry all transactions over so many streams, as a gateway does, in place of a request each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    streams: Option<u16>,
     #[command(flatten)]
     pub(super) output: OutputFlag,
 }
@@ -124,6 +129,7 @@ impl Bench {
             addresses,
             rate: self.rate,
             connections: self.connections.map(usize::from),
+            streams: self.streams.map(usize::from),
             duration: Duration::from_secs(self.seconds),
             timeout: context.timeout,
         };

@@ -14,6 +14,7 @@ use quorate_client::raw::Connection;
 use quorate_types::{Outcome, Receipt, codec};
 
 use super::style;
+use super::trunk::Trunk;
 
 /// Most connections of an open loop at a time, over all validators, unless the user says otherwise.
 const MAX_CONNECTIONS: u32 = 1_024;
@@ -31,12 +32,14 @@ pub(super) struct Load {
     pub(super) rate: u64,
     /// Connections of an open loop; as many as the rate suggests unless given.
     pub(super) connections: Option<usize>,
+    /// Streams that carry everything, in place of a connection for each transaction under way.
+    pub(super) streams: Option<usize>,
     pub(super) duration: Duration,
     pub(super) timeout: Duration,
 }
 
 impl Load {
-    /// How many are under way at most: each connection carries one transaction at a time.
+    /// How many are under way at most.
     fn workers(&self) -> usize {
         let open = || {
             let wanted = u32::try_from(self.rate / 4).unwrap_or(u32::MAX);
@@ -122,12 +125,17 @@ pub(super) async fn drive(load: Load) -> Tally {
         next: Cell::new(0),
         start: Instant::now() + Duration::from_millis(200), // all connections stand by then
     });
+    let trunks = (0..shared.load.streams.unwrap_or(0)).map(|at| Rc::new(Trunk::new(at)));
+    let trunks: Vec<_> = trunks.collect();
     let tasks: Vec<_> = (0..workers)
         .map(|worker| {
             let shared = Rc::clone(&shared);
+            let mut line = match trunks.len() {
+                0 => Line::Own(Own::new(worker)),
+                trunks_len => Line::Trunk(Rc::clone(&trunks[worker % trunks_len])),
+            };
             tokio::task::spawn_local(async move {
-                let mut line = Line::new(worker);
-                let _ = line.connection(&shared.load).await;
+                line.open(&shared.load).await;
                 tokio::time::sleep_until(shared.start.into()).await;
                 match open {
                     true => open_loop(&shared, &mut line).await,
@@ -186,7 +194,7 @@ async fn send(shared: &Shared, line: &mut Line, intended: Instant, transaction: 
     let result = match tokio::time::timeout(within, answer).await {
         Ok(result) => result,
         Err(_) => {
-            line.drop_connection();
+            line.timed_out();
             Err(String::from("timed_out"))
         }
     };
@@ -197,15 +205,55 @@ async fn send(shared: &Shared, line: &mut Line, intended: Instant, transaction: 
     shared.bar.inc(1);
 }
 
-/// A connection that is made again, to the next validator, when it breaks.
-struct Line {
+/// What carries a worker's transactions.
+enum Line {
+    Own(Own),
+    Trunk(Rc<Trunk>),
+}
+
+impl Line {
+    /// Connects, so that the first transaction does not wait for that. A failure shows again then.
+    async fn open(&mut self, load: &Load) {
+        match self {
+            Line::Own(own) => drop(own.connection(load).await),
+            Line::Trunk(trunk) => drop(trunk.open(load).await),
+        }
+    }
+
+    fn timed_out(&mut self) {
+        match self {
+            Line::Own(own) => own.drop_connection(),
+            // The others on it are followed for as long as this one was.
+            Line::Trunk(_) => {}
+        }
+    }
+
+    /// Sends the same bytes until some validator answers, at most once to each.
+    async fn submit(&mut self, load: &Load, transaction: Bytes) -> Result<(), String> {
+        let mut trouble = String::new();
+        for _ in 0..load.addresses.len() {
+            let answer = match self {
+                Line::Own(own) => own.submit(load, transaction.clone()).await,
+                Line::Trunk(trunk) => trunk.submit(load, transaction.clone()).await,
+            };
+            match answer {
+                Ok(outcome) => return outcome,
+                Err(lost) => trouble = String::from(lost),
+            }
+        }
+        Err(trouble)
+    }
+}
+
+/// A connection that is made again, to the next validator, when it breaks. It carries one transaction at a time.
+struct Own {
     connection: Option<Connection>,
     target: usize,
 }
 
-impl Line {
-    fn new(target: usize) -> Line {
-        Line {
+impl Own {
+    fn new(target: usize) -> Own {
+        Own {
             connection: None,
             target,
         }
@@ -216,55 +264,51 @@ impl Line {
         self.target += 1;
     }
 
-    async fn connection(&mut self, load: &Load) -> Result<&mut Connection, String> {
+    async fn connection(&mut self, load: &Load) -> Result<&mut Connection, &'static str> {
         if self.connection.is_none() {
             let address = load.addresses[self.target % load.addresses.len()];
             self.connection = match Connection::open(address).await {
                 Ok(connection) => Some(connection),
                 Err(_) => {
                     self.target += 1;
-                    return Err(String::from("cannot_connect"));
+                    return Err(CANNOT_CONNECT);
                 }
             };
         }
         Ok(self.connection.as_mut().expect("made a moment ago"))
     }
 
-    /// Sends the same bytes until some validator answers, at most once to each.
-    async fn submit(&mut self, load: &Load, transaction: Bytes) -> Result<(), String> {
-        let mut trouble = String::new();
-        for _ in 0..load.addresses.len() {
-            let connection = match self.connection(load).await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    trouble = error;
-                    continue;
-                }
-            };
-            match connection.submit(transaction.clone()).await {
-                Ok((status, body)) if status.is_success() => return outcome(&body),
-                Ok((_, body)) => return Err(code_of(&body)),
-                Err(_) => {
-                    self.drop_connection();
-                    trouble = String::from("connection_lost");
-                }
+    async fn submit(&mut self, load: &Load, transaction: Bytes) -> Result<Sent, &'static str> {
+        let connection = self.connection(load).await?;
+        match connection.submit(transaction).await {
+            Ok((status, body)) if status.is_success() => Ok(outcome(&body)),
+            Ok((_, body)) => Ok(Err(code_of(&body))),
+            Err(_) => {
+                self.drop_connection();
+                Err(CONNECTION_LOST)
             }
         }
-        Err(trouble)
     }
 }
 
-fn outcome(body: &[u8]) -> Result<(), String> {
+/// What came of a transaction that some validator has answered: executed, or a code.
+pub(super) type Sent = Result<(), String>;
+
+pub(super) const CANNOT_CONNECT: &str = "cannot_connect";
+pub(super) const CONNECTION_LOST: &str = "connection_lost";
+
+fn outcome(body: &[u8]) -> Sent {
     match codec::decode::<Receipt>(body, codec::MAX_ENCODED_BYTES) {
-        Ok(Receipt {
-            outcome: Outcome::Executed { .. } | Outcome::Duplicate { .. },
-            ..
-        }) => Ok(()),
-        Ok(Receipt {
-            outcome: Outcome::Rejected(rejection),
-            ..
-        }) => Err(format!("{rejection:?}")),
+        Ok(receipt) => executed(&receipt),
         Err(_) => Err(String::from("no_receipt")),
+    }
+}
+
+/// Whether a receipt says that a transaction took effect.
+pub(super) fn executed(receipt: &Receipt) -> Sent {
+    match receipt.outcome {
+        Outcome::Executed { .. } | Outcome::Duplicate { .. } => Ok(()),
+        Outcome::Rejected(rejection) => Err(format!("{rejection:?}")),
     }
 }
 
