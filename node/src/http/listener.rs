@@ -89,12 +89,34 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// Only bytes that were taken count: whoever reads nothing must not hold a connection, and what waits for it, for
-    /// ever.
-    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
-        if matches!(written, Poll::Ready(Ok(_))) {
-            self.last = Instant::now();
+    /// What came of reading or writing. Only bytes that moved count: whoever sends or takes nothing must not hold a
+    /// connection, and what waits for it, for ever. Both directions watch the time, since a connection whose answers are
+    /// not taken is not read either.
+    fn moved<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(Ok(_)) => self.last = Instant::now(),
+            Poll::Pending if self.has_expired(cx) => {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => {}
         }
+        result
+    }
+
+    /// Whether nothing has moved for the idle time. The alarm is moved only when it rings, not with every byte.
+    fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let end = self.last + self.idle;
+            if Instant::now() >= end {
+                return true;
+            }
+            self.alarm.as_mut().reset(end);
+        }
+        false
     }
 }
 
@@ -111,19 +133,8 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            this.last = Instant::now();
-            return Poll::Ready(result);
-        }
-        // The alarm is moved only when it rings, not with every byte.
-        while this.alarm.as_mut().poll(cx).is_ready() {
-            let end = this.last + this.idle;
-            if Instant::now() >= end {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            this.alarm.as_mut().reset(end);
-        }
-        Poll::Pending
+        let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        this.moved(cx, result)
     }
 }
 
@@ -135,8 +146,7 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.wrote(&written);
-        written
+        this.moved(cx, written)
     }
 
     fn poll_write_vectored(
@@ -146,8 +156,7 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
-        this.wrote(&written);
-        written
+        this.moved(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
