@@ -94,7 +94,9 @@ impl Backend for Served {
                 let id = transaction.peek().id();
                 tracer.takes(&id).then(|| (tracer, id, wall()))
             });
-            let result = self.follow(transaction.peek().clone(), wait).await;
+            let plain = transaction.peek().clone();
+            drop(transaction); // not held twice while it is followed
+            let result = self.follow(plain, wait).await;
             if let Some((tracer, id, begun)) = traced {
                 tracer.send(submitted(id, wait, begun.0, &result));
             }
@@ -229,15 +231,15 @@ impl Served {
             },
             Busy::Stopped => QueryError::NotServing,
         })?;
-        let proof = match answer.await {
-            Ok(Ok(CoreReply::Proof(proof))) => *proof,
-            Ok(Ok(CoreReply::Refused(SubmitRefusal::TooManyWaiting))) => {
+        let proof = match answer.take().await {
+            Some(Ok(CoreReply::Proof(proof))) => *proof,
+            Some(Ok(CoreReply::Refused(SubmitRefusal::TooManyWaiting))) => {
                 return Err(QueryError::Full {
                     retry_after_seconds: RETRY_AFTER,
                 });
             }
-            Ok(Ok(CoreReply::Refused(_))) => return Err(QueryError::NotProvable),
-            Ok(_) | Err(_) => return Err(QueryError::NotServing),
+            Some(Ok(CoreReply::Refused(_))) => return Err(QueryError::NotProvable),
+            Some(_) | None => return Err(QueryError::NotServing),
         };
         let value = proof.record.as_ref().map(|record| key_value(&record.0));
         let height = proof.headers.first().map_or(Height(0), |h| h.claim.height);

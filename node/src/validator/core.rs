@@ -4,7 +4,7 @@
 //! never waits for anything but its inbox, its disk and its next deadline. An error of the store ends the process: what
 //! is on disk then is read by the next start (protocol §4, Durability).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,15 +14,15 @@ use std::time::Duration;
 use quorate_crypto::SecretKey;
 use quorate_replica::replica::Status;
 use quorate_replica::{BootError, Input, Notice, Output, Passed, Past, Replica, ReplicaError};
-use quorate_replica::{Reply, Setup, Signed, Target, Ticket};
+use quorate_replica::{Setup, Signed, Target};
 use quorate_storage::ledger;
 use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
 use quorate_types::{BlockTime, Height, Validators};
 use tokio::sync::{oneshot, watch};
 
 use super::clock::{Clock, wall};
+use super::tickets::Tickets;
 use super::watch::{Watch, signed};
-use crate::backend::SubmitError;
 use crate::net::{Credit, Network};
 use crate::snapshot::keeper::{Hook, Space};
 use crate::trace::Journeys;
@@ -46,77 +46,6 @@ pub struct Item {
     pub input: Input,
     /// Dropped once it was taken.
     pub credit: Credit,
-}
-
-/// What whoever waits is told: by the core, or why it never got the question.
-pub type Answer = Result<Reply, SubmitError>;
-
-type Waiting = BTreeMap<Ticket, oneshot::Sender<Answer>>;
-
-/// Who waits for which answer.
-#[derive(Debug, Default)]
-pub struct Tickets {
-    next: AtomicU64,
-    waiting: Mutex<Waiting>,
-}
-
-impl Tickets {
-    /// A new ticket, and where its answer will arrive.
-    pub fn issue(self: &Arc<Self>) -> (Claim, oneshot::Receiver<Answer>) {
-        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
-        let (sender, receiver) = oneshot::channel();
-        self.lock().insert(ticket, sender);
-        let claim = Claim {
-            ticket,
-            tickets: Arc::clone(self),
-        };
-        (claim, receiver)
-    }
-
-    fn answer(&self, replies: Vec<(Ticket, Reply)>) {
-        if replies.is_empty() {
-            return;
-        }
-        let mut waiting = self.lock();
-        for (ticket, reply) in replies {
-            if let Some(sender) = waiting.remove(&ticket) {
-                // Whoever has gone no longer wants to know.
-                let _ = sender.send(Ok(reply));
-            }
-        }
-    }
-
-    /// Answers that the core never gets the question.
-    pub fn refuse(&self, ticket: Ticket, error: SubmitError) {
-        if let Some(sender) = self.lock().remove(&ticket) {
-            let _ = sender.send(Err(error));
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in [`Tickets`], given up when dropped.
-#[derive(Debug)]
-pub struct Claim {
-    ticket: Ticket,
-    tickets: Arc<Tickets>,
-}
-
-impl Claim {
-    /// Its name for the replica.
-    #[must_use]
-    pub fn ticket(&self) -> Ticket {
-        self.ticket
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.tickets.lock().remove(&self.ticket);
-    }
 }
 
 /// What other threads see of the core.

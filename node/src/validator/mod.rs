@@ -5,6 +5,7 @@
 //! | [`core`] | the one thread that takes turns, and its inbox |
 //! | [`api`] | the answers to the HTTP layer ([`crate::backend::Backend`]) |
 //! | `submission` | a transaction from there to the core, and the core's answer |
+//! | [`tickets`] | who waits for which answer of the core |
 //! | [`links`] | metrics of the connections to peers |
 //! | [`watch`] | metrics and logs of what a turn led to |
 //! | [`clock`] | the only clock |
@@ -14,4 +15,5 @@ pub mod clock;
 pub mod core;
 pub mod links;
 mod submission;
+pub mod tickets;
 pub mod watch;

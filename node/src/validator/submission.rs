@@ -53,10 +53,7 @@ impl Served {
         self.verifier
             .transaction(transaction, done)
             .map_err(|_| full())?;
-        let Ok(answer) = answer.await else {
-            return Err(SubmitError::NotServing);
-        };
-        match answer? {
+        match answer.take().await.ok_or(SubmitError::NotServing)?? {
             CoreReply::Admitted(id) => Ok(Progress::Accepted(id)),
             CoreReply::Executed(receipt) if wait == Wait::Committed => Ok(Progress::Committed {
                 id,
@@ -77,7 +74,8 @@ fn busy(busy: Busy) -> SubmitError {
     }
 }
 
-fn full() -> SubmitError {
+/// A queue is full.
+pub(super) fn full() -> SubmitError {
     SubmitError::Full {
         retry_after_seconds: RETRY_AFTER,
     }
