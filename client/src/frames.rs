@@ -63,6 +63,19 @@ impl Frames {
         }
     }
 
+    /// What is left when nothing more will arrive: of lines, the last may lack its end. Then [`Frames::is_inside`] tells
+    /// whether anything else is left.
+    pub fn pop_last(&mut self) -> Option<Bytes> {
+        if self.framing == Framing::Canonical {
+            return None;
+        }
+        let mut line = self.arrived.split();
+        if line.last() == Some(&b'\r') {
+            line.truncate(line.len() - 1);
+        }
+        (!line.is_empty()).then(|| line.freeze())
+    }
+
     /// Whether what has arrived ends within a piece.
     #[must_use]
     pub fn is_inside(&self) -> bool {
@@ -183,5 +196,8 @@ mod tests {
         let found = all(&mut frames).expect("none is too long");
         assert_eq!(found, [&b"one"[..], b"two"]);
         assert!(frames.is_inside());
+        assert_eq!(frames.pop_last().as_deref(), Some(&b"thr"[..]));
+        assert_eq!(frames.pop_last(), None);
+        assert!(!frames.is_inside());
     }
 }

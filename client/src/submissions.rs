@@ -1,8 +1,8 @@
 //! Many transactions over one connection: a stream of them to one validator, and a stream of its answers back.
 //!
 //! For whoever submits for others: a gateway, a load generator. A transaction costs no request of its own, and what is
-//! ready together travels together, both ways. Canonical bytes only; no retry: a stream that breaks tells nothing of what
-//! was under way on it, and the same bytes may be sent again on another.
+//! ready together travels together, both ways. Canonical bytes only; no retry: a stream that ends tells nothing of what
+//! has no answer, and the same bytes may be sent again on another.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -126,10 +126,12 @@ impl Submitter {
 }
 
 impl Answers {
-    /// The next answer; none behind the last.
+    /// The next answer; none behind the last. A validator also ends a stream when it stops, and when nothing has moved on it
+    /// for a while. Nothing is known then, and after an error, of transactions without an answer: the same bytes may be
+    /// sent again.
     ///
     /// # Errors
-    /// [`ConnectionError`]: nothing is known of the transactions that have no answer.
+    /// [`ConnectionError`].
     pub async fn next(&mut self) -> Result<Option<Answer>, ConnectionError> {
         loop {
             if let Some(piece) = self.frames.pop().map_err(|_| ConnectionError::Body)? {

@@ -300,7 +300,7 @@ impl Metrics {
             api_request_seconds: histograms(
                 r,
                 "quorate_api_request_seconds",
-                "Time to answer an HTTP request, waiting for the outcome included.",
+                "Time to answer an HTTP request, waiting for the outcome included; of a stream, until it begins.",
                 "method",
             ),
             api_connections: gauge(r, "quorate_api_connections", "Open HTTP connections."),
@@ -308,7 +308,7 @@ impl Metrics {
             api_submission_streams: gauge(
                 r,
                 "quorate_api_submission_streams",
-                "Streams of submissions.",
+                "Streams of submissions, as gateways open them.",
             ),
             registry,
         };

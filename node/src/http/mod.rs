@@ -9,7 +9,8 @@
 //! | a connection without a byte for `idle_timeout` | closed |
 //! | a request body above the chain's largest transaction | 413 `too_large` |
 //! | a request that takes longer than `request_timeout` | 504 `timed_out`; an accepted transaction stays accepted |
-//! | [`MAX_UNDER_WAY`] transactions of a stream of submissions, or 1 MiB of them | it is read on when some are answered |
+//! | [`MAX_UNDER_WAY`] transactions of a stream of submissions, or 512 KiB of them | it is read on when some are answered |
+//! | [`MAX_SUBMITTERS`] streams of submissions | 429 `full` with `Retry-After` |
 //! | a reader of the log that takes nothing for `idle_timeout` | closed |
 //! | [`MAX_STREAMS`] readers of the log | 429 `full` with `Retry-After` |
 //! | a full queue behind it | 429 `full` with `Retry-After` |
@@ -47,7 +48,7 @@ pub use events::{MAX_STREAMS, streams};
 pub use listener::Bounded;
 pub use problem::{CODES, problem};
 pub(crate) use reads::log_entry;
-pub use submissions::MAX_UNDER_WAY;
+pub use submissions::{MAX_SUBMITTERS, MAX_UNDER_WAY, submitters};
 pub use transactions::submitted;
 
 /// What the routes work with.
@@ -68,6 +69,8 @@ pub struct Api {
     pub keep_alive: Duration,
     /// Places of the readers of the log.
     pub streams: Arc<Semaphore>,
+    /// Places of streams of submissions.
+    pub submitters: Arc<Semaphore>,
     /// Set once the validator stops: a stream of submissions then takes no more.
     pub stopping: watch::Receiver<bool>,
 }

@@ -40,7 +40,7 @@ const PROBLEMS: [(&str, &[&[&str]]); 14] = [
     ),
     (
         "/v1/submissions",
-        &[&["malformed", "unsupported_media_type", "not_serving"]],
+        &[&["malformed", "unsupported_media_type", "not_serving", "full"]],
     ),
     ("/v1/kv", &[READ, &["malformed", "needs_transaction"]]),
     (

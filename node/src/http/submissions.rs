@@ -4,11 +4,14 @@
 //! once, when there is an answer: in any order, by its place in the stream. What is ready together is written together.
 //!
 //! The stream is read, never pushed: at [`MAX_UNDER_WAY`] transactions, or [`MAX_BYTES`] of them, it is read on when some
-//! are answered; and while the client takes no answers, none of it moves. So a stream costs what its connection may.
+//! are answered; and while the client takes no answers, none of it moves, until its connection is cut off as idle. What
+//! answers hold meanwhile is bounded for all clients together, where they are made (`validator/core.rs`).
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Query as UrlQuery, State};
@@ -23,18 +26,33 @@ use quorate_client::api::{CANONICAL, JSON_LINES, SubmissionReply};
 use quorate_client::frames::{self, Frames, Framing};
 use quorate_client::submissions::{Answer, Verdict};
 use quorate_types::{Transaction, TransactionId, Unverified, codec};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 
-use super::problem::{document, submit_code};
+use super::problem::{document, full, submit_code};
 use super::transactions::{NO_OUTCOME, ONLY_WAIT, SubmitQuery, reply_of, submitted};
 use super::{Api, Open, media_of, problem, typed};
 use crate::backend::{Progress, SubmitError};
 
 /// Transactions of a stream that have no answer yet, at most.
 pub const MAX_UNDER_WAY: usize = 1_024;
-/// Bytes of them, at most; a single one may be larger.
-const MAX_BYTES: usize = 1 << 20;
+/// Bytes of them, at most, and one transaction more.
+const MAX_BYTES: usize = 512 << 10;
+/// Streams that one validator has at a time. Each may hold some megabytes.
+pub const MAX_SUBMITTERS: usize = 64;
+/// What a client is told to wait when all of them are taken, in seconds.
+const RETRY_AFTER: u32 = 5;
+/// A stream that the validator ends stays open for so long behind the last answer, unless the client ends it too: closed
+/// under a client that still sends, a connection would lose what the client has not read yet.
+const LINGER: Duration = Duration::from_millis(500);
 /// Bytes of answers that are written at once, and one answer more.
 const MAX_ANSWERS: usize = 64 * 1024;
+
+/// The places of streams of submissions.
+#[must_use]
+pub fn submitters() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MAX_SUBMITTERS))
+}
 
 /// Submit many signed transactions over one connection.
 ///
@@ -71,6 +89,10 @@ pub(super) async fn stream(
     if *api.stopping.borrow() {
         return problem("not_serving", "the validator stops; try another one");
     }
+    let Ok(place) = Arc::clone(&api.submitters).try_acquire_owned() else {
+        let detail = "it has as many streams of submissions as it takes; try another validator";
+        return full(RETRY_AFTER, detail);
+    };
     let mut stopping = api.stopping.clone();
     let submissions = Submissions {
         open: Open::new(&api.metrics.api_submission_streams),
@@ -84,7 +106,10 @@ pub(super) async fn stream(
         under_way: FuturesUnordered::new(),
         bytes: 0,
         answers: BytesMut::new(),
+        drained: false,
+        linger: None,
         api,
+        _place: place,
     };
     typed(media, Body::from_stream(submissions))
 }
@@ -151,8 +176,13 @@ struct Submissions {
     bytes: usize,
     /// Not written yet.
     answers: BytesMut,
+    /// Nothing more will arrive.
+    drained: bool,
+    /// Until when the stream stays open behind its last answer.
+    linger: Option<Pin<Box<Sleep>>>,
     #[expect(dead_code, reason = "held for its Drop")]
     open: Open,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Stream for Submissions {
@@ -160,15 +190,21 @@ impl Stream for Submissions {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // What was taken is begun at once: it is polled before this waits.
+        // What was taken is polled, and so begun, before this waits for anything but room for answers.
         while this.gather(cx) | this.take(cx) {}
+        if this.ended {
+            this.drain(cx);
+        }
         if !this.answers.is_empty() {
             return Poll::Ready(Some(Ok(this.answers.split().freeze())));
         }
-        match this.ended && this.under_way.is_empty() {
-            true => Poll::Ready(None),
-            false => Poll::Pending,
+        if !this.ended || !this.under_way.is_empty() {
+            return Poll::Pending;
         }
+        if this.drained || this.has_lingered(cx) {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
     }
 }
 
@@ -191,11 +227,19 @@ impl Submissions {
         while self.has_room() {
             match self.frames.pop() {
                 Ok(Some(piece)) => self.submit(&piece),
-                Ok(None) => match self.poll_body(cx) {
-                    Poll::Ready(Some(bytes)) => self.frames.push(&bytes),
-                    Poll::Ready(None) => self.end(),
-                    Poll::Pending => break,
-                },
+                Ok(None) => {
+                    if self.stopped.poll_unpin(cx).is_ready() {
+                        self.ended = true;
+                        break;
+                    }
+                    match self.body.poll_next_unpin(cx) {
+                        Poll::Ready(Some(Ok(bytes))) => self.frames.push(&bytes),
+                        Poll::Ready(None) => self.end(),
+                        // The client broke off, and will not read why.
+                        Poll::Ready(Some(Err(_))) => (self.ended, self.drained) = (true, true),
+                        Poll::Pending => break,
+                    }
+                }
                 Err(error) => {
                     self.refuse(Refused::new("too_large", error.to_string()));
                     self.ended = true;
@@ -212,23 +256,34 @@ impl Submissions {
             && self.answers.len() < MAX_ANSWERS
     }
 
-    /// The next bytes; none behind the last, or once the validator stops.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.stopped.poll_unpin(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        // A client that breaks off has ended its stream; it will not read why.
-        self.body.poll_next_unpin(cx).map(|next| next?.ok())
-    }
-
+    /// The client has ended its stream.
     fn end(&mut self) {
-        self.ended = true;
-        if self.frames.is_inside() && !*self.api.stopping.borrow() {
+        (self.ended, self.drained) = (true, true);
+        if let Some(line) = self.frames.pop_last() {
+            self.submit(&line);
+        }
+        if self.frames.is_inside() {
             self.refuse(Refused::new(
                 "malformed",
                 "the stream ends within a transaction",
             ));
         }
+    }
+
+    /// Drops what still arrives behind the end.
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        while !self.drained {
+            match self.body.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None | Some(Err(_))) => self.drained = true,
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    fn has_lingered(&mut self, cx: &mut Context<'_>) -> bool {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        linger.as_mut().poll(cx).is_ready()
     }
 
     fn submit(&mut self, piece: &[u8]) {

@@ -51,6 +51,7 @@ impl Servers {
             request_timeout: Duration::from_millis(config.api.request_timeout_ms),
             keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
             streams: http::streams(),
+            submitters: http::submitters(),
             stopping,
         });
         let probes = http::admin_router(backend, metrics.clone());

@@ -337,6 +337,7 @@ pub(crate) async fn serve_within(mock: Arc<Mock>, request_timeout: Duration) -> 
         request_timeout,
         keep_alive: Duration::from_millis(100),
         streams: http::streams(),
+        submitters: http::submitters(),
     });
     listen(router, metrics).await
 }

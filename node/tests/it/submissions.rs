@@ -14,8 +14,10 @@ use quorate_client::http::{Answer, Call, Http, Method};
 use quorate_client::raw::ConnectionError;
 use quorate_client::submissions::{Answers, Verdict, open};
 use quorate_node::backend::SubmitError;
-use quorate_node::http::MAX_UNDER_WAY;
+use quorate_node::http::{MAX_SUBMITTERS, MAX_UNDER_WAY};
 use quorate_types::codec;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::mock::{Mock, Script, serve, serve_within, transaction};
@@ -162,7 +164,8 @@ async fn lines_of_json_are_answered_by_lines_of_json() {
         let text = STANDARD.encode(bytes(sequence));
         format!("{{\"transaction\":\"{text}\"}}\n")
     };
-    let body = format!("{}\r\n{{}}\n{}", line(1), line(2));
+    let last = line(2);
+    let body = format!("{}\r\n{{}}\n{}", line(1), last.trim_end());
     let answer = post(address, JSON_LINES, body.into_bytes()).await;
     assert_eq!(answer.content_type, JSON_LINES);
     let text = String::from_utf8(answer.body.to_vec()).expect("text");
@@ -247,6 +250,10 @@ async fn a_validator_that_stops_answers_what_it_took_and_takes_no_more() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     mock.stopping.send_replace(true);
+    // What the client still sends is not taken, and does not cut off the answers either.
+    for _ in 0..100 {
+        let _ = submitter.submit(Bytes::from(vec![0; 4_096]));
+    }
     release.send_replace(true);
     let verdicts = take(&mut answers, 1).await;
     assert!(matches!(verdicts[&0], Verdict::Executed(_)));
@@ -257,4 +264,37 @@ async fn a_validator_that_stops_answers_what_it_took_and_takes_no_more() {
         matches!(error, ConnectionError::Refused(status) if status == 503),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_is_cut_off() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    let head = "POST /v1/submissions HTTP/1.1\r\nhost: x\r\ncontent-type: application/jsonl\r\n\
+                content-length: 1000000000\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.expect("writable");
+    // Each line is refused with a longer one, so that the answers fill every buffer on their way, and then so do the lines.
+    let lines = "{}\n".repeat(10_000);
+    let flood = async { while socket.write_all(lines.as_bytes()).await.is_ok() {} };
+    let cut_off = tokio::time::timeout(WITHIN, flood).await;
+    cut_off.expect("the validator closes the connection");
+}
+
+#[tokio::test]
+async fn streams_have_a_bounded_number_of_places() {
+    let address = serve_within(Arc::new(Mock::default()), WITHIN).await;
+    let mut streams = Vec::new();
+    for _ in 0..MAX_SUBMITTERS {
+        streams.push(open(address, Wait::Executed).await.expect("a stream"));
+    }
+    let error = open(address, Wait::Executed).await.expect_err("no place");
+    assert!(
+        matches!(error, ConnectionError::Refused(status) if status == 429),
+        "{error}"
+    );
+    // A stream that ends leaves its place.
+    let (submitter, mut answers) = streams.pop().expect("there are some");
+    drop(submitter);
+    end(&mut answers).await;
+    open(address, Wait::Executed).await.expect("a place");
 }

@@ -194,7 +194,7 @@ async fn send(shared: &Shared, line: &mut Line, intended: Instant, transaction: 
     let result = match tokio::time::timeout(within, answer).await {
         Ok(result) => result,
         Err(_) => {
-            line.timed_out();
+            line.timed_out().await;
             Err(String::from("timed_out"))
         }
     };
@@ -216,15 +216,14 @@ impl Line {
     async fn open(&mut self, load: &Load) {
         match self {
             Line::Own(own) => drop(own.connection(load).await),
-            Line::Trunk(trunk) => drop(trunk.open(load).await),
+            Line::Trunk(trunk) => trunk.open(load).await,
         }
     }
 
-    fn timed_out(&mut self) {
+    async fn timed_out(&mut self) {
         match self {
             Line::Own(own) => own.drop_connection(),
-            // The others on it are followed for as long as this one was.
-            Line::Trunk(_) => {}
+            Line::Trunk(trunk) => trunk.give_up().await,
         }
     }
 

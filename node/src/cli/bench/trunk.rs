@@ -34,9 +34,17 @@ impl Trunk {
         }
     }
 
-    /// Opens a stream, unless there is one.
-    pub(super) async fn open(&self, load: &Load) -> Result<(), &'static str> {
-        self.stream(load).await.map(drop)
+    /// Opens a stream, unless there is one. A failure shows again with the first transaction.
+    pub(super) async fn open(&self, load: &Load) {
+        let _ = tokio::time::timeout(load.timeout, self.stream(load)).await;
+    }
+
+    /// Gives the stream up: its validator has not answered in time, and may be gone without a word. Who waits on it goes
+    /// on with the next.
+    pub(super) async fn give_up(&self) {
+        if let Some(stream) = self.open.lock().await.take() {
+            stream.end();
+        }
     }
 
     /// Submits a transaction, and waits for its outcome.
@@ -77,9 +85,11 @@ impl Trunk {
 impl Stream {
     /// Sends a transaction; where its outcome arrives, unless the stream has ended.
     fn submit(&self, transaction: Bytes) -> Option<oneshot::Receiver<Sent>> {
+        if self.submitter.submit(transaction).is_err() {
+            self.end();
+        }
         let mut waiting = self.waiting.borrow_mut();
         let waiting = waiting.as_mut()?;
-        self.submitter.submit(transaction).ok()?;
         let (outcome, wait) = oneshot::channel();
         let number = self.next.replace(self.next.get() + 1);
         waiting.insert(number, outcome);
@@ -88,6 +98,11 @@ impl Stream {
 
     fn has_ended(&self) -> bool {
         self.waiting.borrow().is_none()
+    }
+
+    /// Who waits learns that there will be no answer.
+    fn end(&self) {
+        *self.waiting.borrow_mut() = None;
     }
 }
 
@@ -100,11 +115,13 @@ async fn deliver(mut answers: Answers, stream: Rc<Stream>) {
             Verdict::Accepted | Verdict::Committed { .. } => Err(String::from("no_receipt")),
         };
         let mut waiting = stream.waiting.borrow_mut();
-        let waiting = waiting.as_mut().expect("only the end below takes it");
+        let Some(waiting) = waiting.as_mut() else {
+            return;
+        };
         if let Some(outcome) = waiting.remove(&answer.number) {
             // Who has timed out no longer wants to know.
             let _ = outcome.send(sent);
         }
     }
-    *stream.waiting.borrow_mut() = None;
+    stream.end();
 }

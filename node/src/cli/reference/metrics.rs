@@ -16,10 +16,7 @@ const LOOK: &[(&str, &str)] = &[
         "`status` is `2xx` to `5xx`. `5xx` rises: something is damaged or does not serve; `4xx`: clients make mistakes, or get 429",
     ),
     ("quorate_api_streams", "64 are taken, then 429"),
-    (
-        "quorate_api_submission_streams",
-        "gateways that are connected; each is a connection too",
-    ),
+    ("quorate_api_submission_streams", "64 are taken, then 429"),
     (
         "quorate_backups_total",
         "`result` is `begun` or `failed`. It stands still for longer than your interval; `failed` rises",
