@@ -18,6 +18,7 @@ CONTROLS = ("cubic", "bbr", "new-reno")
 LINKS = {
     "loopback, no relay": None,
     "1 ms": {"delay-ms": 1},
+    "10 ms": {"delay-ms": 10},
     "50 ms": {"delay-ms": 50},
     "50 ms, 0.1 % lost": {"delay-ms": 50, "loss": 1},
     "50 ms, 1 % lost": {"delay-ms": 50, "loss": 10},

@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import rows
+from systems import CONNECTIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "BENCHMARKS.md"
@@ -29,7 +30,8 @@ def section(r):
     curve = "\n".join(f"| {rows.rate(run['offered_per_second'])} | {rows.rate(run['committed_per_second'])} | "
                       f"{rows.ms(run['p50_ms'])} | {rows.ms(run['p99_ms'])} | {run['errors']:,} |" for run in r["curve"])
     return f"""{origin(r)}; writing 4 KiB and syncing them takes {r['sync_seconds'] * 1e6:,.0f} µs. {r['seconds']} s a run; where
-etcd and Quorate are compared, the median of {r['repeats']} turns, which alternate.
+etcd and Quorate are compared, the median of {r['repeats']} turns, which alternate. {CONNECTIONS} connections carry the
+clients of either.
 
 {text_table(r)}
 
