@@ -22,9 +22,9 @@ CLIENTS, SECONDS, HERTZ = 256, 10, 499
 # The first whose pattern is in the symbol, or in the name of what it is from, gets the sample.
 PARTS = (
     ("kernel", r"\[k\]|kernel"),
-    ("signatures", r"curve25519|ed25519|sha512|Sha512|compress512|FieldElement|EdwardsPoint|vartime|Scalar\b"),
+    ("signatures", r"curve25519|ed25519|sha512|Sha512|compress512|FieldElement|EdwardsPoint|vartime|Scalar\b|strobe|keccak|merlin"),
     ("SHA-256", r"sha256|Sha256|compress256|sha2::|digest_blocks"),
-    ("allocation", r"je_|malloc|free|realloc|calloc|operator (new|delete)"),
+    ("allocation", r"je_|allocx|tcache|malloc|free|realloc|calloc|operator (new|delete)"),
     ("RocksDB", r"rocksdb::|crc32|lz4|LZ4|SkipList|MemTable|Arena"),
     ("TLS", r"ring_core|aes_|gcm|ghash|chacha|rustls"),
     ("QUIC", r"quinn"),

@@ -130,9 +130,9 @@ pub(super) async fn drive(load: Load) -> Tally {
     let tasks: Vec<_> = (0..workers)
         .map(|worker| {
             let shared = Rc::clone(&shared);
-            let mut line = match trunks.len() {
-                0 => Line::Own(Own::new(worker)),
-                trunks_len => Line::Trunk(Rc::clone(&trunks[worker % trunks_len])),
+            let mut line = match trunks.get(worker % trunks.len().max(1)) {
+                Some(trunk) => Line::Trunk(Rc::clone(trunk)),
+                None => Line::Own(Own::new(worker)),
             };
             tokio::task::spawn_local(async move {
                 line.open(&shared.load).await;
@@ -194,7 +194,7 @@ async fn send(shared: &Shared, line: &mut Line, intended: Instant, transaction: 
     let result = match tokio::time::timeout(within, answer).await {
         Ok(result) => result,
         Err(_) => {
-            line.timed_out().await;
+            line.timed_out(sent).await;
             Err(String::from("timed_out"))
         }
     };
@@ -220,10 +220,11 @@ impl Line {
         }
     }
 
-    async fn timed_out(&mut self) {
+    /// A transaction has no answer in time since it was sent.
+    async fn timed_out(&mut self, sent: Instant) {
         match self {
             Line::Own(own) => own.drop_connection(),
-            Line::Trunk(trunk) => trunk.give_up().await,
+            Line::Trunk(trunk) => trunk.give_up(sent).await,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_client::Wait;
@@ -21,6 +22,8 @@ pub(super) struct Trunk {
 struct Stream {
     submitter: Submitter,
     next: Cell<u64>,
+    /// When it was opened, or answered last.
+    heard: Cell<Instant>,
     /// By place in the stream; none once it has ended.
     waiting: RefCell<Option<BTreeMap<u64, oneshot::Sender<Sent>>>>,
 }
@@ -39,10 +42,11 @@ impl Trunk {
         let _ = tokio::time::timeout(load.timeout, self.stream(load)).await;
     }
 
-    /// Gives the stream up: its validator has not answered in time, and may be gone without a word. Who waits on it goes
-    /// on with the next.
-    pub(super) async fn give_up(&self) {
-        if let Some(stream) = self.open.lock().await.take() {
+    /// Gives the stream up if nothing has come on it since then: its validator may be gone without a word. Who waits on
+    /// it goes on with the next.
+    pub(super) async fn give_up(&self, since: Instant) {
+        let mut open = self.open.lock().await;
+        if let Some(stream) = open.take_if(|stream| stream.heard.get() < since) {
             stream.end();
         }
     }
@@ -74,6 +78,7 @@ impl Trunk {
         let stream = Rc::new(Stream {
             submitter,
             next: Cell::new(0),
+            heard: Cell::new(Instant::now()),
             waiting: RefCell::new(Some(BTreeMap::new())),
         });
         tokio::task::spawn_local(deliver(answers, Rc::clone(&stream)));
@@ -109,6 +114,7 @@ impl Stream {
 /// Hands out the answers of a stream until it ends; who waits then learns that it has.
 async fn deliver(mut answers: Answers, stream: Rc<Stream>) {
     while let Ok(Some(answer)) = answers.next().await {
+        stream.heard.set(Instant::now());
         let sent = match answer.verdict {
             Verdict::Executed(receipt) => executed(&receipt),
             Verdict::Refused { code, .. } => Err(code),
