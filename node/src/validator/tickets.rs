@@ -1,7 +1,7 @@
 //! Who waits for which answer of the core.
 //!
 //! The core never waits for a client, so answers lie here until they are taken. It must not hold more of them than
-//! [`MAX_UNTAKEN`]: receipts can be large, and who was answered may be slow to take it, or never do.
+//! `MAX_UNTAKEN`: receipts can be large, and who was answered may be slow to take it, or never do.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
