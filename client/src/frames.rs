@@ -97,8 +97,8 @@ impl Frames {
 
     fn pop_line(&mut self) -> Result<Option<Bytes>, TooLong> {
         loop {
-            let fresh = self.arrived.iter().skip(self.searched);
-            let Some(end) = fresh.clone().position(|byte| *byte == b'\n') else {
+            let mut fresh = self.arrived.iter().skip(self.searched);
+            let Some(end) = fresh.position(|byte| *byte == b'\n') else {
                 self.searched = self.arrived.len();
                 self.check(self.searched)?;
                 return Ok(None);

@@ -5,7 +5,7 @@
 //!
 //! The stream is read, never pushed: at [`MAX_UNDER_WAY`] transactions, or [`MAX_BYTES`] of them, it is read on when some
 //! are answered; and while the client takes no answers, none of it moves, until its connection is cut off as idle. What
-//! answers hold meanwhile is bounded for all clients together, where they are made (`validator/core.rs`).
+//! answers hold meanwhile is bounded for all clients together, where they are made (`validator/tickets.rs`).
 
 use std::future::Future as _;
 use std::pin::Pin;
