@@ -25,6 +25,7 @@ fn table(space: Space) -> usize {
         Space::Accumulator,
         Space::Receipts,
         Space::Places,
+        Space::Roots,
         Space::Meta,
     ];
     all.iter().position(|s| *s == space).expect("six spaces")
@@ -34,7 +35,10 @@ impl Memory {
     fn apply(&mut self, changes: Vec<Change>) {
         for Change { space, key, value } in changes {
             // Nothing reads these back.
-            if matches!(space, Space::Receipts | Space::Accumulator | Space::Meta) {
+            if matches!(
+                space,
+                Space::Receipts | Space::Accumulator | Space::Roots | Space::Meta
+            ) {
                 continue;
             }
             match value {

@@ -5,9 +5,10 @@
 //! holds the root against the one stored with the last block. The batch with the anchor deletes the journals that it
 //! replaces.
 //!
+//! [`Space::Roots`] holds `roots/` height (8, big-endian) for every height.
+//!
 //! | key in [`Space::Meta`] | value, canonical |
 //! |---|---|
-//! | `roots/` height (8, big-endian) | `Roots`, kept for every height |
 //! | `execution/tip` | [`Tip`] |
 //! | `execution/anchor` | [`AnchorRecord`] |
 //! | `execution/journal/` height (8, big-endian) | `Vec<(Blob, Option<Digest>)>`: keys with digests of their records |
@@ -53,7 +54,7 @@ pub struct AnchorRecord {
     pub anchor: Anchor,
 }
 
-/// Key of the roots of a height in [`Space::Meta`].
+/// Key of the roots of a height in [`Space::Roots`].
 #[must_use]
 pub fn roots_key(height: Height) -> Vec<u8> {
     at_height(ROOTS, height)
@@ -89,6 +90,15 @@ pub(crate) fn ranges() -> Vec<(Space, Vec<u8>, Vec<u8>)> {
     ]
 }
 
+/// Where the stored state ends.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn height<R: Reader>(reader: &R) -> Result<Height, OpenError<R::Error>> {
+    let tip: Tip = meta(reader, TIP)?.ok_or(OpenError::Missing)?;
+    Ok(tip.height)
+}
+
 /// The last flush, if there is any.
 pub(crate) fn anchor<R: Reader>(reader: &R) -> Result<Option<AnchorRecord>, OpenError<R::Error>> {
     meta(reader, ANCHOR)
@@ -106,7 +116,7 @@ pub(crate) fn put_block(
     });
     changes.extend(nodes);
     let key = roots_key(tip.height);
-    changes.push(Change::put(Space::Meta, key, codec::encode(roots)));
+    changes.push(Change::put(Space::Roots, key, codec::encode(roots)));
     changes.push(Change::put(Space::Meta, TIP.to_vec(), codec::encode(tip)));
 }
 
@@ -162,7 +172,7 @@ pub(crate) struct Restored {
 /// Reads everything, and checks both roots.
 pub(crate) fn restore<R: Reader>(reader: &R) -> Result<Restored, OpenError<R::Error>> {
     let tip: Tip = meta(reader, TIP)?.ok_or(OpenError::Missing)?;
-    let roots: Roots = meta(reader, &roots_key(tip.height))?.ok_or(OpenError::Damaged)?;
+    let roots: Roots = roots(reader, tip.height)?.ok_or(OpenError::Damaged)?;
     let anchor: AnchorRecord = meta(reader, ANCHOR)?.ok_or(OpenError::Damaged)?;
     let mut tree = Tree::open(TreeLimits::default(), &anchor.anchor);
     let flusher = replay(reader, &mut tree, anchor.height, tip.height)?;
@@ -204,7 +214,7 @@ impl<'r, R: Reader> StateTree<'r, R> {
         if height < anchor.height || height > tip.height {
             return Ok(None);
         }
-        let roots: Roots = meta(reader, &roots_key(height))?.ok_or(OpenError::Damaged)?;
+        let roots: Roots = roots(reader, height)?.ok_or(OpenError::Damaged)?;
         let mut tree = Tree::open(TreeLimits::default(), &anchor.anchor);
         let _flusher = replay(reader, &mut tree, anchor.height, height)?;
         let pages = Pages(reader);
@@ -290,6 +300,12 @@ fn for_each<R: Reader>(
         from = crate::overlay::successor(last);
         page.into_iter().try_for_each(&mut visit)?;
     }
+}
+
+fn roots<R: Reader>(reader: &R, height: Height) -> Result<Option<Roots>, OpenError<R::Error>> {
+    let bytes = reader.get(Space::Roots, &roots_key(height));
+    let bytes = bytes.map_err(OpenError::Source)?;
+    bytes.map(|bytes| decode(&bytes)).transpose()
 }
 
 fn meta<R: Reader, T: DeserializeOwned>(

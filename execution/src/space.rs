@@ -1,4 +1,4 @@
-//! What the executor asks of storage: byte strings in six spaces, read through [`Reader`] and changed by the
+//! What the executor asks of storage: byte strings in seven spaces, read through [`Reader`] and changed by the
 //! [`Change`]s that it hands out. It never writes by itself and never sees a database.
 
 use alloc::vec::Vec;
@@ -16,8 +16,23 @@ pub enum Space {
     Receipts,
     /// Transaction id (32) to the canonical `(Height, u32)` of its first place.
     Places,
-    /// What the executor needs to start again, and `roots/` ‖ height (8, big-endian) to the canonical `Roots`.
+    /// `roots/` ‖ height (8, big-endian) to the canonical `Roots`.
+    Roots,
+    /// What the executor needs to start again.
     Meta,
+}
+
+impl Space {
+    /// Whether what a block changes here may be stored later than the block, together with what blocks after it change, or
+    /// be lost before: an executor that is opened where it was stored last works it out again from the blocks. All such
+    /// spaces of a block are stored together. The others are read by height, whether the state is there or not.
+    #[must_use]
+    pub const fn may_lag(self) -> bool {
+        match self {
+            Space::State | Space::Tree | Space::Places | Space::Meta => true,
+            Space::Accumulator | Space::Receipts | Space::Roots => false,
+        }
+    }
 }
 
 /// A key with its value.

@@ -86,7 +86,7 @@ fn receipts_are_in_the_accumulator_of_all_heights() {
         let stored = chain
             .memory
             .0
-            .get(&(Space::Meta, roots_key(Height(height))));
+            .get(&(Space::Roots, roots_key(Height(height))));
         let stored: Roots = codec::decode(stored.unwrap(), 64).unwrap();
         assert_eq!(stored, executed.roots);
         for (index, leaf) in (0..height).zip(&leaves) {
@@ -330,8 +330,8 @@ fn a_start_refuses_what_does_not_add_up() {
     let flip: fn(&mut Vec<u8>) = |bytes| bytes[10] ^= 1;
     let cut: fn(&mut Vec<u8>) = |bytes| bytes.truncate(bytes.len() - 1);
     let roots = roots_key(height);
-    assert_eq!(damage((Space::Meta, &roots), flip), mismatch);
-    assert_eq!(damage((Space::Meta, &roots), cut), OpenError::Damaged);
+    assert_eq!(damage((Space::Roots, &roots), flip), mismatch);
+    assert_eq!(damage((Space::Roots, &roots), cut), OpenError::Damaged);
     assert_eq!(
         damage((Space::Meta, b"execution/tip"), cut),
         OpenError::Damaged

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use quorate_execution::{Change, Entry, Reader, Space};
-use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch};
+use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch, merge};
 
 /// A store under the writes of a turn.
 pub(crate) struct Overlay<'a> {
@@ -41,7 +41,7 @@ impl<'a> Overlay<'a> {
         let before = self.writes.len();
         add(&mut self.writes);
         for (offset, op) in self.writes.ops()[before..].iter().enumerate() {
-            let (Op::Put(table, ..) | Op::Delete(table, _)) = op else {
+            let (Op::Put(table, ..) | Op::Delete(table, _) | Op::Defer(table, ..)) = op else {
                 panic!("a turn deletes single keys only");
             };
             self.tables[*table as usize]
@@ -56,8 +56,10 @@ impl<'a> Overlay<'a> {
         let mut written = self.tables[table as usize].borrow_mut();
         let Written { index, fresh } = &mut *written;
         for place in fresh.drain(..) {
-            let (Op::Put(_, key, _) | Op::Delete(_, key) | Op::DeleteRange(_, key, _)) =
-                &self.writes.ops()[place];
+            let (Op::Put(_, key, _)
+            | Op::Delete(_, key)
+            | Op::DeleteRange(_, key, _)
+            | Op::Defer(_, key, _)) = &self.writes.ops()[place];
             index.insert(key.clone(), place);
         }
         RefMut::map(written, |written| &mut written.index)
@@ -69,8 +71,8 @@ impl<'a> Overlay<'a> {
 
     fn pending(&self, place: usize) -> Option<&[u8]> {
         match &self.writes.ops()[place] {
-            Op::Put(_, _, value) => Some(value),
-            Op::Delete(..) | Op::DeleteRange(..) => None,
+            Op::Put(_, _, value) | Op::Defer(_, _, Some(value)) => Some(value),
+            Op::Delete(..) | Op::DeleteRange(..) | Op::Defer(_, _, None) => None,
         }
     }
 }
@@ -106,31 +108,15 @@ impl View for Overlay<'_> {
             Bound::Included(from),
             to.map_or(Bound::Unbounded, Bound::Excluded),
         );
-        let pending: Vec<(&Vec<u8>, usize)> = written
+        let above = written
             .range::<[u8], _>(range)
-            .map(|(key, place)| (key, *place))
-            .collect();
-        if pending.is_empty() {
-            return self.store.scan(table, from, to, limit, order);
+            .map(|(key, place)| (key.as_slice(), self.pending(*place)));
+        let below =
+            |from: &_, to: Option<&_>, limit| self.store.scan(table, from, to, limit, order);
+        match order {
+            Order::Ascending => merge(above, (from, to), limit, order, below),
+            Order::Descending => merge(above.rev(), (from, to), limit, order, below),
         }
-        // Enough from below that `limit` are left whatever the pending writes delete or replace.
-        let below = limit.saturating_add(pending.len());
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = self
-            .store
-            .scan(table, from, to, below, order)?
-            .into_iter()
-            .collect();
-        for (key, place) in pending {
-            match self.pending(place) {
-                Some(value) => merged.insert(key.clone(), value.to_vec()),
-                None => merged.remove(key),
-            };
-        }
-        let merged = merged.into_iter();
-        Ok(match order {
-            Order::Ascending => merged.take(limit).collect(),
-            Order::Descending => merged.rev().take(limit).collect(),
-        })
     }
 }
 
@@ -156,7 +142,7 @@ pub const fn table(space: Space) -> Table {
         Space::Accumulator => Table::Accumulator,
         Space::Receipts => Table::Receipts,
         Space::Places => Table::Places,
-        Space::Meta => Table::Meta,
+        Space::Roots | Space::Meta => Table::Meta,
     }
 }
 

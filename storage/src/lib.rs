@@ -13,6 +13,7 @@
 //! | [`store`] | [`Store`], [`View`], [`WriteBatch`], [`Table`] |
 //! | [`mem`] | [`MemStore`] |
 //! | [`ledger`] | keys, encodings and checks of every table |
+//! | `pending` | what was deferred, in memory, for both stores |
 //! | `rocks` | `RocksStore`, `RocksReader` |
 //! | `home`, `ceiling`, `watermark` | the home directory, and what is kept outside the database |
 //!
@@ -27,6 +28,7 @@ pub mod error;
 pub mod home;
 pub mod ledger;
 pub mod mem;
+mod pending;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 pub mod store;
@@ -41,6 +43,7 @@ pub use error::{Fault, StoreError};
 pub use home::{Found, Home, HomeError};
 pub use ledger::{LedgerError, Tip};
 pub use mem::{MemStore, WriteFault};
+pub use pending::merge;
 #[cfg(feature = "rocks")]
 pub use rocks::{Frozen, Options, RocksReader, RocksStore};
 pub use store::{Op, Order, Store, Sync, Table, View, WriteBatch};

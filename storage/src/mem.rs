@@ -10,6 +10,7 @@ use quorate_types::Round;
 
 use crate::StoreError;
 use crate::error::Fault;
+use crate::pending::{Pending, merge};
 use crate::store::{Entry, Op, Order, Store, Sync, Table, View, WriteBatch};
 
 /// How the next write fails.
@@ -32,6 +33,8 @@ pub struct MemStore {
     tables: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
     /// One a write since the last synced one, oldest first.
     unsynced: Vec<Vec<Before>>,
+    /// What is deferred: on no disk.
+    pending: Pending,
     /// Entries that cannot be read any more.
     damaged: BTreeSet<(Table, Vec<u8>)>,
     ceiling: Option<Round>,
@@ -54,10 +57,11 @@ impl MemStore {
         self.unsynced.len()
     }
 
-    /// Power is cut and comes back: the first `keep` of the unsynced writes are there, the rest is gone. A store that had
-    /// failed accepts writes again.
+    /// Power is cut and comes back: the first `keep` of the unsynced writes are there, the rest is gone, and so is what was
+    /// deferred. A store that had failed accepts writes again.
     pub fn crash(&mut self, keep: usize) {
         self.changes += 1;
+        self.pending = Pending::default();
         for undo in self.unsynced.drain(..).skip(keep).rev() {
             // Within a write the last change is undone first.
             for (table, key, before) in undo.into_iter().rev() {
@@ -108,6 +112,9 @@ impl MemStore {
     /// Whether an entry is there and would be after a crash that undoes every unsynced write.
     #[must_use]
     pub fn is_durable(&self, table: Table, key: &[u8]) -> bool {
+        if self.pending.get(table, key).is_some() {
+            return false;
+        }
         let entries = self.tables.get(&table);
         let there = entries.is_some_and(|entries| entries.contains_key(key));
         let mut undone = self.unsynced.iter().flatten();
@@ -119,6 +126,9 @@ impl MemStore {
     /// # Errors
     /// [`StoreError::Database`] for a damaged entry.
     pub fn peek(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+        if let Some(deferred) = self.pending.get(table, key) {
+            return Ok(deferred);
+        }
         self.check(table, key)?;
         let value = self.tables.get(&table).and_then(|entries| entries.get(key));
         Ok(value.map(Vec::as_slice))
@@ -161,9 +171,16 @@ impl MemStore {
     fn apply(&mut self, batch: WriteBatch, durable: bool) -> Vec<Before> {
         self.changes += 1;
         let mut undo = Vec::new();
-        for op in batch {
+        let settles = batch.settles();
+        let deferred = match settles {
+            true => std::mem::take(&mut self.pending).into_ops(),
+            false => Vec::new(),
+        };
+        for op in deferred.into_iter().chain(batch) {
+            self.pending.supersede(&op);
             match op {
-                Op::Put(table, key, value) => {
+                Op::Defer(table, key, value) if !settles => self.pending.put(table, key, value),
+                Op::Put(table, key, value) | Op::Defer(table, key, Some(value)) => {
                     if !self.damaged.is_empty() {
                         self.damaged.remove(&(table, key.clone()));
                     }
@@ -175,7 +192,7 @@ impl MemStore {
                         undo.push((table, key, before));
                     }
                 }
-                Op::Delete(table, key) => {
+                Op::Delete(table, key) | Op::Defer(table, key, None) => {
                     let entries = self.tables.entry(table).or_default();
                     if let Some(before) = entries.remove(&key) {
                         undo.push((table, key, Some(before)));
@@ -194,6 +211,31 @@ impl MemStore {
         }
         undo
     }
+
+    /// What is on the disk of a stretch that is not empty.
+    fn scan_disk(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let Some(entries) = self.tables.get(&table) else {
+            return Ok(Vec::new());
+        };
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = entries.range::<[u8], _>((Bound::Included(from), end));
+        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        let found: Vec<Entry> = match order {
+            Order::Ascending => range.take(limit).map(copy).collect(),
+            Order::Descending => range.rev().take(limit).map(copy).collect(),
+        };
+        for (key, _) in &found {
+            self.check(table, key)?;
+        }
+        Ok(found)
+    }
 }
 
 impl View for MemStore {
@@ -209,29 +251,16 @@ impl View for MemStore {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Entry>, StoreError> {
-        let Some(entries) = self.tables.get(&table) else {
-            return Ok(Vec::new());
-        };
+        let below = |from: &_, to: Option<&_>, limit| self.scan_disk(table, from, to, limit, order);
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = entries.range::<[u8], _>((Bound::Included(from), end));
-        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        let found: Vec<Entry> = match order {
-            Order::Ascending => range.take(limit).map(copy).collect(),
-            Order::Descending => range.rev().take(limit).map(copy).collect(),
-        };
-        for (key, _) in &found {
-            self.check(table, key)?;
-        }
-        Ok(found)
+        let above = self.pending.range(table, (from, to), limit, order);
+        merge(above, (from, to), limit, order, below)
     }
 
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        self.check(table, key)?;
-        let entries = self.tables.get(&table);
-        Ok(entries.is_some_and(|entries| entries.contains_key(key)))
+        Ok(self.peek(table, key)?.is_some())
     }
 }
 

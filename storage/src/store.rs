@@ -1,9 +1,12 @@
 //! The contract between a replica and its disk.
 //!
 //! * A [`WriteBatch`] is applied whole or not at all, also across a crash.
-//! * A write with [`Sync::Yes`] is durable when it returns, with everything written before it.
+//! * A write with [`Sync::Yes`] is durable when it returns, with everything written before it but what is deferred.
 //! * A write with [`Sync::No`] is visible at once. After a crash, of the writes since the last synced one some first ones
 //!   are there and the rest is not: a prefix, never a hole.
+//! * A change may be deferred ([`Op::Defer`]): it is visible at once, and durable with the first write that settles
+//!   ([`WriteBatch::settle`]), which applies everything that was deferred until then as if it were its own. A crash before
+//!   takes back all that was deferred since. For what can be worked out again from what is written.
 //! * An error is fatal (protocol §4, Durability): a failed sync is never retried, because the system may have dropped
 //!   the pages and report success the second time.
 //!
@@ -109,15 +112,24 @@ pub enum Op {
     Delete(Table, Vec<u8>),
     /// Removes all entries with `.1 <= key < .2`.
     DeleteRange(Table, Vec<u8>, Vec<u8>),
+    /// Sets an entry, or removes it (`None`): visible at once, durable with the next write that settles.
+    Defer(Table, Vec<u8>, Option<Vec<u8>>),
 }
 
 impl Op {
+    /// Whether it waits for a write that settles.
+    #[must_use]
+    pub fn is_deferred(&self) -> bool {
+        matches!(self, Op::Defer(..))
+    }
+
     /// Bytes of key and value.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Op::Put(_, key, value) => key.len() + value.len(),
             Op::Delete(_, key) => key.len(),
             Op::DeleteRange(_, from, to) => from.len() + to.len(),
+            Op::Defer(_, key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
         }
     }
 }
@@ -127,6 +139,7 @@ impl Op {
 pub struct WriteBatch {
     ops: Vec<Op>,
     bytes: usize,
+    settles: bool,
 }
 
 impl WriteBatch {
@@ -134,6 +147,15 @@ impl WriteBatch {
     #[must_use]
     pub fn new() -> WriteBatch {
         WriteBatch::default()
+    }
+
+    /// No change of its own, but what was deferred.
+    #[must_use]
+    pub fn settling() -> WriteBatch {
+        WriteBatch {
+            settles: true,
+            ..WriteBatch::default()
+        }
     }
 
     /// Sets an entry.
@@ -154,9 +176,29 @@ impl WriteBatch {
         }
     }
 
+    /// Sets an entry, or removes it (`None`), to be durable with the first write that settles.
+    ///
+    /// A key that has a deferred change is deferred again or left alone until that: a change that is not deferred takes its
+    /// place, and a crash may leave that one and forget this.
+    pub fn defer(&mut self, table: Table, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
+        self.push(Op::Defer(table, key.into(), value));
+    }
+
+    /// Makes this write settle: all that was deferred, before and in it, is applied with it.
+    pub fn settle(&mut self) {
+        self.settles = true;
+    }
+
+    /// Whether it settles what was deferred.
+    #[must_use]
+    pub fn settles(&self) -> bool {
+        self.settles
+    }
+
     /// Appends the changes of another batch.
     pub fn extend(&mut self, other: WriteBatch) {
         self.bytes += other.bytes;
+        self.settles |= other.settles;
         self.ops.extend(other.ops);
     }
 
@@ -172,10 +214,10 @@ impl WriteBatch {
         self.ops.len()
     }
 
-    /// Whether nothing changes.
+    /// Whether nothing changes, and nothing is settled.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.ops.is_empty() && !self.settles
     }
 
     /// Bytes of all keys and values.

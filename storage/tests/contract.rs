@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use quorate_storage::store::prefix_end;
-use quorate_storage::{Order, Store, StoreError, Sync, Table, View, WriteBatch};
+use quorate_storage::{Op, Order, Store, StoreError, Sync, Table, View, WriteBatch};
 use quorate_types::{Epoch, Round};
 use support::{Disk, Mem};
 
@@ -34,6 +36,10 @@ contract!(
     a_power_cut_keeps_a_prefix,
     a_batch_is_whole_or_not_there,
     an_empty_synced_write_syncs,
+    what_is_deferred_is_seen_and_goes_with_the_process,
+    a_write_that_settles_takes_along_what_was_deferred,
+    a_power_cut_takes_back_a_settling_write_with_all_it_settled,
+    scans_see_what_is_deferred,
     the_ceiling_only_rises,
     a_clean_cut_is_repeatable,
 );
@@ -253,6 +259,89 @@ fn an_empty_synced_write_syncs<D: Disk>() {
     assert_eq!(all(disk.store(), Table::State).len(), 1);
 }
 
+fn defer(key: &[u8], value: Option<&[u8]>) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    batch.defer(Table::State, key, value.map(<[u8]>::to_vec));
+    batch
+}
+
+fn settle() -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    batch.settle();
+    batch
+}
+
+fn what_is_deferred_is_seen_and_goes_with_the_process<D: Disk>() {
+    let mut disk = D::fresh();
+    disk.write(put(b"a", b"1"), Sync::Yes);
+    disk.write(put(b"b", b"1"), Sync::Yes);
+    disk.write(defer(b"a", Some(b"2")), Sync::Yes);
+    disk.write(defer(b"b", None), Sync::No);
+    disk.write(defer(b"c", Some(b"2")), Sync::No);
+    disk.write(put(b"d", b"2"), Sync::Yes);
+    let seen = [b"a", b"c", b"d"].map(|key| (key.to_vec(), b"2".to_vec()));
+    assert_eq!(all(disk.store(), Table::State), seen);
+    let there =
+        |disk: &mut D, key: &[u8]| disk.store().contains(Table::State, key).expect("readable");
+    assert!(!there(&mut disk, b"b") && there(&mut disk, b"c"));
+    disk.restart();
+    assert_eq!(keys(all(disk.store(), Table::State)), [b"a", b"b", b"d"]);
+    let old = disk.store().get(Table::State, b"a").expect("readable");
+    assert_eq!(old.as_deref(), Some(b"1".as_slice()));
+}
+
+fn a_write_that_settles_takes_along_what_was_deferred<D: Disk>() {
+    let mut disk = D::fresh();
+    disk.write(put(b"b", b"1"), Sync::Yes);
+    disk.write(defer(b"a", Some(b"1")), Sync::No);
+    disk.write(defer(b"a", Some(b"2")), Sync::No);
+    disk.write(defer(b"b", None), Sync::No);
+    disk.write(settle(), Sync::Yes);
+    disk.write(defer(b"a", None), Sync::Yes);
+    disk.cut_power(0);
+    let left = all(disk.store(), Table::State);
+    assert_eq!(left, [(b"a".to_vec(), b"2".to_vec())]);
+}
+
+fn a_power_cut_takes_back_a_settling_write_with_all_it_settled<D: Disk>() {
+    for keep in 0..=1 {
+        let mut disk = D::fresh();
+        disk.write(defer(b"a", Some(b"1")), Sync::Yes);
+        let mut last = defer(b"b", Some(b"1"));
+        last.put(Table::Meta, b"tip".as_slice(), b"1".as_slice());
+        last.settle();
+        disk.write(last, Sync::No);
+        disk.cut_power(keep);
+        assert_eq!(all(disk.store(), Table::State).len(), 2 * keep);
+        assert_eq!(all(disk.store(), Table::Meta).len(), keep);
+    }
+}
+
+fn scans_see_what_is_deferred<D: Disk>() {
+    let mut disk = D::fresh();
+    for key in [1u8, 3, 5, 7, 9] {
+        disk.write(put(&[key], b"old"), Sync::No);
+    }
+    for key in [1, 3, 7] {
+        disk.write(defer(&[key], None), Sync::No);
+    }
+    disk.write(defer(&[5], Some(b"new")), Sync::No);
+    disk.write(defer(&[6], Some(b"new")), Sync::No);
+    let mut scan = |from: u8, to, limit, order| {
+        let to: Option<&[u8]> = to;
+        let found = disk.store().scan(Table::State, &[from], to, limit, order);
+        keys(found.expect("readable")).concat()
+    };
+    assert_eq!(scan(0, None, 9, Order::Ascending), [5, 6, 9]);
+    assert_eq!(scan(0, None, 9, Order::Descending), [9, 6, 5]);
+    assert_eq!(scan(0, None, 1, Order::Ascending), [5]);
+    assert_eq!(scan(0, None, 2, Order::Descending), [9, 6]);
+    assert_eq!(scan(0, Some(&[9]), 2, Order::Descending), [6, 5]);
+    assert_eq!(scan(1, Some(&[5]), 9, Order::Ascending), []);
+    assert_eq!(scan(6, Some(&[7]), 9, Order::Descending), [6]);
+    assert_eq!(scan(6, Some(&[6]), 9, Order::Ascending), []);
+}
+
 fn the_ceiling_only_rises<D: Disk>() {
     let round = |epoch, number| Round::new(Epoch(epoch), number);
     let mut disk = D::fresh();
@@ -299,13 +388,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let key = || prop::collection::vec(0u8..3, 0..3);
     let table = || prop::sample::select(vec![Table::State, Table::Batches]);
     let value = prop::collection::vec(any::<u8>(), 0..2_000);
-    let op = (table(), key(), key(), value, 0u8..5);
-    let batch = prop::collection::vec(op, 0..6).prop_map(|ops| {
+    let op = (table(), key(), key(), value, 0u8..8);
+    let ops = prop::collection::vec(op, 0..6);
+    let batch = (ops, prop::bool::weighted(0.2)).prop_map(|(ops, settles)| {
         let mut batch = WriteBatch::new();
+        if settles {
+            batch.settle();
+        }
         for (table, key, other, value, kind) in ops {
             match kind {
                 0 => batch.delete(table, key),
                 1 => batch.delete_range(table, key, other),
+                2 => batch.defer(table, key, None),
+                3 | 4 => batch.defer(table, key, Some(value)),
                 _ => batch.put(table, key, value),
             }
         }
@@ -346,51 +441,106 @@ fn run<D: Disk>(steps: &[Step]) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
                 .expect("readable");
             reversed.reverse();
             assert_eq!(seen.last(), Some(&reversed));
+            let (store, whole) = (disk.store(), &reversed);
+            for limit in 1..4 {
+                let scan = |order| {
+                    store
+                        .scan(table, b"", None, limit, order)
+                        .expect("readable")
+                };
+                let first = whole.iter().take(limit).cloned();
+                assert!(scan(Order::Ascending).into_iter().eq(first));
+                let last = whole.iter().rev().take(limit).cloned();
+                assert!(scan(Order::Descending).into_iter().eq(last));
+            }
         }
     }
     seen
 }
 
-/// The simplest store there could be: every image, replayed from the list of writes that survive.
+/// The simplest store there could be: every image, replayed from the list of writes that survive. A crash stands in it
+/// as `None`.
 fn model(steps: &[Step]) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
-    use quorate_storage::Op;
-    use std::collections::BTreeMap;
-    let (mut kept, mut synced): (Vec<&WriteBatch>, usize) = (Vec::new(), 0);
+    let (mut kept, mut synced): (Vec<Option<&WriteBatch>>, usize) = (Vec::new(), 0);
     let mut seen = Vec::new();
     for step in steps {
         match step {
             Step::Write(batch, sync) => {
-                kept.push(batch);
+                kept.push(Some(batch));
                 if *sync {
                     synced = kept.len();
                 }
             }
-            Step::Restart => synced = kept.len(),
+            Step::Restart => {
+                kept.push(None);
+                synced = kept.len();
+            }
             Step::CutPower(keep) => {
                 kept.truncate(synced + keep);
+                kept.push(None);
                 synced = kept.len();
             }
         }
-        let mut image = BTreeMap::new();
-        for op in kept.iter().flat_map(|batch| batch.ops()) {
-            match op {
-                Op::Put(table, key, value) => {
-                    image.insert((*table, key.clone()), value.clone());
-                }
-                Op::Delete(table, key) => {
-                    image.remove(&(*table, key.clone()));
-                }
-                Op::DeleteRange(table, from, to) => {
-                    image.retain(|(t, key), _| t != table || key < from || key >= to);
-                }
-            }
-        }
+        let image = image(&kept);
         for table in [Table::State, Table::Batches] {
             let of_table = image.iter().filter(|((t, _), _)| *t == table);
             seen.push(of_table.map(|((_, k), v)| (k.clone(), v.clone())).collect());
         }
     }
     seen
+}
+
+/// What a reader sees after these writes and crashes.
+fn image(kept: &[Option<&WriteBatch>]) -> BTreeMap<(Table, Vec<u8>), Vec<u8>> {
+    // What counts if it crashes now, and the changes that are seen beyond it, oldest first.
+    let (mut settled, mut deferred) = (BTreeMap::new(), Vec::new());
+    for batch in kept {
+        let Some(batch) = batch else {
+            deferred.clear();
+            continue;
+        };
+        if batch.settles() {
+            deferred.drain(..).for_each(|op| change(&mut settled, op));
+        }
+        for op in batch.ops() {
+            match op {
+                Op::Defer(..) if !batch.settles() => deferred.push(op),
+                op => {
+                    change(&mut settled, op);
+                    deferred.retain(|old| !covers(op, old));
+                }
+            }
+        }
+    }
+    deferred.into_iter().for_each(|op| change(&mut settled, op));
+    settled
+}
+
+/// Whether a change takes the place of a deferred one.
+fn covers(op: &Op, deferred: &Op) -> bool {
+    let Op::Defer(of, key, _) = deferred else {
+        return false;
+    };
+    match op {
+        Op::Put(table, at, _) | Op::Delete(table, at) | Op::Defer(table, at, _) => {
+            (table, at) == (of, key)
+        }
+        Op::DeleteRange(table, from, to) => table == of && from <= key && key < to,
+    }
+}
+
+fn change(image: &mut BTreeMap<(Table, Vec<u8>), Vec<u8>>, op: &Op) {
+    match op {
+        Op::Put(table, key, value) | Op::Defer(table, key, Some(value)) => {
+            image.insert((*table, key.clone()), value.clone());
+        }
+        Op::Delete(table, key) | Op::Defer(table, key, None) => {
+            image.remove(&(*table, key.clone()));
+        }
+        Op::DeleteRange(table, from, to) => {
+            image.retain(|(t, key), _| t != table || key < from || key >= to);
+        }
+    }
 }
 
 proptest! {

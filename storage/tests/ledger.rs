@@ -581,7 +581,7 @@ fn keys_are_as_drawn() {
         .iter()
         .map(|op| match op {
             Op::Put(table, key, _) | Op::Delete(table, key) => (*table, key.clone()),
-            Op::DeleteRange(..) => panic!("none here"),
+            Op::DeleteRange(..) | Op::Defer(..) => panic!("none here"),
         })
         .collect();
     let id = block.id().as_bytes().to_vec();

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use quorate_storage::{Fault, Home, Options, RocksStore, Store, StoreError};
+use quorate_storage::{Fault, Home, Options, Order, RocksStore, Store, StoreError};
 use quorate_storage::{Sync, Table, View, WriteBatch};
 use support::Disk;
 use support::real::{Rocks, copy, copy_to, newest_log};
@@ -280,6 +280,99 @@ fn a_reader_sees_writes_and_keeps_the_home_locked() {
     assert!(Home::open(disk.path()).is_err(), "still read from");
     drop(reader);
     assert!(Home::open(disk.path()).is_ok());
+}
+
+#[test]
+fn what_is_frozen_shows_what_was_deferred_then() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    let mut batch = put(1, 10);
+    batch.defer(Table::State, [2], Some(vec![2]));
+    store.write(batch, Sync::No).expect("a good disk");
+    let reader = store.reader();
+    let frozen = reader.freeze();
+    let mut batch = WriteBatch::new();
+    batch.defer(Table::State, [2], None);
+    batch.defer(Table::State, [3], Some(vec![3]));
+    batch.settle();
+    store.write(batch, Sync::No).expect("a good disk");
+    let keys = |view: &dyn View| -> Vec<u8> {
+        let all = view.scan(Table::State, b"", None, 9, Order::Ascending);
+        all.expect("readable")
+            .into_iter()
+            .map(|(key, _)| key[0])
+            .collect()
+    };
+    assert_eq!(keys(&frozen), [1, 2]);
+    assert_eq!(
+        frozen.get(Table::State, &[2]).expect("readable"),
+        Some(vec![2])
+    );
+    assert_eq!(keys(&reader), [1, 3]);
+}
+
+/// A copy holds whole writes, and of what was deferred what was settled.
+#[test]
+fn a_copy_is_without_what_is_deferred() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    for settled in [true, false] {
+        let mut batch = WriteBatch::new();
+        batch.defer(Table::State, [u8::from(settled)], Some(vec![1]));
+        if settled {
+            batch.settle();
+        }
+        store.write(batch, Sync::Yes).expect("a good disk");
+    }
+    let copy = home.path().join("copy");
+    store.reader().checkpoint(&copy).expect("copied");
+    drop(store);
+    fs::remove_dir_all(home.path().join("data")).expect("removed");
+    fs::rename(copy, home.path().join("data")).expect("renamed");
+    let copied = open(home.path()).expect("whole");
+    assert!(has(&copied, 1) && !has(&copied, 0));
+}
+
+/// While entries go from memory into the database, a reader finds them in one or the other, and never an older value again.
+#[test]
+fn a_reader_never_misses_what_is_being_settled() {
+    const ROUNDS: u32 = 2_000;
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    let defer = |round: u32| {
+        let mut batch = WriteBatch::new();
+        for key in 0..16u8 {
+            batch.defer(Table::State, [key], Some(round.to_be_bytes().to_vec()));
+        }
+        if round.is_multiple_of(3) {
+            batch.settle();
+        }
+        batch
+    };
+    store.write(defer(0), Sync::No).expect("a good disk");
+    let reader = store.reader();
+    let number = |value: &[u8]| u32::from_be_bytes(value.try_into().expect("four bytes"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut got, mut scanned) = (0, 0);
+            while scanned < ROUNDS {
+                let value = reader.get(Table::State, &[7]).expect("readable");
+                let value = number(&value.expect("it was always there"));
+                assert!(value >= got, "{value} after {got}");
+                got = value;
+                let all = reader.scan(Table::State, b"", None, 99, Order::Ascending);
+                let all = all.expect("readable");
+                assert_eq!(all.len(), 16);
+                let least = all.iter().map(|(_, value)| number(value)).min();
+                let least = least.expect("sixteen");
+                assert!(least >= scanned, "{least} after {scanned}");
+                scanned = least;
+            }
+        });
+        for round in 1..=ROUNDS {
+            store.write(defer(round), Sync::No).expect("a good disk");
+        }
+    });
 }
 
 #[test]

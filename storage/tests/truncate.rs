@@ -262,3 +262,12 @@ fn a_step_that_was_prepared_before_a_snapshot_does_not_lower_what_is_kept() {
     other.write(plain, Sync::No).expect("a good disk");
     assert_eq!(ledger::first(&other).expect("readable"), Height(6));
 }
+
+/// A state on disk that lies behind is worked out from blocks: they must not go before it.
+#[test]
+fn what_removes_blocks_settles_what_was_deferred() {
+    let store = chain(8);
+    let swept = ledger::truncate(&store, Height(4), usize::MAX).unwrap();
+    assert!(swept.heights > 0 && swept.writes.settles());
+    assert!(ledger::except(swept.writes, |_| true).settles());
+}

@@ -3,6 +3,9 @@
 //! What tells duplicates apart is in the state (sessions) and stays. The caller says how far; here is only how. The
 //! deletions are read from a view and may be written later, with two cares: a faulty leader may order a batch again, so
 //! whoever writes them passes them through [`except`] first; and the ledger may begin higher by then ([`raise_first`]).
+//!
+//! They settle what was deferred: a state on disk that lies behind the ledger is worked out again from blocks, which must
+//! be there as long as it does.
 
 use quorate_types::accumulator::NodeId;
 use quorate_types::{BatchId, Digest, Height, Outcome};
@@ -60,6 +63,7 @@ pub fn truncate<V: View + ?Sized>(view: &V, to: Height, ops: usize) -> Result<Sw
         Order::Ascending,
     )?;
     step.below = to;
+    step.writes.settle();
     for (place, (key, _)) in found.iter().enumerate() {
         let bytes = key.get(1..).unwrap_or_default();
         let height = Height(u64::from_be_bytes(fixed(Table::Ledger, key, bytes)?));
@@ -93,7 +97,10 @@ pub fn bound(writes: &WriteBatch) -> Height {
 /// above has ordered again, or may.
 #[must_use]
 pub fn except(writes: WriteBatch, mut needed: impl FnMut(BatchId) -> bool) -> WriteBatch {
-    let mut rest = WriteBatch::new();
+    let mut rest = match writes.settles() {
+        true => WriteBatch::settling(),
+        false => WriteBatch::new(),
+    };
     for op in writes {
         let batch = match &op {
             Op::Delete(Table::Batches, key) => Some(key.as_slice()),

@@ -2,7 +2,8 @@
 
 use rocksdb::{DB, ReadOptions, SnapshotWithThreadMode};
 
-use super::{Shared, failed};
+use super::{Shared, failed, lock};
+use crate::pending::{Pending, merge};
 use crate::store::Entry;
 use crate::{Order, StoreError, Table, View};
 
@@ -10,12 +11,18 @@ use crate::{Order, StoreError, Table, View};
 pub struct Frozen<'a> {
     shared: &'a Shared,
     snapshot: SnapshotWithThreadMode<'a, DB>,
+    /// What was deferred then.
+    pending: Pending,
 }
 
 impl<'a> Frozen<'a> {
     pub(super) fn new(shared: &'a Shared) -> Frozen<'a> {
-        let snapshot = shared.db.snapshot();
-        Frozen { shared, snapshot }
+        let _writing = lock(&shared.writing);
+        Frozen {
+            shared,
+            snapshot: shared.db.snapshot(),
+            pending: shared.pending().clone(),
+        }
     }
 
     fn options(&self) -> ReadOptions {
@@ -29,6 +36,9 @@ impl<'a> Frozen<'a> {
 
 impl View for Frozen<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(deferred) = self.pending.get(table, key) {
+            return Ok(deferred.map(<[u8]>::to_vec));
+        }
         let family = self.shared.family(table);
         let found = self.shared.db.get_cf_opt(family, key, &self.options());
         found.map_err(failed("get"))
@@ -45,8 +55,11 @@ impl View for Frozen<'_> {
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        let options = self.options();
-        self.shared
-            .scan_with(options, table, from, to, limit, order)
+        let above = self.pending.range(table, (from, to), limit, order);
+        let below = |from: &_, to: Option<&_>, limit| {
+            let shared = self.shared;
+            shared.scan_with(self.options(), table, from, to, limit, order)
+        };
+        merge(above, (from, to), limit, order, below)
     }
 }

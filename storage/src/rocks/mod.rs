@@ -4,12 +4,15 @@
 //! before it. `Sync::Yes` is RocksDB's `sync` (fdatasync of the log before the write returns). Each synced write carries
 //! its number; together with the [watermark](crate::watermark) an open finds out whether any was forgotten, which no
 //! recovery mode of RocksDB does (docs/decisions/0002-durability.md). It must never go on after a failed write.
+//!
+//! What is deferred waits in memory ([`crate::pending`]) over the database, for every reader; the database has it from the
+//! write that settles.
 
 mod frozen;
 mod options;
 
 use std::fs::{self, File};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use quorate_types::Round;
 use rocksdb::checkpoint::Checkpoint;
@@ -18,6 +21,7 @@ use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteOptions};
 pub use frozen::Frozen;
 pub use options::Options;
 
+use crate::pending::{Pending, merge};
 use crate::store::{Entry, Op};
 use crate::{Fault, Found, Home, Order, Store, StoreError, Sync, Table, View, WriteBatch};
 
@@ -27,8 +31,8 @@ const SYNCED: &[u8] = b"synced";
 /// Most bytes that the database's own batch takes for a change besides key and value: tag, family, two lengths.
 const OP_BYTES: usize = 12;
 
-/// A store on disk. Dropped, it leaves everything written to the operating system; what was not synced is lost only if
-/// the machine stops as well.
+/// A store on disk. Dropped, it leaves everything written to the operating system but what is deferred; what was not
+/// synced is lost only if the machine stops as well.
 pub struct RocksStore {
     shared: Arc<Shared>,
     home: Home,
@@ -43,6 +47,11 @@ pub struct RocksReader(Arc<Shared>);
 
 struct Shared {
     db: DB,
+    /// What is deferred. A reader looks here first and then into the database, and a settling write goes the other way, so
+    /// that nobody finds a key in neither. It is locked for as long as memory takes, never while the disk is written.
+    pending: RwLock<Pending>,
+    /// Held during a write: what is frozen lies between two.
+    writing: Mutex<()>,
     /// After the database in the order of dropping.
     _lock: Arc<File>,
 }
@@ -64,6 +73,8 @@ impl RocksStore {
             DB::open_cf_descriptors(&database, home.data(), families).map_err(failed("open"))?;
         let shared = Arc::new(Shared {
             db,
+            pending: RwLock::default(),
+            writing: Mutex::default(),
             _lock: home.lock(),
         });
         let synced = shared.synced()?;
@@ -141,33 +152,40 @@ impl RocksStore {
     }
 
     fn apply(&mut self, batch: WriteBatch, sync: Sync) -> Result<(), StoreError> {
-        let bytes = batch.bytes() + batch.len() * OP_BYTES;
-        let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes);
-        for op in &batch {
-            match op {
-                Op::Put(table, key, value) => out.put_cf(self.shared.family(*table), key, value),
-                Op::Delete(table, key) => out.delete_cf(self.shared.family(*table), key),
-                Op::DeleteRange(table, from, to) => {
-                    out.delete_range_cf(self.shared.family(*table), from, to);
-                }
+        let shared = &*self.shared;
+        let _writing = lock(&shared.writing);
+        let settles = batch.settles();
+        let mut out = shared.batch(&batch);
+        // What a write settles is seen as a whole before the database has it and after.
+        let absorbed = match settles {
+            true => {
+                shared.absorb(batch);
+                shared.settle(&mut out);
+                None
             }
-        }
+            false => Some(batch),
+        };
         let mut how = WriteOptions::default();
-        if sync == Sync::No {
-            return self.shared.db.write_opt(out, &how).map_err(failed("write"));
+        let mut synced = self.synced;
+        if sync == Sync::Yes {
+            synced = synced
+                .checked_add(1)
+                .expect("2^64 syncs take longer than disks last");
+            out.put(SYNCED, synced.to_be_bytes());
+            how.set_sync(true);
         }
-        let number = self
-            .synced
-            .checked_add(1)
-            .expect("2^64 syncs take longer than disks last");
-        out.put(SYNCED, number.to_be_bytes());
-        how.set_sync(true);
-        self.shared
-            .db
-            .write_opt(out, &how)
-            .map_err(failed("synced write"))?;
-        self.synced = number;
-        self.home.promise(number)
+        if !out.is_empty() {
+            shared.db.write_opt(out, &how).map_err(failed("write"))?;
+        }
+        match absorbed {
+            Some(batch) => shared.absorb(batch),
+            None => drop(std::mem::take(&mut *shared.pending_mut())),
+        }
+        if sync == Sync::Yes {
+            self.synced = synced;
+            self.home.promise(synced)?;
+        }
+        Ok(())
     }
 }
 
@@ -246,7 +264,8 @@ impl RocksReader {
 }
 
 impl RocksReader {
-    /// What the store holds now, whatever is written from here on. While it lives, the database keeps what it shows.
+    /// What the store holds now, whatever is written from here on. While it lives, the database keeps what it shows. Waits
+    /// for a write that is under way.
     #[must_use]
     pub fn freeze(&self) -> Frozen<'_> {
         Frozen::new(&self.0)
@@ -264,7 +283,7 @@ impl RocksReader {
         self.0.db.flush().map_err(failed("flush"))
     }
 
-    /// Makes a copy of the database as it is at one moment, in a directory that must not exist. On the same file system
+    /// Makes a copy of the database as it is at one moment, without what is deferred, in a directory that must not exist. On the same file system
     /// it shares the files that never change, so it takes little time and room, but keeps what the database drops later.
     /// Writes go on meanwhile.
     ///
@@ -352,13 +371,60 @@ impl Shared {
         Ok(u64::from_be_bytes(number))
     }
 
+    /// The database's form of what a batch does not defer.
+    fn batch(&self, batch: &WriteBatch) -> rocksdb::WriteBatch {
+        let direct = || batch.ops().iter().filter(|op| !op.is_deferred());
+        let bytes = direct().map(|op| op.len() + OP_BYTES).sum();
+        let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes);
+        for op in direct() {
+            match op {
+                Op::Put(table, key, value) => out.put_cf(self.family(*table), key, value),
+                Op::Delete(table, key) => out.delete_cf(self.family(*table), key),
+                Op::DeleteRange(table, from, to) => {
+                    out.delete_range_cf(self.family(*table), from, to);
+                }
+                Op::Defer(..) => unreachable!("filtered"),
+            }
+        }
+        out
+    }
+
+    /// Adds everything that is deferred. Of a key that the batch at hand writes otherwise it is what came after that.
+    fn settle(&self, out: &mut rocksdb::WriteBatch) {
+        for (table, key, value) in self.pending().entries() {
+            let family = self.family(table);
+            match value {
+                Some(value) => out.put_cf(family, key, value),
+                None => out.delete_cf(family, key),
+            }
+        }
+    }
+
+    fn absorb(&self, batch: WriteBatch) {
+        self.pending_mut().absorb(batch);
+    }
+
+    fn pending(&self) -> RwLockReadGuard<'_, Pending> {
+        self.pending.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending_mut(&self) -> RwLockWriteGuard<'_, Pending> {
+        self.pending.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(deferred) = self.pending().get(table, key) {
+            return Ok(deferred.map(<[u8]>::to_vec));
+        }
         self.db
             .get_cf(self.family(table), key)
             .map_err(failed("get"))
     }
 
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        if let Some(deferred) = self.pending().get(table, key) {
+            return Ok(deferred.is_some());
+        }
         let found = self.db.get_pinned_cf(self.family(table), key);
         Ok(found.map_err(failed("get"))?.is_some())
     }
@@ -374,7 +440,22 @@ impl Shared {
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        self.scan_with(ReadOptions::default(), table, from, to, limit, order)
+        let pending = self.pending();
+        let above = pending.range(table, (from, to), limit, order);
+        if above.is_empty() {
+            // What is deferred and settled from here on is in the database by the time it is gone from there.
+            drop(pending);
+            return self.scan_with(ReadOptions::default(), table, from, to, limit, order);
+        }
+        // What lies below these changes, and not what they are settled into.
+        let below = self.db.snapshot();
+        drop(pending);
+        let below = |from: &_, to: Option<&_>, limit| {
+            let mut options = ReadOptions::default();
+            options.set_snapshot(&below);
+            self.scan_with(options, table, from, to, limit, order)
+        };
+        merge(above, (from, to), limit, order, below)
     }
 
     fn scan_with(
@@ -448,4 +529,8 @@ fn failed(operation: &'static str) -> impl FnOnce(rocksdb::Error) -> StoreError 
             message,
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
