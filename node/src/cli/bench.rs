@@ -79,7 +79,7 @@ pub(super) struct Bench {
     /// Transactions that an open loop has under way at most, each on a connection unless there are streams [default: a quarter of the rate, 64 to 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     connections: Option<u16>,
-    /// Carry all transactions over so many streams, as a gateway does, in place of a request each
+    /// Carry all transactions over so many streams, as a gateway does, in place of a request each; a validator has room for 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     streams: Option<u16>,
     #[command(flatten)]

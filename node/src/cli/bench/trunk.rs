@@ -7,10 +7,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use quorate_client::Wait;
+use quorate_client::raw::ConnectionError;
 use quorate_client::submissions::{self, Answers, Submitter, Verdict};
 use tokio::sync::{Mutex, oneshot};
 
 use super::drive::{CANNOT_CONNECT, CONNECTION_LOST, Load, Sent, executed};
+
+/// All the streams that a validator has room for are in use.
+const STREAMS_TAKEN: &str = "streams_taken";
 
 /// A stream that is opened again, to the next validator, when it ends.
 pub(super) struct Trunk {
@@ -74,7 +78,10 @@ impl Trunk {
         let target = self.target.replace(self.target.get() + 1);
         let address = load.addresses[target % load.addresses.len()];
         let opened = submissions::open(address, Wait::Executed).await;
-        let (submitter, answers) = opened.map_err(|_| CANNOT_CONNECT)?;
+        let (submitter, answers) = opened.map_err(|error| match error {
+            ConnectionError::Refused(status) if status.as_u16() == 429 => STREAMS_TAKEN,
+            _ => CANNOT_CONNECT,
+        })?;
         let stream = Rc::new(Stream {
             submitter,
             next: Cell::new(0),
