@@ -118,6 +118,8 @@ mutants! {
     // Execution.
     /// D1: blocks that become final together are delivered newest first.
     AncestorsNewestFirst,
+    /// D1: a start does not execute again what the state on disk has not seen.
+    StartsBehindLedger,
     /// X1: numbers that were used are not remembered.
     SessionNotKept,
     /// X1: another transaction with a used number is executed.

@@ -205,8 +205,8 @@ pub fn size(directory: &Path) -> u64 {
 pub fn verify(copy: &Path, config: &Config, keys: bool) -> Result<Description, Failure> {
     let genesis = genesis::read(&copy.join("genesis.json"))?;
     let setup = Setup::new(&genesis, None).map_err(Failure::config)?;
-    let store = open_store(open_home(copy)?, config)?;
-    let (tip, roots) = inspect(&setup, &store)?;
+    let mut store = open_store(open_home(copy)?, config)?;
+    let (tip, roots) = inspect(&setup, &mut store)?;
     let now = quorate_client::validity::wall_clock();
     Ok(Description {
         quorate_backup: FORMAT,

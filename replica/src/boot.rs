@@ -17,13 +17,14 @@ use crate::Output;
 use crate::commit::Pruned;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::install::install;
+use crate::lag::{self, Lag, LagLimits};
 use crate::proofs::ProofDesk;
 use crate::repair::Repairs;
 use crate::replica::{Replica, ReplicaError};
 use crate::serve::Allowance;
 use crate::transfer::Transfer;
 use crate::turn::Turn;
-use crate::view::{StateReader, table};
+use crate::view::table;
 
 /// A batch that a proposal names is on its way from its origin: it is asked for after this long.
 const BATCH_PATIENCE_NANOS: u64 = 10_000_000;
@@ -61,6 +62,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Behind by more heights than this, a snapshot is fetched instead of blocks, if a peer has one.
     pub transfer_gap: u64,
+    /// How far the state on disk may lie behind the ledger.
+    pub lag: LagLimits,
     /// Whether the store tells all that was signed.
     pub past: Past,
     genesis: Arc<Genesis>,
@@ -84,6 +87,7 @@ impl Setup {
             clients: genesis.clients.iter().map(|client| client.key).collect(),
             limits: Limits::default(),
             transfer_gap: TRANSFER_GAP,
+            lag: LagLimits::default(),
             past: Past::default(),
             genesis: Arc::new(genesis.clone()),
             header,
@@ -121,7 +125,7 @@ pub enum BootError {
     /// The chain starts from another chain's state, and the store is empty: see [`crate::found`].
     #[error("this chain starts from another chain's state, which is not here")]
     NoOrigin,
-    /// The state and the ledger do not end at the same height.
+    /// The state is ahead of the ledger.
     #[error("the state is at height {state}, the ledger at {ledger}")]
     Heights {
         /// Of the state.
@@ -167,15 +171,9 @@ impl Replica {
             true => ledger::tip(&*store)?,
             false => tip,
         };
+        let executor = lag::catch_up(store, setup.lag)?;
         let start = start(setup.past, &*store, now);
         let mut turn = Turn::new(&*store, now);
-        let executor = Executor::open(&StateReader(turn.view()))?;
-        if executor.height() != tip.height {
-            return Err(BootError::Heights {
-                state: executor.height(),
-                ledger: tip.height,
-            });
-        }
         let (boot, time) = boot(&setup, start, turn.view(), &tip)?;
         let blocks: BTreeMap<_, _> = boot
             .blocks
@@ -186,10 +184,12 @@ impl Replica {
         let transfer = Transfer::resume(&mut turn, tip.height, check)?;
         let pool = restore_pool(&setup, turn.view(), now, time, &boot.committed)?;
         let (engine, effects) = Engine::new(boot, now);
+        let seat = setup.me.map_or(0, ValidatorIndex::as_usize);
         let mut replica = Replica {
             engine,
             pool,
             executor,
+            lag: Lag::new(setup.lag).staggered(seat, setup.validators.count()),
             tip,
             pruned: Pruned::default(),
             time,

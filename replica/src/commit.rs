@@ -13,7 +13,7 @@ use quorate_types::{TransactionId, ValidatorIndex, Verified};
 use crate::output::Notice;
 use crate::replica::{Replica, ReplicaError};
 use crate::turn::Turn;
-use crate::view::{StateReader, put};
+use crate::view::StateReader;
 
 /// Stale blocks and expired batches looked at with each commit: more than one block brings.
 const PRUNE_STEP: usize = 128;
@@ -112,7 +112,7 @@ impl Replica {
         let tip = self.tip;
         let mut appended = tip;
         turn.write(|writes| {
-            put(writes, executed.changes);
+            self.lag.put(writes, executed.changes);
             appended = ledger::append(writes, &tip, block, finality);
         });
         self.tip = appended;

@@ -24,6 +24,7 @@ pub(crate) fn install(validators: &Validators, store: &mut dyn Store) -> Result<
             let mut writes = WriteBatch::new();
             ledger::clear_staging(&mut writes);
             writes.delete(Table::Meta, ledger::keys::INSTALL);
+            writes.settle();
             store.write(writes, Sync::Yes)?;
             return Ok(false);
         }
@@ -51,6 +52,7 @@ pub(crate) fn install(validators: &Validators, store: &mut dyn Store) -> Result<
     let mut writes = WriteBatch::new();
     put(&mut writes, changes);
     let _tip = ledger::take_over(&mut writes, &manifest);
+    writes.settle();
     store.write(writes, Sync::Yes)?;
     Ok(true)
 }

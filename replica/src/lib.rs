@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A turn takes whatever has arrived, lets the engine decide, and returns an [`Output`] whose messages cannot be
-//! reached. [`Output::persist`] writes the safety record, blocks, batches, state and receipts in one atomic batch, and
-//! gives the [`Released`]: what may now be signed, sent and acknowledged. The other order does not compile (P1–P3).
+//! reached. [`Output::persist`] writes the safety record, blocks, batches and receipts in one atomic batch, with the
+//! state now and then ([`lag`]), and gives the [`Released`]: what may now be signed, sent and acknowledged. The other order does not compile (P1–P3).
 //!
 //! | module | its part in the way of a transaction |
 //! |---|---|
@@ -22,6 +22,7 @@
 //! | `propose` | what a leader puts into its block |
 //! | `payload` | whether the batches of a block are here; fetching those that are not |
 //! | `commit` | execution and the ledger |
+//! | [`lag`] | how far the state on disk lies behind the ledger, and catching up at a start |
 //! | `catch_up`, `fetch`, `serve` | blocks and stretches of the ledger: asking, whom to ask, and answering |
 //! | `repair` | entries of this disk that a peer's question finds damaged |
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
@@ -37,6 +38,7 @@ pub mod found;
 pub mod input;
 pub mod inspect;
 pub mod install;
+pub mod lag;
 pub mod output;
 mod payload;
 pub mod proofs;

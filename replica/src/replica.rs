@@ -19,6 +19,7 @@ use crate::boot::Setup;
 use crate::commit::Pruned;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::input::OwnMessage;
+use crate::lag::Lag;
 use crate::output::{Notice, Output, Reply, SubmitRefusal};
 use crate::proofs::ProofDesk;
 use crate::repair::Repairs;
@@ -51,6 +52,7 @@ pub struct Replica {
     pub(crate) engine: Engine,
     pub(crate) pool: Pool,
     pub(crate) executor: Executor,
+    pub(crate) lag: Lag,
     /// The newest committed block.
     pub(crate) tip: Tip,
     /// Its time.

@@ -346,7 +346,11 @@ impl Replica {
         fetching.bytes += piece_bytes(&fetching.manifest, index);
         turn.write(|writes| ledger::put_chunk(writes, index, chunk.0));
         if fetching.missing.is_empty() && fetching.asked.is_empty() {
-            turn.write(|writes| ledger::put_install_mark(writes, 0));
+            turn.write(|writes| {
+                // The state goes from here on, and with it what would work out again what is deferred.
+                writes.settle();
+                ledger::put_install_mark(writes, 0);
+            });
             self.transfer.phase = Phase::Ready;
         }
     }

@@ -1,14 +1,18 @@
 //! A start from a damaged store is refused with a word about what is damaged: every checksum may hold, and the content
 //! still not be what was written.
 
+use quorate_consensus::committed_headers;
 use quorate_crypto::SecretKey;
+use quorate_execution::{Executor, OpenError};
+use quorate_replica::lag::{self, LagLimits};
+use quorate_replica::view::StateReader;
 use quorate_replica::{BootError, Replica, Setup};
 use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Store, Sync, Table, View, WriteBatch};
 use quorate_types::vote::Signable;
 use quorate_types::{
     BlockId, BlockTime, Cc, CommitVote, Digest, FORMAT_VERSION, Finality, Genesis, Height, Instant,
-    Now, Parameters, Qc, Reject, Signature, ValidatorIndex, ValidatorInfo, Vote, codec,
+    Now, Parameters, Qc, Reject, Roots, Signature, ValidatorIndex, ValidatorInfo, Vote, codec,
 };
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -50,11 +54,17 @@ fn at(elapsed: u64) -> Now {
 
 /// What is on disk after a few blocks, and where the ledger ends.
 fn ran() -> (MemStore, ledger::Tip) {
+    ran_to(Height(3), LagLimits::default())
+}
+
+fn ran_to(height: Height, lag: LagLimits) -> (MemStore, ledger::Tip) {
     let mut store = MemStore::new();
-    let (mut replica, mut output) = Replica::open(setup(), &mut store, at(0)).unwrap();
+    let mut setup = setup();
+    setup.lag = lag;
+    let (mut replica, mut output) = Replica::open(setup, &mut store, at(0)).unwrap();
     for step in 1.. {
         let own = output.persist(&mut store).unwrap().sign(&key()).own;
-        if replica.status().height >= Height(3) {
+        if replica.status().height >= height {
             break;
         }
         output = replica.turn(&store, at(step * STEP), own).unwrap();
@@ -195,4 +205,121 @@ fn a_tip_that_is_not_the_newest_block_is_refused() {
             "{error}"
         );
     }
+}
+
+/// A store whose process was killed: what was deferred is gone, and nothing else.
+fn killed() -> (MemStore, ledger::Tip) {
+    let (mut store, tip) = ran();
+    store.crash(store.unsynced());
+    assert_eq!(executed(&store), Height(0), "nothing was settled");
+    (store, tip)
+}
+
+/// Where the state in a store ends.
+fn executed(store: &MemStore) -> Height {
+    Executor::open(&StateReader(store)).unwrap().height()
+}
+
+#[test]
+fn a_state_behind_the_ledger_is_worked_out_again() {
+    let (mut store, tip) = killed();
+    let (replica, _) = Replica::open(setup(), &mut store, at(0)).unwrap();
+    let status = replica.status();
+    assert_eq!(status.height, tip.height);
+    let stored = ledger::roots(&store, tip.height).unwrap();
+    assert_eq!(stored, Some(status.roots));
+    store.crash(store.unsynced());
+    assert_eq!(executed(&store), tip.height, "it is settled");
+}
+
+#[test]
+fn a_state_that_settles_with_each_block_is_never_behind() {
+    let lag = LagLimits {
+        blocks: 1,
+        ..LagLimits::default()
+    };
+    let (mut store, tip) = ran_to(Height(3), lag);
+    store.crash(store.unsynced());
+    assert_eq!(executed(&store), tip.height);
+}
+
+#[test]
+fn blocks_that_lead_to_other_roots_than_those_stored_are_refused() {
+    let (mut store, _) = killed();
+    let key = ledger::keys::roots(Height(2));
+    put(
+        &mut store,
+        Table::Meta,
+        &key,
+        codec::encode(&Roots::default()),
+    );
+    let error = refusal(store);
+    assert!(
+        matches!(
+            error,
+            BootError::State(OpenError::RootMismatch { height: Height(2) })
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_block_that_is_needed_again_and_gone_is_named() {
+    let (mut store, _) = killed();
+    let key = ledger::keys::height(Height(2));
+    let mut writes = WriteBatch::new();
+    writes.delete(Table::Ledger, key.clone());
+    store.write(writes, Sync::Yes).unwrap();
+    let error = refusal(store);
+    assert!(
+        matches!(&error, BootError::Ledger(LedgerError::Damaged { table: Table::Ledger, key: of }) if *of == key),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_state_ahead_of_the_ledger_is_refused() {
+    let (mut store, tip) = ran();
+    let mut below = ledger::block_by_height(&store, Height(1)).unwrap().unwrap();
+    below.batches.clear();
+    put(
+        &mut store,
+        Table::Meta,
+        ledger::keys::TIP,
+        codec::encode(&ledger::Tip::of(&below)),
+    );
+    let error = refusal(store);
+    let (state, ledger) = match error {
+        BootError::Heights { state, ledger } => (state, ledger),
+        error => panic!("{error}"),
+    };
+    assert_eq!((state, ledger), (tip.height, Height(1)));
+}
+
+/// The blocks that a state on disk needs again must not go before it does not.
+#[test]
+fn a_ledger_without_its_past_starts_after_a_crash() {
+    let kept = u64::try_from(committed_headers(&setup().validators)).unwrap();
+    let (mut store, tip) = ran_to(Height(kept + 10), LagLimits::default());
+    let swept = ledger::truncate(&store, Height(10), usize::MAX).unwrap();
+    assert_eq!(swept.heights, 9);
+    store.write(swept.writes, Sync::No).unwrap();
+    store.crash(store.unsynced());
+    let (replica, _) = Replica::open(setup(), &mut store, at(0)).unwrap();
+    assert_eq!(replica.status().height, tip.height);
+}
+
+#[test]
+fn before_blocks_that_lead_elsewhere_the_state_is_that_of_the_height_below() {
+    let (mut store, _) = killed();
+    let key = ledger::keys::roots(Height(2));
+    put(
+        &mut store,
+        Table::Meta,
+        &key,
+        codec::encode(&Roots::default()),
+    );
+    assert!(lag::catch_up(&mut store, LagLimits::default()).is_err());
+    store.crash(store.unsynced());
+    assert_eq!(executed(&store), Height(1));
 }

@@ -7,7 +7,7 @@ use quorate_execution::kv::{Command, KvResult};
 use quorate_replica::replica::Status;
 use quorate_replica::snapshot::{Certified, Shelf, SnapshotError, answer, certified, cut};
 use quorate_replica::{Input, Notice, Output, Replica, Reply, Setup, Target, Ticket, Wait};
-use quorate_storage::{MemStore, Store, Sync, Table, ledger};
+use quorate_storage::{MemStore, Order, Store, Sync, Table, View, ledger};
 use quorate_types::message::{
     BatchRequest, BlockRequest, BlockResponse, LedgerRequest, MAX_BLOCKS, VerifiedMessage,
 };
@@ -116,6 +116,8 @@ struct Cluster {
     chunks: [usize; 4],
     /// Snapshots installed.
     installed: usize,
+    /// A process that has a snapshot whole is killed before it starts from it.
+    dies_when_ready: bool,
     /// Whose payload was refused.
     refused: Vec<ValidatorIndex>,
     gap: u64,
@@ -136,6 +138,7 @@ impl Cluster {
             fetches: 0,
             chunks: [0; 4],
             installed: 0,
+            dies_when_ready: false,
             refused: Vec::new(),
             gap: 10_000,
             voted: [0; 4],
@@ -195,6 +198,26 @@ impl Cluster {
             let index = ValidatorIndex(u16::try_from(node).unwrap());
             self.nodes[other].inbox.push(Input::Disconnected(index));
         }
+    }
+
+    /// Cuts it off from all others; it lives, and takes no turn.
+    fn cut(&mut self, node: usize) {
+        self.nodes[node].up = false;
+        self.nodes[node].inbox.clear();
+        for other in 0..self.nodes.len() {
+            let index = |i: usize| ValidatorIndex(u16::try_from(i).unwrap());
+            self.nodes[other]
+                .inbox
+                .push(Input::Disconnected(index(node)));
+            self.nodes[node]
+                .inbox
+                .push(Input::Disconnected(index(other)));
+        }
+    }
+
+    fn mend(&mut self, node: usize) {
+        self.nodes[node].up = true;
+        self.connect(node);
     }
 
     fn restart(&mut self, node: usize) {
@@ -328,6 +351,10 @@ impl Cluster {
             }
             if self.nodes[i].replica.is_ready_to_install() {
                 self.installed += 1;
+                if self.dies_when_ready {
+                    let store = &mut self.nodes[i].store;
+                    store.crash(store.unsynced());
+                }
                 self.restart(i);
             }
             let inputs = std::mem::take(&mut self.nodes[i].inbox);
@@ -618,6 +645,35 @@ fn who_misses_what_nobody_keeps_joins_by_snapshot() {
         ledger::first(&cluster.nodes[3].store).unwrap(),
         height.next()
     );
+}
+
+/// What it had executed and not settled cannot be worked out again once another state takes the place of its own.
+#[test]
+fn who_dies_before_it_starts_from_a_snapshot_keeps_its_places() {
+    let mut cluster = Cluster::new(4);
+    cluster.fill(1, 3, 100);
+    cluster.run(100);
+    let places = |cluster: &Cluster| {
+        let store = &cluster.nodes[3].store;
+        let all = store.scan(Table::Places, b"", None, usize::MAX, Order::Ascending);
+        all.unwrap()
+    };
+    let before = places(&cluster);
+    assert_eq!(before.len(), 3);
+    cluster.cut(3);
+    cluster.fill(4, 60, 60_000);
+    let height = cluster.snapshot(0, &[0, 1, 2]);
+    cluster.fill(64, 5, 1_000);
+    for node in 0..3 {
+        cluster.truncate(node, height);
+    }
+    cluster.dies_when_ready = true;
+    cluster.mend(3);
+    cluster.run(3_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 1);
+    let after = places(&cluster);
+    assert!(before.iter().all(|place| after.contains(place)));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Plan {
     pub load: LoadPlan,
     /// Whether the bounds of the pools are so small that they are reached.
     pub tight: bool,
+    /// How many blocks the state on disk lies behind the ledger at most.
+    pub lag: usize,
     /// When what breaks.
     pub faults: Vec<(u64, Fault)>,
     /// When faults end, and the load with them.
@@ -130,6 +132,7 @@ const REAL: u64 = 60;
 const RESTORES: u64 = 0x7265_7374_6f72_6564;
 const LOSSES: u64 = 0x6c6f_7374_6469_736b;
 const CHECKPOINTS: u64 = 0x706c_6163_6573_2e2e;
+const LAGS: u64 = 0x6c61_6773_2e2e_2e2e;
 
 impl Plan {
     /// Which validator each node is: first all validators, then the twins.
@@ -205,6 +208,7 @@ impl Plan {
             clocks,
             load: load(&mut rng),
             tight: rng.chance(250),
+            lag: Rng::new(seed.rotate_left(32) ^ LAGS).pick(&[1, 4, 32, 256]),
             faults: faults::draw(&mut rng, n, &byzantine, chaos),
             byzantine,
             chaos,

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use quorate_execution::OpenError;
-use quorate_execution::persist::StateTree;
+use quorate_execution::persist::{self, StateTree};
 use quorate_execution::tree::{Held, TreeError};
 use quorate_execution::{Entry, Reader, Space};
 use quorate_replica::view::StateReader;
@@ -23,7 +23,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::rebuild;
 use crate::scratch::Scratch;
 use crate::snapshot::files;
-use crate::start::{open_home, open_store};
+use crate::start::open_state;
 
 /// Heights whose roots are compared at a time.
 const PAGE: usize = 1_024;
@@ -76,7 +76,7 @@ impl State {
             return Ok(State::Snapshot(manifest, scratch));
         }
         let config = read_config(path)?;
-        let store = open_store(open_home(path)?, &config)?;
+        let store = open_state(path, &config)?;
         Ok(State::Home(Box::new(store)))
     }
 
@@ -85,7 +85,8 @@ impl State {
         match self {
             State::Snapshot(manifest, _) => Ok((manifest.height, manifest.roots)),
             State::Home(store) => {
-                let height = ledger::tip(&**store).map_err(Failure::damaged)?.height;
+                // Not the ledger's, which goes on where the state is not what its blocks lead to.
+                let height = persist::height(&StateReader(&**store)).map_err(opened)?;
                 let roots = ledger::roots(&**store, height).map_err(Failure::damaged)?;
                 Ok((height, roots.unwrap_or_default()))
             }

@@ -19,7 +19,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::genesis;
 use crate::rebuild;
 use crate::snapshot::files::{self, Directory, FileError};
-use crate::start::{open_home, open_store, store_failure};
+use crate::start::{open_home, open_state, open_store, store_failure};
 use crate::validator::clock::Clock;
 
 /// Make, list, verify and restore snapshots of the state
@@ -141,7 +141,7 @@ pub(super) fn request(
 /// Of a stopped validator.
 fn create_offline(home: &Path, config: &Config) -> Result<Height, Failure> {
     let setup = setup(&home.join("genesis.json"))?;
-    let store = open_store(open_home(home)?, config)?;
+    let store = open_state(home, config)?;
     let reader = store.reader();
     let frozen = reader.freeze();
     let found = certified(&frozen, &reader, &setup.validators).map_err(Failure::damaged)?;

@@ -3,14 +3,14 @@
 //! A snapshot is due at every multiple of the interval. All validators try to freeze the same height then, the first above
 //! it whose block claims nothing in between, so that a peer that joins can fetch from all of them at once: the core meets
 //! the keeper ([`Hook`]) behind the turn that commits it, for the time that it takes to freeze the store (some
-//! microseconds). The keeper waits until a final header claims the state, and cuts it on its own thread.
+//! microseconds; what is deferred was settled). The keeper waits until a final header claims the state, and cuts it on its own thread.
 //!
 //! Nothing above the oldest snapshot goes, so that whoever fetches it finds the blocks that follow.
 //!
 //! | free space | what happens |
 //! |---|---|
 //! | below `storage.min_free_bytes` | clients' transactions are refused here (503), no snapshot is begun |
-//! | below half of it | the core halts: it takes nothing, signs nothing and writes nothing but deletions |
+//! | below half of it | the core halts: it takes nothing, signs nothing and writes nothing but deletions, and what has to be there before them |
 //! | a quarter above either again | it goes on by itself |
 
 use std::collections::VecDeque;
@@ -113,9 +113,16 @@ pub fn hook() -> (Hook, Orders) {
 }
 
 impl Hook {
+    /// Whether the store is to be frozen at this height. Copying what is deferred would take the core's time and memory
+    /// for each of several heights: it is settled first.
+    #[must_use]
+    pub fn is_due(&self, height: Height) -> bool {
+        height.0 >= self.due.load(Ordering::Relaxed)
+    }
+
     /// The core has committed a height, and it is in the store.
     pub fn committed(&self, height: Height) {
-        if height.0 < self.due.load(Ordering::Relaxed) {
+        if !self.is_due(height) {
             return;
         }
         self.due
@@ -324,7 +331,9 @@ impl Keeper {
             Order::Make(reply) => {
                 // Whatever comes next is wanted, too: this very state may never be claimed.
                 orders.1.arm(0);
-                frozen.push_back(self.reader.freeze());
+                if frozen.len() < CANDIDATES {
+                    frozen.push_back(self.reader.freeze());
+                }
                 waiting.push(reply);
             }
         };

@@ -1,6 +1,7 @@
 //! What ends a start or a validator, told to its operator: the exit status that INTERFACES gives it, and what to do.
 
-use quorate_replica::BootError;
+use quorate_execution::{ExecuteError, OpenError};
+use quorate_replica::{BootError, ReplicaError};
 use quorate_storage::ledger::LedgerError;
 use quorate_storage::{HomeError, StoreError};
 
@@ -36,7 +37,17 @@ pub(super) fn boot_failure(error: BootError) -> Failure {
         }
         BootError::Ledger(LedgerError::OtherSchema { .. }) => Failure::config(&error)
             .hint("start it with the release that wrote it; nothing was changed"),
-        BootError::Ledger(LedgerError::Store(store)) => store_failure(store),
+        BootError::Ledger(LedgerError::Store(store))
+        | BootError::State(OpenError::Source(store))
+        | BootError::Replica(
+            ReplicaError::Store(store)
+            | ReplicaError::Ledger(LedgerError::Store(store))
+            | ReplicaError::Execute(ExecuteError::Source(store)),
+        ) => store_failure(store),
+        BootError::State(OpenError::RootMismatch { .. }) => Failure::damaged(&error).hint(
+            "keep this home: `quorate replay --home` and `quorate diff-state` with another validator's tell what differs; \
+             to take part again, start without data/ after `quorate recover`",
+        ),
         _ => damaged_data(&error),
     }
 }

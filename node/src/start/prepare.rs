@@ -3,8 +3,10 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use quorate_replica::{Output, Past, Replica, Setup};
-use quorate_storage::{Home, Options, RocksStore};
+use quorate_execution::OpenError;
+use quorate_replica::lag::{self, LagLimits};
+use quorate_replica::{BootError, Output, Past, Replica, Setup};
+use quorate_storage::{Home, Options, RocksStore, ledger};
 use quorate_types::{Genesis, ValidatorIndex};
 
 use super::failures::{boot_failure, home_failure, store_failure};
@@ -165,4 +167,20 @@ pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Fail
         ..Options::default()
     };
     RocksStore::open(home, &options).map_err(|error| store_failure(&error))
+}
+
+/// A home's store with the state at the end of the ledger, for tools that look at it; or at the last height before execution
+/// leads to other roots than those stored.
+pub(crate) fn open_state(path: &Path, config: &Config) -> Result<RocksStore, Failure> {
+    let genesis = genesis::read(&path.join("genesis.json"))?;
+    let mut store = open_store(open_home(path)?, config)?;
+    let tip = ledger::open(&store, genesis.chain_id()).map_err(BootError::Ledger)?;
+    if tip.is_none() {
+        let message = format!("{} holds no ledger", path.display());
+        return Err(Failure::damaged(message));
+    }
+    match lag::catch_up(&mut store, LagLimits::default()) {
+        Ok(_) | Err(BootError::State(OpenError::RootMismatch { .. })) => Ok(store),
+        Err(error) => Err(boot_failure(error)),
+    }
 }

@@ -306,7 +306,7 @@ impl Inbox {
             }
             if self.core.shared.stopping.load(Ordering::SeqCst) {
                 // Nothing asks for it, but the next start should find all that this one knew.
-                parts.store.write(WriteBatch::new(), Sync::Yes)?;
+                parts.store.write(WriteBatch::settling(), Sync::Yes)?;
                 return Ok(());
             }
             let (inputs, credits): (Vec<Input>, Vec<Credit>) = items
@@ -440,7 +440,10 @@ fn release(
     core.shared.turned.store(now.0, Ordering::Relaxed);
     parts.watch.turn(&status, &notices, &parts.store);
     let height = status.height;
-    parts.hook.committed(status.height);
+    if parts.hook.is_due(height) {
+        parts.store.write(WriteBatch::settling(), Sync::No)?;
+        parts.hook.committed(height);
+    }
     *core
         .shared
         .status

@@ -176,6 +176,7 @@ impl World {
         if plan.tight {
             setup.limits = bounds::tight();
         }
+        setup.lag.blocks = plan.lag;
         let notary = plan.stand_ins.then(|| Arc::new(Notary::default()));
         // As in a node, what verified once is not verified again, real or not.
         let memory = notary.clone().unwrap_or_default();
