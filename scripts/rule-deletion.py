@@ -60,6 +60,9 @@ RULES = [
     ),
     ("stretch-from-tip", [("replica/src/commit.rs", "if known && ", 1, "")], "replica"),
     ("batch-fetch", [("replica/src/payload.rs", "self.want_batches(turn, block, &missing);", 1, "")], "replica"),
+    ("lag-truncation", [("storage/src/ledger/truncate.rs", "step.writes.settle();", 1, "")], "replica"),
+    ("lag-install", [("replica/src/transfer.rs", "writes.settle();", 1, "")], "replica"),
+    ("lag-roots", [("replica/src/lag.rs", "if ledger::roots(view, height)? != Some(executed.roots) {", 1, "")], "replica"),
     ("session", [("execution/src/block.rs", "if let Standing::Known { height, index } = standing {", 1, "")], "execution"),
 ]
 

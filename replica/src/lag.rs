@@ -1,7 +1,7 @@
 //! The state on disk may lie behind the ledger on disk, by a bounded number of blocks.
 //!
 //! What a block does to the state follows from the block, so only the block has to be durable (D1). What it does to
-//! receipts and roots is written with it; the rest ([`Space::may_lag`]) is deferred ([`WriteBatch::defer`]) and written
+//! receipts and roots is written with it; the rest ([`may_lag`](quorate_execution::Space::may_lag)) is deferred ([`WriteBatch::defer`]) and written
 //! with that of many blocks, sorted, and once a key: a client's session, which each of its transactions changes, above
 //! all. A crash takes back what waits, all of it. A start executes those blocks again ([`catch_up`]), and holds the roots
 //! against those that were stored with each.

@@ -5,7 +5,7 @@
 //! its number; together with the [watermark](crate::watermark) an open finds out whether any was forgotten, which no
 //! recovery mode of RocksDB does (docs/decisions/0002-durability.md). It must never go on after a failed write.
 //!
-//! What is deferred waits in memory ([`crate::pending`]) over the database, for every reader; the database has it from the
+//! What is deferred waits in memory (`pending`) over the database, for every reader; the database has it from the
 //! write that settles.
 
 mod frozen;
