@@ -102,7 +102,7 @@ impl Lag {
 ///
 /// # Errors
 /// [`BootError`]: the state is ahead of the ledger, a block or batch is missing or damaged, or leads to other roots than those
-/// stored with it. What was executed before is settled in the last case: the state is then that of the height below.
+/// stored with it. What was executed before is settled: the state is then that of the height below.
 pub fn catch_up(store: &mut dyn Store, limits: LagLimits) -> Result<Executor, BootError> {
     let tip = ledger::tip(&*store)?.height;
     let mut executor = Executor::open(&StateReader(&*store))?;
@@ -118,9 +118,8 @@ pub fn catch_up(store: &mut dyn Store, limits: LagLimits) -> Result<Executor, Bo
         let changes = match execute(&*store, &mut executor, height) {
             Ok(changes) => changes,
             Err(error) => {
-                if matches!(error, BootError::State(OpenError::RootMismatch { .. })) {
-                    store.write(WriteBatch::settling(), Sync::No)?;
-                }
+                // A disk that fails refuses this, too.
+                store.write(WriteBatch::settling(), Sync::No)?;
                 return Err(error);
             }
         };

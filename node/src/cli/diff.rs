@@ -76,7 +76,14 @@ impl State {
             return Ok(State::Snapshot(manifest, scratch));
         }
         let config = read_config(path)?;
-        let store = open_state(path, &config)?;
+        let (store, ended) = open_state(path, &config)?;
+        if let Some(ended) = ended {
+            let home = path.display();
+            eprintln!(
+                "quorate: warning: {home}: the state ends before the ledger: {}",
+                ended.message
+            );
+        }
         Ok(State::Home(Box::new(store)))
     }
 

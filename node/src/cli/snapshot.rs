@@ -141,7 +141,8 @@ pub(super) fn request(
 /// Of a stopped validator.
 fn create_offline(home: &Path, config: &Config) -> Result<Height, Failure> {
     let setup = setup(&home.join("genesis.json"))?;
-    let store = open_state(home, config)?;
+    let (store, ended) = open_state(home, config)?;
+    ended.map_or(Ok(()), Err)?;
     let reader = store.reader();
     let frozen = reader.freeze();
     let found = certified(&frozen, &reader, &setup.validators).map_err(Failure::damaged)?;

@@ -41,6 +41,8 @@ const MEETING: Duration = Duration::from_millis(50);
 const BUSY: u64 = 100;
 /// States frozen at a time while it is not known which will be certified.
 const CANDIDATES: usize = 8;
+/// Heights between two validators that settle ahead of a snapshot.
+const NEAR: u64 = 4;
 /// An order for a snapshot fails after this long without a certified height.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Blocks that always stay: more than elections, proofs and peers a little behind need.
@@ -118,6 +120,14 @@ impl Hook {
     #[must_use]
     pub fn is_due(&self, height: Height) -> bool {
         height.0 >= self.due.load(Ordering::Relaxed)
+    }
+
+    /// Whether it will be soon: what is deferred is settled then, by each validator at a height of its own, and little is
+    /// left to do for all of them at the one that is due.
+    #[must_use]
+    pub fn is_near(&self, height: Height, seat: u16) -> bool {
+        let ahead = NEAR * (u64::from(seat) + 1);
+        height.0.checked_add(ahead) == Some(self.due.load(Ordering::Relaxed))
     }
 
     /// The core has committed a height, and it is in the store.

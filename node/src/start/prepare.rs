@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use quorate_execution::OpenError;
 use quorate_replica::lag::{self, LagLimits};
 use quorate_replica::{BootError, Output, Past, Replica, Setup};
 use quorate_storage::{Home, Options, RocksStore, ledger};
@@ -169,9 +168,12 @@ pub(crate) fn open_store(home: Home, config: &Config) -> Result<RocksStore, Fail
     RocksStore::open(home, &options).map_err(|error| store_failure(&error))
 }
 
-/// A home's store with the state at the end of the ledger, for tools that look at it; or at the last height before execution
-/// leads to other roots than those stored.
-pub(crate) fn open_state(path: &Path, config: &Config) -> Result<RocksStore, Failure> {
+/// A home's store with the state at the end of the ledger, for tools that look at it; or at the height before a block that
+/// cannot be executed again or leads to other roots than those stored, and why.
+pub(crate) fn open_state(
+    path: &Path,
+    config: &Config,
+) -> Result<(RocksStore, Option<Failure>), Failure> {
     let genesis = genesis::read(&path.join("genesis.json"))?;
     let mut store = open_store(open_home(path)?, config)?;
     let tip = ledger::open(&store, genesis.chain_id()).map_err(BootError::Ledger)?;
@@ -179,8 +181,6 @@ pub(crate) fn open_state(path: &Path, config: &Config) -> Result<RocksStore, Fai
         let message = format!("{} holds no ledger", path.display());
         return Err(Failure::damaged(message));
     }
-    match lag::catch_up(&mut store, LagLimits::default()) {
-        Ok(_) | Err(BootError::State(OpenError::RootMismatch { .. })) => Ok(store),
-        Err(error) => Err(boot_failure(error)),
-    }
+    let ended = lag::catch_up(&mut store, LagLimits::default()).err();
+    Ok((store, ended.map(boot_failure)))
 }

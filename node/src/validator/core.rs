@@ -306,7 +306,12 @@ impl Inbox {
             }
             if self.core.shared.stopping.load(Ordering::SeqCst) {
                 // Nothing asks for it, but the next start should find all that this one knew.
-                parts.store.write(WriteBatch::settling(), Sync::Yes)?;
+                let last = match parts.space.is_out() {
+                    // What is deferred may not have room.
+                    true => WriteBatch::new(),
+                    false => WriteBatch::settling(),
+                };
+                parts.store.write(last, Sync::Yes)?;
                 return Ok(());
             }
             let (inputs, credits): (Vec<Input>, Vec<Credit>) = items
@@ -440,7 +445,8 @@ fn release(
     core.shared.turned.store(now.0, Ordering::Relaxed);
     parts.watch.turn(&status, &notices, &parts.store);
     let height = status.height;
-    if parts.hook.is_due(height) {
+    let seat = parts.setup.me.map_or(0, |me| me.0);
+    if parts.hook.is_due(height) || parts.hook.is_near(height, seat) {
         parts.store.write(WriteBatch::settling(), Sync::No)?;
         parts.hook.committed(height);
     }

@@ -156,7 +156,7 @@ impl RocksStore {
         let _writing = lock(&shared.writing);
         let settles = batch.settles();
         let mut out = shared.batch(&batch);
-        // What a write settles is seen as a whole before the database has it and after.
+        // What a write settles is seen as a whole, from before the database has it.
         let absorbed = match settles {
             true => {
                 shared.absorb(batch);
@@ -179,7 +179,11 @@ impl RocksStore {
         }
         match absorbed {
             Some(batch) => shared.absorb(batch),
-            None => drop(std::mem::take(&mut *shared.pending_mut())),
+            None => {
+                let settled = std::mem::take(&mut *shared.pending_mut());
+                // Behind the lock: it is a lot to give back.
+                drop(settled);
+            }
         }
         if sync == Sync::Yes {
             self.synced = synced;
