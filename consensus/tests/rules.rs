@@ -801,6 +801,28 @@ fn t1_f_plus_one_timeouts_are_joined_and_a_quorum_enters_the_next_round() {
         Effect::Sign(Authorised::Timeout(t)) if t.peek().entry_tc.is_some())));
 }
 
+/// The lock: whoever entered a round by others' TC may know a higher certificate than they did, by which a block may have
+/// been committed.
+#[test]
+fn t1_a_timeout_reports_the_highest_certificate_known_and_not_that_of_the_tc() {
+    let mut scene = Scene::voter();
+    let genesis = scene.genesis();
+    let first = scene.extend(&genesis);
+    let anchor = scene.chain.validators.anchor_qc();
+    let tc = scene.tc(round(2), &anchor);
+    scene.step(Event::Tc(Box::new(tc)));
+    assert_eq!(scene.engine.status().round, round(3));
+    let mut effects = scene.expire();
+    while timed_out(&effects).is_none() {
+        effects = scene.expire();
+    }
+    let reported = effects.iter().find_map(|effect| match effect {
+        Effect::Sign(Authorised::Timeout(timeout)) => Some(&timeout.peek().high_qc),
+        _ => None,
+    });
+    assert_eq!(reported, Some(&*first.qc));
+}
+
 /// A message can be lost without a connection that breaks: nothing else would bring a Timeout to those that missed it.
 #[test]
 fn t1_a_timeout_is_repeated_until_the_round_is_left() {
