@@ -81,6 +81,11 @@ impl MemStore {
         self.fault = Some(fault);
     }
 
+    /// Takes back an armed fault that no write has met.
+    pub fn disarm(&mut self) {
+        self.fault = None;
+    }
+
     /// Flips the lowest bit of a stored byte, the way a disk rots; false if there is no such byte.
     pub fn rot(&mut self, table: Table, key: &[u8], offset: usize) -> bool {
         let value = self.tables.get_mut(&table).and_then(|t| t.get_mut(key));
