@@ -215,6 +215,14 @@ fn killed() -> (MemStore, ledger::Tip) {
     (store, tip)
 }
 
+/// The same with roots at a height that its blocks do not lead to.
+fn killed_with_other_roots(height: Height) -> MemStore {
+    let (mut store, _) = killed();
+    let roots = codec::encode(&Roots::default());
+    put(&mut store, Table::Meta, &ledger::keys::roots(height), roots);
+    store
+}
+
 /// Where the state in a store ends.
 fn executed(store: &MemStore) -> Height {
     Executor::open(&StateReader(store)).unwrap().height()
@@ -245,15 +253,7 @@ fn a_state_that_settles_with_each_block_is_never_behind() {
 
 #[test]
 fn blocks_that_lead_to_other_roots_than_those_stored_are_refused() {
-    let (mut store, _) = killed();
-    let key = ledger::keys::roots(Height(2));
-    put(
-        &mut store,
-        Table::Meta,
-        &key,
-        codec::encode(&Roots::default()),
-    );
-    let error = refusal(store);
+    let error = refusal(killed_with_other_roots(Height(2)));
     assert!(
         matches!(
             error,
@@ -311,14 +311,7 @@ fn a_ledger_without_its_past_starts_after_a_crash() {
 
 #[test]
 fn before_blocks_that_lead_elsewhere_the_state_is_that_of_the_height_below() {
-    let (mut store, _) = killed();
-    let key = ledger::keys::roots(Height(2));
-    put(
-        &mut store,
-        Table::Meta,
-        &key,
-        codec::encode(&Roots::default()),
-    );
+    let mut store = killed_with_other_roots(Height(2));
     assert!(lag::catch_up(&mut store, LagLimits::default()).is_err());
     store.crash(store.unsynced());
     assert_eq!(executed(&store), Height(1));

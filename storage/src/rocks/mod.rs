@@ -175,7 +175,12 @@ impl RocksStore {
             how.set_sync(true);
         }
         if !out.is_empty() {
-            shared.db.write_opt(out, &how).map_err(failed("write"))?;
+            let operation = match sync {
+                Sync::Yes => "synced write",
+                Sync::No => "write",
+            };
+            let written = shared.db.write_opt(out, &how);
+            written.map_err(failed(operation))?;
         }
         match absorbed {
             Some(batch) => shared.absorb(batch),
@@ -287,9 +292,9 @@ impl RocksReader {
         self.0.db.flush().map_err(failed("flush"))
     }
 
-    /// Makes a copy of the database as it is at one moment, without what is deferred, in a directory that must not exist. On the same file system
-    /// it shares the files that never change, so it takes little time and room, but keeps what the database drops later.
-    /// Writes go on meanwhile.
+    /// Makes a copy of the database as it is at one moment, without what is deferred, in a directory that must not exist. On
+    /// the same file system it shares the files that never change, so it takes little time and room, but keeps what the
+    /// database drops later. Writes go on meanwhile.
     ///
     /// # Errors
     /// The database's.
