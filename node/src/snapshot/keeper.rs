@@ -3,7 +3,8 @@
 //! A snapshot is due at every multiple of the interval. All validators try to freeze the same height then, the first above
 //! it whose block claims nothing in between, so that a peer that joins can fetch from all of them at once: the core meets
 //! the keeper ([`Hook`]) behind the turn that commits it, for the time that it takes to freeze the store (some
-//! microseconds; what is deferred was settled). The keeper waits until a final header claims the state, and cuts it on its own thread.
+//! microseconds; what is deferred was settled). The keeper waits until a final header claims the state, and cuts it on its
+//! own thread.
 //!
 //! Nothing above the oldest snapshot goes, so that whoever fetches it finds the blocks that follow.
 //!
@@ -509,6 +510,20 @@ mod tests {
         assert_eq!(at(625), (true, false));
         assert_eq!(at(1_200), (true, false));
         assert_eq!(at(1_250), (false, false));
+    }
+
+    #[test]
+    fn validators_settle_ahead_of_a_snapshot_each_at_its_own_height() {
+        let (hook, _orders) = hook();
+        hook.arm(100);
+        let near = |seat| {
+            (0..200)
+                .filter(|height| hook.is_near(Height(*height), seat))
+                .collect()
+        };
+        let heights: [Vec<u64>; 2] = [near(0), near(1)];
+        assert_eq!(heights, [[100 - NEAR], [100 - 2 * NEAR]]);
+        assert!(hook.is_due(Height(100)) && !hook.is_due(Height(99)));
     }
 
     #[test]
