@@ -33,7 +33,7 @@ pub struct LagLimits {
 }
 
 impl Default for LagLimits {
-    /// 32,768 changes, 16 MiB or 256 blocks: a fifth of a second of a start.
+    /// 32,768 changes, 16 MiB or 256 blocks.
     fn default() -> LagLimits {
         LagLimits {
             changes: 32_768,
