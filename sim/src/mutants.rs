@@ -81,6 +81,9 @@ fn hunt(mutant: Mutant, threads: usize) -> Hunt {
 
 /// The kind of liar in every other world: one that is after the rule that is broken, if there is, and all in turn.
 fn liar(mutant: Mutant, seed: u64) -> Option<&'static str> {
+    if alone(mutant) {
+        return None;
+    }
     let place = usize::try_from(seed / 4).expect("small");
     match (seed % 4, suspect(mutant)) {
         (1, Some(suspect)) => Some(suspect),
@@ -133,11 +136,13 @@ fn worlds(mutant: Mutant, seeds: Range<u64>, threads: usize) -> Option<Box<Failu
                     let drawn = Plan::draw(seed);
                     let plan = match liar(mutant, seed) {
                         Some(kind) => drawn.with_liars(&[kind]),
+                        None if alone(mutant) => drawn.with_liars(&[]),
                         None => drawn,
                     };
                     let plan = match mutant {
                         mutant if syncs(mutant) => away(plan),
-                        Mutant::TimeoutNotRepeated => deaf(plan),
+                        Mutant::TimeoutNotRepeated => deaf(plan, 600),
+                        Mutant::TimeoutForgetsLock => deaf(long(plan), 400),
                         Mutant::ForgottenLock | Mutant::SignsBehindTheFence => forgetful(plan),
                         Mutant::RevertsToTheNewest | Mutant::PastOfNothing => reverting(plan),
                         _ => plan,
@@ -159,6 +164,17 @@ fn worlds(mutant: Mutant, seeds: Range<u64>, threads: usize) -> Option<Box<Failu
     lowest.into_inner().expect("nobody panics with the lock")
 }
 
+/// Whether the mutant is looked for where nobody lies.
+fn alone(mutant: Mutant) -> bool {
+    matches!(
+        mutant,
+        Mutant::TimeoutNotRepeated
+            | Mutant::TimeoutForgetsLock
+            | Mutant::ForgottenLock
+            | Mutant::SignsBehindTheFence
+    )
+}
+
 /// Whether the mutant is about catching up by the ledger.
 fn syncs(mutant: Mutant) -> bool {
     matches!(
@@ -167,17 +183,22 @@ fn syncs(mutant: Mutant) -> bool {
     )
 }
 
-/// With so much loss that Timeouts get lost, and no connection made anew, which would repeat them.
-fn deaf(mut plan: Plan) -> Plan {
+/// With so much loss that Timeouts get lost, and no connection made anew, which would repeat them. Now and then one
+/// validator alone learns of a certificate, and the others' TC of a later round takes it past that.
+fn deaf(mut plan: Plan, loss: u64) -> Plan {
     plan.faults.clear();
-    plan.byzantine.clear();
-    plan.network.loss = 600;
+    plan.network.loss = loss;
+    plan
+}
+
+/// With time for several rounds that are given up one after the other, each timer longer than the one before.
+fn long(mut plan: Plan) -> Plan {
+    plan.chaos = 20 * SECOND;
     plan
 }
 
 /// With one validator on a new disk, and nobody faulty besides.
 fn forgetful(mut plan: Plan) -> Plan {
-    plan.byzantine.clear();
     let lost = |at| {
         let (node, ceiling) = (0, false);
         (at, Fault::Forget { node, ceiling })
