@@ -78,6 +78,20 @@ impl Pending {
         })
     }
 
+    /// Number of changes.
+    #[cfg(feature = "rocks")]
+    pub(crate) fn len(&self) -> usize {
+        self.tables.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Bytes of all keys and values.
+    #[cfg(feature = "rocks")]
+    pub(crate) fn bytes(&self) -> usize {
+        let sizes = self.entries();
+        let sizes = sizes.map(|(_, key, value)| key.len() + value.map_or(0, <[u8]>::len));
+        sizes.sum()
+    }
+
     /// The changes with `from <= key < to` that the first `limit` entries in `order` can be under: to the last of `limit`
     /// values, for those are entries themselves.
     pub(crate) fn range(

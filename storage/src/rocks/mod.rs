@@ -30,6 +30,8 @@ const SYNCED: &[u8] = b"synced";
 
 /// Most bytes that the database's own batch takes for a change besides key and value: tag, family, two lengths.
 const OP_BYTES: usize = 12;
+/// Most bytes that it takes for itself and the number of a synced write.
+const SYNCED_BYTES: usize = 40;
 
 /// A store on disk. Dropped, it leaves everything written to the operating system but what is deferred; what was not
 /// synced is lost only if the machine stops as well.
@@ -380,11 +382,18 @@ impl Shared {
         Ok(u64::from_be_bytes(number))
     }
 
-    /// The database's form of what a batch does not defer.
+    /// The database's form of what a batch does not defer, with room for what it settles: to grow step by step would touch
+    /// fresh memory each time.
     fn batch(&self, batch: &WriteBatch) -> rocksdb::WriteBatch {
         let direct = || batch.ops().iter().filter(|op| !op.is_deferred());
-        let bytes = direct().map(|op| op.len() + OP_BYTES).sum();
-        let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes);
+        let bytes = match batch.settles() {
+            true => {
+                let settled = self.pending().bytes() + batch.bytes();
+                settled + OP_BYTES * (self.pending().len() + batch.len())
+            }
+            false => direct().map(|op| op.len() + OP_BYTES).sum(),
+        };
+        let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes + SYNCED_BYTES);
         for op in direct() {
             match op {
                 Op::Put(table, key, value) => out.put_cf(self.family(*table), key, value),
