@@ -27,7 +27,7 @@ done
 if [ -z "$binary" ] || [ -z "$name" ]; then usage >&2; exit 2; fi
 [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$ ]] || fail "a name is letters, digits, - and _"
 [ -x "$binary" ] || fail "there is no program at $binary"
-"$binary" --version >/dev/null || fail "$binary does not run on this machine"
+"$binary" --version >/dev/null || fail "$binary does not run on this machine (on x86-64 it needs AVX2, BMI2, FMA and PCLMULQDQ: grep flags /proc/cpuinfo)"
 [ -n "$prefix" ] || [ "$(id -u)" -eq 0 ] || fail "run it as root"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -37,6 +37,14 @@ have_chromium() {
 # Where `go install` puts it need not be on the PATH.
 have_helm() { have helm || { have go && [ -x "$(go env GOPATH)/bin/helm" ]; }; }
 
+# What .cargo/config.toml compiles for. Without them the first program that is built would end by a signal.
+if [ "$(uname -sm)" = "Linux x86_64" ]; then
+    for flag in avx2 bmi1 bmi2 fma movbe pclmulqdq; do
+        grep -qw "$flag" /proc/cpuinfo ||
+            fail "this processor has no ${flag^^}, which programs are compiled for: see .cargo/config.toml, and build with RUSTFLAGS=... for an older one"
+    done
+fi
+
 missing=()
 { have cc && have g++ && have make; } || missing+=(build-essential)
 have clang   || missing+=(clang)

@@ -65,7 +65,7 @@ Description: Byzantine fault tolerant replication service
  /var/lib/quorate, Prometheus rules and a Grafana dashboard. It makes no keys
  and starts nothing by itself.
 TEXT
-for script in postinst prerm postrm; do
+for script in preinst postinst prerm postrm; do
     # What debhelper would put there: the unit is known to systemd, and nothing of it is enabled.
     sed '/^#DEBHELPER#$/c\
 if [ -d /run/systemd/system ]; then systemctl --system daemon-reload >/dev/null || true; fi' \
