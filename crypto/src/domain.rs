@@ -64,7 +64,7 @@ pub enum Domain {
     CommitVote,
     /// Signature: a timeout of a round.
     Timeout,
-    /// Signature: a client's transaction.
+    /// Signature: a client's transaction, by its id.
     ClientTransaction,
     /// Signature: a validator's proof that it holds the key it registers.
     ProofOfPossession,

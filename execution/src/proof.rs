@@ -310,7 +310,9 @@ impl InclusionProof {
     /// [`ProofError`]: do not believe it.
     pub fn verify(&self, validators: &Validators) -> Result<InclusionFacts, ProofError> {
         let (first, ordered_by) = check_chain(&self.headers, &self.cc, validators)?;
-        let root = self.transaction_path.root(batch::leaf(&self.transaction));
+        let id = self.transaction.id();
+        let leaf = batch::leaf(&id, &self.transaction.signature);
+        let root = self.transaction_path.root(leaf);
         if root != Some(self.batch.transactions_root) {
             return Err(ProofError::Path);
         }
@@ -319,7 +321,7 @@ impl InclusionProof {
             return Err(ProofError::Path);
         }
         Ok(InclusionFacts {
-            transaction: self.transaction.id(),
+            transaction: id,
             batch: (batch, self.transaction_path.index),
             place: self.payload_path.index,
             ordered_by,

@@ -370,6 +370,6 @@ fn a_transaction_must_be_in_the_batch_and_the_batch_in_the_block() {
     );
     assert_eq!(refuse(&|p| p.transaction_path.index = 0), ProofError::Path);
     // The transaction's leaf is no batch, though the tree above has the same nodes.
-    let leaf = batch::leaf(&good.transaction);
+    let leaf = batch::leaf(&good.transaction.id(), &good.transaction.signature);
     assert_ne!(leaf, good.batch.id().0);
 }

@@ -11,10 +11,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_crypto::{Digest, Domain, PublicKey, SIGNATURE_BYTES, SecretKey, Signature, hash};
+use quorate_types::memory;
 use quorate_types::together::verify_together;
 use quorate_types::vote::Signer;
 use quorate_types::{Memory, Parameters, Transaction, TransactionBody, Validators, Verified};
-use quorate_types::{codec, memory};
 
 /// Takes the first bytes of a digest as its hash: digests are even already.
 #[derive(Clone, Copy, Default)]
@@ -114,7 +114,7 @@ impl Pen {
         let Some(notary) = &self.notary else {
             return body.sign(&self.secret);
         };
-        let signature = self.stand_in(Domain::ClientTransaction, &codec::encode(&body));
+        let signature = self.stand_in(Domain::ClientTransaction, body.id().as_bytes());
         let transaction = Transaction { body, signature };
         notary.attest(Arc::new(transaction.clone()));
         transaction

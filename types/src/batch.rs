@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
-use quorate_crypto::{Digest, Domain, PublicKey};
+use quorate_crypto::{Digest, Domain, PublicKey, Signature, hash};
 use serde::{Deserialize, Serialize};
 
 use crate::merkle::{self, Path};
@@ -56,23 +56,30 @@ impl BatchHeader {
     }
 }
 
-/// Leaf of a transaction, its signature included.
+/// Leaf of a transaction, its signature included: of its identity and the signature, so that its content is hashed once.
 #[must_use]
-pub fn leaf(transaction: &Transaction) -> Digest {
-    codec::digest(Domain::TransactionLeaf, transaction)
+pub fn leaf(id: &TransactionId, signature: &Signature) -> Digest {
+    hash(
+        Domain::TransactionLeaf,
+        &[id.as_bytes(), signature.as_bytes()],
+    )
 }
 
 impl Batch {
     /// What the digest is taken over.
     #[must_use]
     pub fn header(&self) -> BatchHeader {
+        self.header_with(&self.identities())
+    }
+
+    fn header_with(&self, ids: &[TransactionId]) -> BatchHeader {
         BatchHeader {
             version: self.version,
             epoch: self.epoch,
             origin: self.origin,
             sequence: self.sequence,
             expiry: self.expiry,
-            transactions_root: merkle::root(&self.leaves()),
+            transactions_root: merkle::root(&self.leaves(ids)),
         }
     }
 
@@ -88,7 +95,7 @@ impl Batch {
     /// If there is no transaction at `index`.
     #[must_use]
     pub fn path(&self, index: usize) -> Path {
-        merkle::path(&self.leaves(), index)
+        merkle::path(&self.leaves(&self.identities()), index)
     }
 
     /// Bytes of the canonical encoding.
@@ -119,8 +126,13 @@ impl Batch {
             .try_for_each(|transaction| transaction.check_form(chain, parameters))
     }
 
-    fn leaves(&self) -> Vec<Digest> {
-        self.transactions.iter().map(leaf).collect()
+    fn identities(&self) -> Vec<TransactionId> {
+        self.transactions.iter().map(Transaction::id).collect()
+    }
+
+    fn leaves(&self, ids: &[TransactionId]) -> Vec<Digest> {
+        let signed = self.transactions.iter().zip(ids);
+        signed.map(|(t, id)| leaf(id, &t.signature)).collect()
     }
 }
 
@@ -140,9 +152,10 @@ impl HashedBatch {
     /// Hashes the batch and every transaction in it.
     #[must_use]
     pub fn new(batch: Batch) -> HashedBatch {
+        let transactions = batch.identities();
         HashedBatch(Arc::new(Hashed {
-            id: batch.id(),
-            transactions: batch.transactions.iter().map(Transaction::id).collect(),
+            id: batch.header_with(&transactions).id(),
+            transactions,
             batch,
         }))
     }

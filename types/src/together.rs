@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use quorate_crypto::{BatchItem, BatchVerifier, Domain};
 
-use crate::{HashedBatch, Parameters, Reject, Transaction, Validators, Verified};
+use crate::{HashedBatch, Parameters, Reject, Transaction, TransactionId, Validators, Verified};
 
 /// The verdicts of [`verify_together`], each at the place of what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +44,15 @@ pub fn verify_together(
     let mut owners = Vec::new();
     for (at, batch) in batches.iter().enumerate() {
         if refused_batches[at].is_none() && !validators.knows_batch(batch.id()) {
-            let unknown = |t: &&Transaction| !validators.knows_transaction(t);
-            let transactions = batch.transactions.iter().filter(unknown);
-            transactions.for_each(|t| push(&mut equation, t));
+            let transactions = batch.transactions.iter().zip(batch.transaction_ids());
+            let unknown = transactions.filter(|(t, _)| !validators.knows_transaction(t));
+            unknown.for_each(|(t, id)| push(&mut equation, t, id));
             owners.resize(equation.len(), Owner::Batch(at));
         }
     }
     for (at, transaction) in transactions.iter().enumerate() {
         if refused[at].is_none() && !validators.knows_transaction(transaction) {
-            push(&mut equation, transaction);
+            push(&mut equation, transaction, &transaction.id());
             owners.push(Owner::Transaction(at));
         }
     }
@@ -79,11 +79,11 @@ enum Owner {
     Transaction(usize),
 }
 
-fn push(equation: &mut BatchVerifier, transaction: &Transaction) {
+fn push(equation: &mut BatchVerifier, transaction: &Transaction, id: &TransactionId) {
     equation.push(BatchItem {
         key: transaction.body.client,
         domain: Domain::ClientTransaction,
-        message: &transaction.signed_bytes(),
+        message: id.as_bytes(),
         signature: transaction.signature,
     });
 }
