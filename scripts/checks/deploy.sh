@@ -20,7 +20,7 @@ unchecked=()
 
 venv=$(scripts/checks/venv.sh deploy)
 
-shellcheck deploy/install.sh deploy/debian/build.sh deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm scripts/*.sh scripts/checks/*.sh .ci/run
+shellcheck deploy/install.sh deploy/debian/build.sh deploy/debian/preinst deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm scripts/*.sh scripts/checks/*.sh .ci/run
 ok "shellcheck is silent"
 
 # The unit as it would be for a validator `x` whose program is there.
