@@ -85,7 +85,7 @@ impl TransactionBody {
         TransactionId(codec::digest(Domain::Transaction, self))
     }
 
-    /// Signs the body, by its identity: Ed25519 hashes what is signed with SHA-512, which costs four times SHA-256 where
+    /// Signs the body, by its identity: Ed25519 hashes what is signed with SHA-512, which costs several times SHA-256 where
     /// processors have instructions for the latter, and every validator needs the identity anyway.
     #[must_use]
     pub fn sign(self, key: &SecretKey) -> Transaction {

@@ -66,7 +66,7 @@ pub use truncate::{Swept, bound, except, first, raise_first, truncate};
 use crate::{Fault, StoreError, Table, View, WriteBatch};
 
 /// The format that this release reads and writes. Another one is refused.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The last committed block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
