@@ -38,10 +38,10 @@ have_chromium() {
 have_helm() { have helm || { have go && [ -x "$(go env GOPATH)/bin/helm" ]; }; }
 
 # What .cargo/config.toml compiles for. Without them the first program that is built would end by a signal.
-if [ "$(uname -sm)" = "Linux x86_64" ]; then
+if [ "$(uname -sm)" = "Linux x86_64" ] && [ -z "${RUSTFLAGS:-}" ]; then
     for flag in avx2 bmi1 bmi2 fma movbe pclmulqdq; do
         grep -qw "$flag" /proc/cpuinfo ||
-            fail "this processor has no ${flag^^}, which programs are compiled for: see .cargo/config.toml, and build with RUSTFLAGS=... for an older one"
+            fail "this processor has no ${flag^^}, which programs are compiled for. RUSTFLAGS in place of those in .cargo/config.toml makes slower ones: RUSTFLAGS='-C target-cpu=native' make build"
     done
 fi
 
