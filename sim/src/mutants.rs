@@ -2,8 +2,8 @@
 //! noticed by somebody here. Exists in the special build only.
 //!
 //! Each mutant meets worlds by seed. Every other one has a liar: one that is after the rule that is broken, if there is
-//! such a kind, and all kinds in turn. Between them come schedules of twins, until a judge, an assertion or the clock
-//! notices the mutant.
+//! such a kind, and all kinds in turn; a few are looked for where nobody lies. Between them come schedules of twins, until
+//! a judge, an assertion or the clock notices the mutant.
 
 use std::ops::Range;
 use std::sync::Mutex;
