@@ -3,7 +3,8 @@
 
 mod world;
 
-use world::{MS, SECOND, World, batch, round};
+use world::World;
+use world::chain::{MS, SECOND, batch, index, round};
 
 /// Submits a batch every 20 ms, so that the chain is never idle.
 fn load(world: &mut World, duration: u64) {
@@ -73,10 +74,10 @@ fn without_a_quorum_nothing_commits_and_it_goes_on_when_it_is_back() {
     world.run_for(100 * MS);
     world.crash(0);
     world.crash(1);
-    let before = world.ledger.len();
+    let before = world.invariants.ledger.len();
     world.submit(batch(1));
     world.run_for(30 * SECOND);
-    assert_eq!(world.ledger.len(), before);
+    assert_eq!(world.invariants.ledger.len(), before);
     world.restart(0);
     world.run_for(11 * SECOND);
     assert!(world.is_final(batch(1)), "{:?}", world.heights());
@@ -280,7 +281,7 @@ fn with_random_delay_and_loss_nobody_disagrees_and_it_commits() {
         world.delay = (MS, 30 * MS);
         world.loss = 20 + 30 * seed;
         load(&mut world, SECOND);
-        let lossy = world.ledger.len();
+        let lossy = world.invariants.ledger.len();
         world.loss = 0;
         world.reconnect_all();
         world.run_for(8 * SECOND);
@@ -291,7 +292,7 @@ fn with_random_delay_and_loss_nobody_disagrees_and_it_commits() {
             "seed {seed}: {:?}",
             world.heights()
         );
-        assert!(world.ledger.len() > lossy);
+        assert!(world.invariants.ledger.len() > lossy);
         assert!(
             world.nodes.iter().all(|node| node.evidence.is_empty()),
             "I10"
@@ -353,9 +354,6 @@ fn an_equivocating_leader_is_reported_and_neither_forks_nor_stops_the_chain() {
         );
         let reported: Vec<_> = world.nodes.iter().flat_map(|node| &node.evidence).collect();
         assert!(!reported.is_empty());
-        assert!(
-            reported.iter().all(|case| case.signer == world::index(1)),
-            "I10"
-        );
+        assert!(reported.iter().all(|case| case.signer == index(1)), "I10");
     }
 }

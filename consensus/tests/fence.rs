@@ -10,7 +10,7 @@ use quorate_types::{
     BlockId, CommitVote, Entry, FenceReply, Height, Message, Qc, Round, SafetyRecord, Signature,
     Tc, Timeout, Unverified, ValidatorIndex, Verified, Vote,
 };
-use world::{Chain, MS, SECOND, digest, index, now, round};
+use world::chain::{Chain, MS, SECOND, digest, index, now, round};
 
 const NONCE: u64 = 7;
 const ME: usize = 3;

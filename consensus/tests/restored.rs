@@ -4,7 +4,8 @@
 
 mod world;
 
-use world::{MS, SECOND, World, batch, round};
+use world::World;
+use world::chain::{MS, SECOND, batch, round};
 
 fn load(world: &mut World, from: u8, to: u8) {
     for i in from..to {

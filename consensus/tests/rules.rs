@@ -11,7 +11,7 @@ use quorate_types::{
     Proposal, Qc, Reject, Round, SafetyRecord, Signature, Tc, Timeout, ValidatorIndex, Verified,
     Vote,
 };
-use world::{Chain, MS, SECOND, batch, digest, execute, index, now, round};
+use world::chain::{Chain, MS, SECOND, batch, digest, execute, index, now, round};
 
 const ZERO: Signature = Signature::from_bytes([0; 64]);
 
