@@ -1,0 +1,129 @@
+//! Transactions, from a client to a receipt that all have: with nobody dead, one, and all of them; with work and without.
+
+use quorate_types::ValidatorIndex;
+
+use crate::cluster::{Cluster, executed};
+
+#[test]
+fn a_signed_put_is_executed_by_all_with_equal_roots() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    let (_, reply) = cluster.answer(1, 2_000);
+    assert!(executed(&reply), "{reply:?}");
+    cluster.run(1_000);
+    assert!(cluster.agreed());
+}
+
+#[test]
+fn a_lone_validator_commits() {
+    let mut cluster = Cluster::new(1);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    let (_, reply) = cluster.answer(1, 2_000);
+    assert!(executed(&reply), "{reply:?}");
+}
+
+#[test]
+fn one_of_four_dead_commits_go_on_and_it_catches_up() {
+    let mut cluster = Cluster::new(4);
+    for dead in 0..4usize {
+        cluster.crash(dead);
+        for i in 0..20u64 {
+            let sequence = u64::try_from(dead).unwrap() * 100 + i + 1;
+            let put = cluster.put(sequence);
+            cluster.submit((dead + 1) % 4, sequence, put);
+            let (_, reply) = cluster.answer(sequence, 5_000);
+            assert!(executed(&reply), "{reply:?}");
+        }
+        cluster.restart(dead);
+        cluster.run(3_000);
+        assert!(cluster.agreed());
+    }
+}
+
+#[test]
+fn all_restart_and_three_go_on() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    cluster.answer(1, 2_000);
+    for round in 0..5u64 {
+        for node in 0..4 {
+            cluster.crash(node);
+        }
+        let absent = usize::try_from(round % 4).unwrap();
+        for node in (0..4).filter(|node| *node != absent) {
+            cluster.restart(node);
+        }
+        let sequence = 10 + round;
+        let put = cluster.put(sequence);
+        cluster.submit((absent + 1) % 4, sequence, put);
+        let (passed, reply) = cluster.answer(sequence, 5_000);
+        assert!(executed(&reply), "{reply:?}");
+        assert!(passed < 5_000);
+        cluster.restart(absent);
+        cluster.run(1_000);
+        assert!(cluster.agreed());
+    }
+}
+
+#[test]
+fn a_repeat_is_answered_with_the_first_receipt() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    for node in 0..4u64 {
+        cluster.submit(usize::try_from(node).unwrap(), node, put.clone());
+    }
+    let first = cluster.answer(0, 2_000).1;
+    for node in 1..4 {
+        assert_eq!(cluster.answer(node, 2_000).1, first);
+    }
+    cluster.submit(2, 9, put);
+    assert_eq!(cluster.answer(9, 10).1, first);
+}
+
+#[test]
+fn idle_time_costs_few_rounds_and_work_ends_it_at_once() {
+    let mut cluster = Cluster::new(4);
+    let put = cluster.put(1);
+    cluster.submit(0, 1, put);
+    cluster.answer(1, 2_000);
+    cluster.run(10_000);
+    let before = cluster.status(0);
+    cluster.run(60_000);
+    let after = cluster.status(0);
+    assert!(
+        after.height.0 - before.height.0 <= 15,
+        "{before:?} {after:?}"
+    );
+    let put = cluster.put(2);
+    cluster.submit(3, 2, put);
+    let (passed, reply) = cluster.answer(2, 1_000);
+    assert!(executed(&reply), "{reply:?}");
+    assert!(passed < 50, "{passed} ms");
+}
+
+/// A leader inlines small batches of others as well as its own. They were refused as not asked for, since the batches
+/// were taken before the block that needs them: whoever had not got the origin's stream had to fetch what it held in
+/// its hands.
+#[test]
+fn an_inlined_batch_is_taken_whoever_packed_it() {
+    let mut cluster = Cluster::new(4);
+    cluster.lossy = Some((0, 3));
+    for sequence in 1..=4 {
+        // An idle leader that is neither the origin nor misses the stream: it proposes before anybody's hints come.
+        cluster.run(1_000);
+        let inlines = [1, 2].map(|index| Some(ValidatorIndex(index)));
+        while !inlines.contains(&cluster.status(0).consensus.leader) {
+            cluster.run(100);
+        }
+        let put = cluster.put(sequence);
+        cluster.submit(0, sequence, put);
+        let (_, reply) = cluster.answer(sequence, 2_000);
+        assert!(executed(&reply), "{reply:?}");
+    }
+    cluster.run(100);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.fetches, 0);
+}
