@@ -5,8 +5,8 @@ red each time: what can be deleted unnoticed is not tested.
     scripts/rule-deletion.py [RULE...]        all of them without arguments; --list names them
 
 Places are found by their text. A text that is found more or less often than expected is an error, so that this never
-passes by looking in the wrong place, and so is a deletion that does not compile. Builds are those of `make test`, so that
-RocksDB is not compiled once more; the copy is the directory `rules` of cargo's target directory.
+passes by looking in the wrong place, and so is a deletion that does not compile. Copy and builds are in the directory
+`rules` of cargo's target directory, and none of it is taken for a build of this checkout. No crate here needs RocksDB.
 """
 
 import os
@@ -17,8 +17,9 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-# The same place each time, so that cargo finds what it built before.
-SCRATCH = TARGET / "rules"
+# The same place each time, so that cargo finds what it built before; not this checkout's, whose crates have the same names
+# for cargo: it would take a build without a rule for one of theirs.
+SCRATCH, BUILDS = TARGET / "rules" / "source", TARGET / "rules" / "target"
 
 SAFETY, VOTING = "consensus/src/safety.rs", "consensus/src/engine/voting.rs"
 CERTIFY, FETCH = "consensus/src/engine/certify.rs", "replica/src/fetch.rs"
@@ -63,6 +64,7 @@ RULES = [
     ("lag-truncation", [("storage/src/ledger/truncate.rs", "step.writes.settle();", 1, "")], "replica"),
     ("lag-install", [("replica/src/transfer.rs", "writes.settle();", 1, "")], "replica"),
     ("lag-roots", [("replica/src/lag.rs", "if ledger::roots(view, height)? != Some(executed.roots) {", 1, "")], "replica"),
+    ("L4-tc", [("consensus/src/engine/propose.rs", "&& matches!(self.safety.entry(), Entry::Qc(_))", 1, "")], "consensus"),
     ("session", [("execution/src/block.rs", "if let Standing::Known { height, index } = standing {", 1, "")], "execution"),
 ]
 
@@ -86,7 +88,7 @@ def tests(crates: str) -> tuple[bool, str]:
     """Whether all pass, and what failed. Exits where nothing was tested."""
     packages = [word for crate in crates.split() for word in ("-p", f"quorate-{crate}")]
     command = ["cargo", "test", "--release", "--quiet", "--locked", "--no-fail-fast", *packages]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILDS)}
     run = subprocess.run(command, cwd=SCRATCH, env=environment, capture_output=True, text=True)
     output = run.stdout + run.stderr
     if "error: could not compile" in output or "test result:" not in output:

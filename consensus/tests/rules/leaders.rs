@@ -1,7 +1,7 @@
 //! When a leader proposes: once a round, and what L3 and L4 wait for.
 
 use quorate_consensus::{Authorised, Effect, Event};
-use quorate_types::Height;
+use quorate_types::{Height, ValidatorIndex};
 
 use crate::scene::{Certified, Scene, rotating};
 use crate::world::chain::{Chain, MS, batch, round};
@@ -40,10 +40,7 @@ fn leader_of(number: u64, batches: &[u8]) -> (Scene, Certified) {
     let mut scene = Scene::boot(chain, boot);
     let _ = scene.step(Event::Work(true));
     let genesis = scene.genesis();
-    let block = scene.filled(&genesis, batches);
-    scene.propose(&block, &genesis);
-    scene.step(Event::PayloadReady(block.id()));
-    let first = scene.certify(block);
+    let first = scene.fill(&genesis, batches);
     scene.time = 50 * MS;
     (scene, first)
 }
@@ -89,10 +86,7 @@ fn until_it_leads(scene: &mut Scene, parent: &Certified) -> (Certified, Vec<Effe
     let mut parent = parent.clone();
     loop {
         let number = u8::try_from(parent.block.header.round.number + 1).unwrap();
-        let block = scene.filled(&parent, &[number]);
-        scene.propose(&block, &parent);
-        scene.step(Event::PayloadReady(block.id()));
-        parent = scene.certify(block);
+        parent = scene.fill(&parent, &[number]);
         scene.time += 50 * MS;
         let effects = scene.step(Event::Qc(Box::new(parent.qc.clone())));
         if scene.engine.status().leader == scene.me {
@@ -135,4 +129,39 @@ fn l4_nobody_waits_on_an_empty_parent_nor_after_a_tc() {
     let (mut scene, first) = leader_of(3, &[1]);
     let tc = scene.tc(round(2), &first.qc);
     assert!(asked(&scene.step(Event::Tc(Box::new(tc)))));
+}
+
+/// An engine with work and a chain of filled blocks, and the last two of them. Of the last it has not seen the certificate.
+fn chain_of(count: u8, me: Option<ValidatorIndex>) -> (Scene, Certified, Certified) {
+    let chain = Chain::new(4);
+    let boot = chain.boot(me);
+    let mut scene = Scene::boot(chain, boot);
+    let _ = scene.step(Event::Work(true));
+    let mut parent = scene.genesis();
+    for number in 1..count {
+        parent = scene.fill(&parent, &[number]);
+        let _ = scene.step(Event::Qc(Box::new(parent.qc.clone())));
+    }
+    let last = scene.fill(&parent, &[count]);
+    (scene, parent, last)
+}
+
+/// The leader by its certificate, where it comes in time and another than the TC of the same round elects.
+fn elected_by(count: u8) -> Option<ValidatorIndex> {
+    let (mut onlooker, _, last) = chain_of(count, None);
+    let rotating = rotating(&onlooker.chain, u64::from(count) + 1);
+    let _ = onlooker.step(Event::Qc(Box::new(last.qc)));
+    onlooker.engine.status().leader.filter(|l| *l != rotating)
+}
+
+#[test]
+fn l4_nobody_waits_for_the_commit_of_a_round_that_was_given_up() {
+    let asked = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Propose(_)));
+    let elected = |count| Some((count, elected_by(count)?));
+    let (count, leader) = (2..8).find_map(elected).unwrap();
+    let (mut scene, parent, last) = chain_of(count, Some(leader));
+    let tc = scene.tc(round(u64::from(count)), &parent.qc);
+    assert!(!asked(&scene.step(Event::Tc(Box::new(tc)))));
+    // It comes late, and elects this engine to extend what it certifies.
+    assert!(asked(&scene.step(Event::Qc(Box::new(last.qc)))));
 }

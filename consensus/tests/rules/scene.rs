@@ -194,6 +194,14 @@ impl Scene {
         Tc::assemble(&timeouts, &self.chain.validators)
     }
 
+    /// Proposes the next right block, which orders something, and has its payload; the engine has not seen its certificate.
+    pub(crate) fn fill(&mut self, parent: &Certified, batches: &[u8]) -> Certified {
+        let block = self.filled(parent, batches);
+        self.propose(&block, parent);
+        self.step(Event::PayloadReady(block.id()));
+        self.certify(block)
+    }
+
     /// Proposes and certifies the next right block.
     pub(crate) fn extend(&mut self, parent: &Certified) -> Certified {
         let block = self.next(parent);
