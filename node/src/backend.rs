@@ -20,6 +20,9 @@ pub trait Backend: Send + Sync + 'static {
         wait: Wait,
     ) -> BoxFuture<'_, Result<Progress, SubmitError>>;
 
+    /// Calls `submit`, which begins submissions and waits for none: they are checked together.
+    fn together(&self, submit: &mut dyn FnMut());
+
     /// Answers from the local state, which may be behind.
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>>;
 

@@ -191,7 +191,8 @@ impl Stream for Submissions {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         // What was taken is polled, and so begun, before this waits for anything but room for answers.
-        while this.gather(cx) | this.take(cx) {}
+        let backend = Arc::clone(&this.api.backend);
+        backend.together(&mut || while this.gather(cx) | this.take(cx) {});
         if this.ended {
             this.drain(cx);
         }

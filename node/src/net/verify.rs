@@ -13,6 +13,7 @@ mod tests;
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -47,6 +48,21 @@ pub enum Verdict {
         /// What is wrong.
         reject: Reject,
     },
+}
+
+/// Where verdicts go. Called from all of the pool's threads, and from whoever hands over a vote.
+pub trait Sink: Send + Sync {
+    /// A verdict. [`Sink::pause`] follows.
+    fn tell(&self, verdict: Verdict);
+
+    /// The verdicts of one piece of work, on transactions too, have all been told: what they are for can begin.
+    fn pause(&self) {}
+}
+
+impl<F: Fn(Verdict) + Send + Sync> Sink for F {
+    fn tell(&self, verdict: Verdict) {
+        self(verdict);
+    }
 }
 
 /// The same set, which remembers the signatures that were verified against it. To be shared by whoever verifies.
@@ -102,7 +118,9 @@ struct Inner {
     queue: Mutex<Queue>,
     wake: Condvar,
     rules: RwLock<Arc<Rules>>,
-    sink: Box<dyn Fn(Verdict) + Send + Sync>,
+    sink: Box<dyn Sink>,
+    /// Who submits many at once, and wakes a worker behind the last ([`Verifier::together`]).
+    submitting: AtomicUsize,
 }
 
 /// As many workers as there are cores to run them.
@@ -112,7 +130,7 @@ pub fn default_workers() -> NonZeroUsize {
 }
 
 impl VerifyPool {
-    /// Starts `workers` threads. With two or more, one is always free of bulk. `sink` is called from all of them.
+    /// Starts `workers` threads. With two or more, one is always free of bulk.
     ///
     /// # Errors
     /// If the system refuses a thread.
@@ -120,7 +138,7 @@ impl VerifyPool {
         workers: NonZeroUsize,
         limits: PoolLimits,
         rules: Rules,
-        sink: impl Fn(Verdict) + Send + Sync + 'static,
+        sink: impl Sink + 'static,
     ) -> io::Result<VerifyPool> {
         let bulk_workers = workers.get().saturating_sub(1).max(1);
         let verifier = Verifier(Arc::new(Inner {
@@ -128,6 +146,7 @@ impl VerifyPool {
             wake: Condvar::new(),
             rules: RwLock::new(Arc::new(rules)),
             sink: Box::new(sink),
+            submitting: AtomicUsize::new(0),
         }));
         let mut pool = VerifyPool {
             verifier,
@@ -170,14 +189,15 @@ impl Verifier {
             let rules = self.0.rules();
             let class = message.class();
             let verdict = message.verify(&rules.validators, &rules.parameters);
-            return (self.0.sink)(told(from, class, verdict, credit));
+            self.0.sink.tell(told(from, class, verdict, credit));
+            return self.0.sink.pause();
         }
         self.0.lock().push_message(from, message, credit);
         self.0.wake.notify_one();
     }
 
-    /// Queues a client's transaction; `done` is called with the verdict, on a worker, and must not block. Those that
-    /// wait at the same time are verified as one batch.
+    /// Queues a client's transaction; `done` is called with the verdict, on a worker, before its [`Sink::pause`], and must
+    /// not block. Those that wait at the same time are verified as one batch.
     ///
     /// # Errors
     /// [`Overloaded`]; `done` is not called.
@@ -191,14 +211,45 @@ impl Verifier {
             transaction,
             done: Box::new(done),
         })?;
-        self.0.wake.notify_one();
+        if self.0.submitting.load(Ordering::SeqCst) == 0 {
+            self.0.wake.notify_one();
+        }
         Ok(())
+    }
+
+    /// Lets `submit` queue as many transactions as it has, and wakes a worker behind the last: woken for the first, it would
+    /// begin with that one alone, and an equation with few signatures is dear. `submit` must not wait for anything.
+    pub fn together<T>(&self, submit: impl FnOnce() -> T) -> T {
+        let submitting = Submitting::new(&self.0);
+        let result = submit();
+        drop(submitting);
+        result
     }
 
     /// From the next message on, verification is against these.
     pub fn replace_rules(&self, rules: Rules) {
         let mut current = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(rules);
+    }
+}
+
+/// While it lives, transactions are queued without waking anybody.
+struct Submitting<'a>(&'a Inner);
+
+impl<'a> Submitting<'a> {
+    fn new(inner: &'a Inner) -> Submitting<'a> {
+        inner.submitting.fetch_add(1, Ordering::SeqCst);
+        Submitting(inner)
+    }
+}
+
+impl Drop for Submitting<'_> {
+    fn drop(&mut self) {
+        self.0.submitting.fetch_sub(1, Ordering::SeqCst);
+        // Also what others queued meanwhile.
+        if self.0.lock().has_work() {
+            self.0.wake.notify_one();
+        }
     }
 }
 
@@ -246,13 +297,14 @@ fn work(inner: &Inner) {
             } => {
                 let class = message.class();
                 let verdict = message.verify(&rules.validators, &rules.parameters);
-                (inner.sink)(told(from, class, verdict, credit));
+                inner.sink.tell(told(from, class, verdict, credit));
             }
             Work::Transactions {
                 batches,
                 submissions,
             } => judge(inner, batches, submissions, &rules),
         }
+        inner.sink.pause();
         // Only now may the next batch of the same peer begin: its verdict is behind this one's.
         inner.lock().done(end);
     }
@@ -294,7 +346,8 @@ fn judge(inner: &Inner, streamed: Vec<Streamed>, submissions: Vec<Submission>, r
             senders.push((from, credit));
         } else {
             let refused = Err(Reject::Malformed);
-            (inner.sink)(told(from, Class::Batches, refused, credit));
+            let refused = told(from, Class::Batches, refused, credit);
+            inner.sink.tell(refused);
         }
     }
     let (transactions, callbacks): (Vec<_>, Vec<_>) = submissions
@@ -304,7 +357,7 @@ fn judge(inner: &Inner, streamed: Vec<Streamed>, submissions: Vec<Submission>, r
     let verdicts = verify_together(batches, transactions, &rules.validators, &rules.parameters);
     for ((from, credit), verdict) in senders.into_iter().zip(verdicts.batches) {
         let verdict = verdict.map(VerifiedMessage::Batch);
-        (inner.sink)(told(from, Class::Batches, verdict, credit));
+        inner.sink.tell(told(from, Class::Batches, verdict, credit));
     }
     for (done, verdict) in callbacks.into_iter().zip(verdicts.transactions) {
         done(verdict);

@@ -8,41 +8,62 @@ use quorate_types::{Genesis, ValidatorIndex};
 
 use crate::exit::Failure;
 use crate::metrics::Metrics;
-use crate::net::verify::{PoolLimits, Rules, Verdict, VerifyPool, default_workers};
+use crate::net::verify::{PoolLimits, Rules, Sink, Verdict, VerifyPool, default_workers};
 use crate::net::{
     By, CongestionControl, Credit, Limits as NetLimits, NetConfig, NetEvent, Network, Peer, Reason,
 };
 use crate::snapshot::shelf::Counter;
-use crate::validator::core::Item;
+use crate::validator::core::{Core, Item};
 use crate::validator::watch::reason;
+
+/// Hands verdicts over: what is good to the core, or to those who serve snapshots.
+struct Verified {
+    core: Core,
+    counter: Counter,
+    metrics: Metrics,
+}
+
+impl Sink for Verified {
+    fn tell(&self, verdict: Verdict) {
+        match verdict {
+            Verdict::Message {
+                from,
+                message,
+                credit,
+            } if Counter::takes(&message) => self.counter.push(from, message, credit),
+            Verdict::Message {
+                from,
+                message,
+                credit,
+            } => self.core.put(Item {
+                input: Input::Message { from, message },
+                credit,
+            }),
+            Verdict::Refused { from, reject, .. } => {
+                self.metrics
+                    .peer_rejected_total
+                    .with_label_values(&[reason(reject)])
+                    .inc();
+                tracing::debug!(%from, %reject, "refused a message");
+            }
+        }
+    }
+
+    fn pause(&self) {
+        self.core.wake();
+    }
+}
 
 pub(super) fn start_verifiers(
     rules: Rules,
-    core: crate::validator::core::Core,
+    core: Core,
     counter: Counter,
     metrics: Metrics,
 ) -> Result<VerifyPool, Failure> {
-    let sink = move |verdict| match verdict {
-        Verdict::Message {
-            from,
-            message,
-            credit,
-        } if Counter::takes(&message) => counter.push(from, message, credit),
-        Verdict::Message {
-            from,
-            message,
-            credit,
-        } => core.push(Item {
-            input: Input::Message { from, message },
-            credit,
-        }),
-        Verdict::Refused { from, reject, .. } => {
-            metrics
-                .peer_rejected_total
-                .with_label_values(&[reason(reject)])
-                .inc();
-            tracing::debug!(%from, %reject, "refused a message");
-        }
+    let sink = Verified {
+        core,
+        counter,
+        metrics,
     };
     VerifyPool::start(default_workers(), PoolLimits::default(), rules, sink)
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
@@ -53,7 +74,7 @@ pub(super) fn start_network(
     genesis: &Genesis,
     me: ValidatorIndex,
     (key, socket, congestion_control): (SecretKey, UdpSocket, CongestionControl),
-    (pool, core, metrics): (&VerifyPool, crate::validator::core::Core, Metrics),
+    (pool, core, metrics): (&VerifyPool, Core, Metrics),
 ) -> Result<Network, Failure> {
     let verifier = pool.verifier();
     let peers = setup.validators.indices().zip(&genesis.validators);

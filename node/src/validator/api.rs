@@ -118,6 +118,10 @@ impl Backend for Served {
         .boxed()
     }
 
+    fn together(&self, submit: &mut dyn FnMut()) {
+        self.verifier.together(submit);
+    }
+
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
         async move {
             match query {

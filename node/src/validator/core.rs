@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
 use quorate_types::{BlockTime, Height, Validators};
 use tokio::sync::{oneshot, watch};
 
+use super::arrivals::{Arrivals, Taker, arrivals};
 use super::clock::{Clock, wall};
 use super::tickets::Tickets;
 use super::watch::{Watch, signed};
@@ -27,8 +28,7 @@ use crate::net::{Credit, Network};
 use crate::snapshot::keeper::{Hook, Space};
 use crate::trace::Journeys;
 
-/// Clients' inputs that wait for a turn. Those of peers are bounded by the network's credits, and its own events by the
-/// rate of handshakes, so that the channel needs no bound of its own.
+/// Clients' inputs that wait for a turn.
 const MAX_WAITING: usize = 16_384;
 /// Inputs taken in one turn: enough to share a synced write, few enough to answer soon.
 const TURN: usize = 1_024;
@@ -51,7 +51,7 @@ pub struct Item {
 /// What other threads see of the core.
 #[derive(Clone, Debug)]
 pub struct Core {
-    inbox: Sender<Item>,
+    arrivals: Arrivals<Item>,
     tickets: Arc<Tickets>,
     shared: Arc<Shared>,
 }
@@ -79,7 +79,14 @@ impl Core {
     /// Hands over what came from a peer or from the network itself. Never waits. Nothing happens once the core has
     /// stopped.
     pub fn push(&self, item: Item) {
-        let _ = self.inbox.send(item);
+        self.put(item);
+        self.wake();
+    }
+
+    /// As [`Core::push`], where more may follow at once: [`Core::wake`] must come behind the last.
+    pub fn put(&self, item: Item) {
+        // Once the core has stopped, it is dropped.
+        let _ = self.arrivals.put(item);
     }
 
     /// Hands over what came from a client, if there is room. Never waits.
@@ -87,15 +94,29 @@ impl Core {
     /// # Errors
     /// [`Busy`].
     pub fn try_push(&self, input: Input) -> Result<(), Busy> {
+        self.try_put(input)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// As [`Core::try_push`], where more may follow at once: [`Core::wake`] must come behind the last.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn try_put(&self, input: Input) -> Result<(), Busy> {
         let waiting = &self.shared.waiting;
         if waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Busy::Full);
         }
         let credit = Credit::none();
-        self.inbox
-            .send(Item { input, credit })
-            .map_err(|_| Busy::Stopped)
+        let put = self.arrivals.put(Item { input, credit });
+        put.map_err(|_| Busy::Stopped)
+    }
+
+    /// Has a turn taken for what was put.
+    pub fn wake(&self) {
+        self.arrivals.wake();
     }
 
     /// Where answers are waited for.
@@ -231,7 +252,7 @@ pub struct Parts {
 
 /// The inbox, made before whoever fills it.
 pub struct Inbox {
-    receiver: Receiver<Item>,
+    taker: Taker<Item>,
     /// What the others get.
     pub core: Core,
 }
@@ -240,11 +261,11 @@ impl Inbox {
     /// An empty inbox of a replica that stands at `status`.
     #[must_use]
     pub fn new(status: Status, clock: Clock) -> Inbox {
-        let (inbox, receiver) = channel();
+        let (arrivals, taker) = arrivals();
         let now = clock.monotonic().0;
         let (heads, _) = watch::channel(Some(status.height));
         let core = Core {
-            inbox,
+            arrivals,
             tickets: Arc::new(Tickets::default()),
             shared: Arc::new(Shared {
                 waiting: AtomicUsize::new(0),
@@ -258,7 +279,7 @@ impl Inbox {
                 clock,
             }),
         };
-        Inbox { receiver, core }
+        Inbox { taker, core }
     }
 
     /// Starts the thread with the output of the replica's opening, which is not persisted yet. The thread's end, asked for
@@ -295,15 +316,11 @@ impl Inbox {
             if parts.replica.is_ready_to_install() {
                 own = self.install(&mut parts)?;
             }
-            let mut items = Vec::new();
-            if own.is_empty() {
-                self.wait(&parts, &mut items);
-            }
-            while items.len() < TURN
-                && let Ok(item) = self.receiver.try_recv()
-            {
-                items.push(item);
-            }
+            let patience = match own.is_empty() {
+                true => patience(&parts),
+                false => Duration::ZERO,
+            };
+            let items = self.taker.take(TURN, patience);
             if self.core.shared.stopping.load(Ordering::SeqCst) {
                 // Nothing asks for it, but the next start should find all that this one knew.
                 let last = match parts.space.is_out() {
@@ -380,19 +397,14 @@ impl Inbox {
         tracing::info!(event = "snapshot_installed", %height, seconds = Duration::from_nanos(nanos).as_secs_f64(), "snapshot installed");
         Ok(own)
     }
+}
 
-    /// Waits for an input, the replica's deadline, or the heartbeat.
-    fn wait(&self, parts: &Parts, items: &mut Vec<Item>) {
-        let now = parts.clock.monotonic();
-        let patience = parts.replica.deadline().map_or(HEARTBEAT, |deadline| {
-            Duration::from_nanos(deadline.since(now)).min(HEARTBEAT)
-        });
-        match self.receiver.recv_timeout(patience) {
-            Ok(item) => items.push(item),
-            // `core` holds a sender, so the channel is never disconnected here.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-        }
-    }
+/// How long to wait for an input: until the replica's deadline, or the heartbeat.
+fn patience(parts: &Parts) -> Duration {
+    let now = parts.clock.monotonic();
+    parts.replica.deadline().map_or(HEARTBEAT, |deadline| {
+        Duration::from_nanos(deadline.since(now)).min(HEARTBEAT)
+    })
 }
 
 /// Persists, signs, sends and answers what a turn led to that began at `turned`. Returns what this validator signed itself,

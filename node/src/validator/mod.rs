@@ -2,7 +2,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`core`] | the one thread that takes turns, and its inbox |
+//! | [`core`] | the one thread that takes turns |
+//! | `arrivals` | what waits for its next turn |
 //! | [`api`] | the answers to the HTTP layer ([`crate::backend::Backend`]) |
 //! | `submission` | a transaction from there to the core, and the core's answer |
 //! | [`tickets`] | who waits for which answer of the core |
@@ -11,6 +12,7 @@
 //! | [`clock`] | the only clock |
 
 pub mod api;
+mod arrivals;
 pub mod clock;
 pub mod core;
 pub mod links;

@@ -35,10 +35,11 @@ impl Served {
             Wait::None => quorate_replica::Wait::Admitted,
             Wait::Committed | Wait::Executed => quorate_replica::Wait::Executed,
         };
+        // The verifiers' pause behind it wakes the core.
         let done = move |verdict: Result<_, _>| {
             let pushed = match verdict {
                 Ok(transaction) => core
-                    .try_push(Input::Submit {
+                    .try_put(Input::Submit {
                         ticket,
                         transaction: Box::new(transaction),
                         wait: wait_for,

@@ -247,6 +247,10 @@ impl Backend for Mock {
         .boxed()
     }
 
+    fn together(&self, submit: &mut dyn FnMut()) {
+        submit();
+    }
+
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
         if let Some(error) = *self.queries.lock().expect("unpoisoned") {
             return future::ready(Err(error)).boxed();

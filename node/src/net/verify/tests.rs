@@ -1,7 +1,7 @@
 //! Real signatures through real threads; who goes first is tested on the queue.
 
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -205,6 +205,44 @@ fn each_transaction_gets_its_own_verdict() {
             }
         }
     }
+}
+
+/// Which part of a piece of work was told, and when it was over.
+struct Tape(Sender<char>);
+
+impl Sink for Tape {
+    fn tell(&self, _: Verdict) {
+        self.0.send('m').unwrap();
+    }
+
+    fn pause(&self) {
+        self.0.send('|').unwrap();
+    }
+}
+
+#[test]
+fn what_is_submitted_together_is_one_piece_of_work_with_one_pause_behind_it() {
+    let (sender, tape) = channel();
+    let workers = NonZeroUsize::new(2).unwrap();
+    let rules = rules("here");
+    let pool = VerifyPool::start(workers, PoolLimits::default(), rules, Tape(sender.clone()));
+    let pool = pool.unwrap();
+    let verifier = pool.verifier();
+    verifier.together(|| {
+        for sequence in 0..5 {
+            let sender = sender.clone();
+            let done = move |_| sender.send('t').unwrap();
+            verifier.transaction(transaction(sequence), done).unwrap();
+        }
+    });
+    let told: String = (0..6).map(|_| next(&tape)).collect();
+    assert_eq!(told, "ttttt|");
+    verifier.message(V0, vote(V0), Credit::none());
+    assert_eq!([next(&tape), next(&tape)], ['m', '|']);
+    // By itself, too.
+    let done = move |_| sender.send('t').unwrap();
+    verifier.transaction(transaction(5), done).unwrap();
+    assert_eq!([next(&tape), next(&tape)], ['t', '|']);
 }
 
 /// Many clients, all good at first, so that their keys are remembered; then their keys are known, and some are bad.
