@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 
-from systems import Quorate, running, thread_kind, thread_seconds
+from systems import Quorate, running, thread_kind, thread_seconds, thread_waits
 
 CLIENTS, SECONDS, HERTZ = 256, 10, 499
 # The first whose pattern is in the symbol, or in the name of what it is from, gets the sample.
@@ -75,14 +75,17 @@ def main():
         data = str(pathlib.Path(directory) / "perf.data")
         runs = []
         load = threading.Thread(target=lambda: runs.append(system.load(CLIENTS, SECONDS)))
-        before = thread_seconds(pids)
+        before, waits, height = thread_seconds(pids), thread_waits(pids), system.height()
         recorder = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", data, "-p", ",".join(pids)])
         load.start()
         load.join()
         recorder.terminate()
         recorder.wait(timeout=30)
         spent = thread_seconds(pids) - before
+        waits, blocks = thread_waits(pids) - waits, len(pids) * (system.height() - height)
         show(runs[0], spent, samples(data), len(pids))
+        often = (f"`{thread}` {waits[thread] / blocks:.1f}" for thread in spent if waits[thread] >= blocks)
+        print("\nwaits of a validator in a block: " + ", ".join(often))
 
 
 def show(run, spent, found, validators):

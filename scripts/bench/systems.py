@@ -54,6 +54,16 @@ def thread_seconds(pids):
     return spent
 
 
+def thread_waits(pids):
+    """How often each kind of thread has waited for something (voluntary switches)."""
+    waits = collections.Counter()
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.MULTILINE)
+            waits[thread_kind((task / "comm").read_text())] += int(found[1])
+    return waits
+
+
 def thread_kind(thread):
     return re.sub(r"[-:_ ]*\d+$", "", thread.strip())
 

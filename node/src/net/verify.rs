@@ -11,9 +11,9 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -52,11 +52,11 @@ pub enum Verdict {
 
 /// Where verdicts go. Called from all of the pool's threads, and from whoever hands over a vote.
 pub trait Sink: Send + Sync {
-    /// A verdict. [`Sink::pause`] follows.
+    /// A verdict. [`Sink::flush`] follows.
     fn tell(&self, verdict: Verdict);
 
-    /// The verdicts of one piece of work, on transactions too, have all been told: what they are for can begin.
-    fn pause(&self) {}
+    /// The verdicts of a piece of work, on clients' transactions too, have all been told: who waits for them can be woken.
+    fn flush(&self) {}
 }
 
 impl<F: Fn(Verdict) + Send + Sync> Sink for F {
@@ -110,6 +110,18 @@ pub struct VerifyPool {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// Whether a thread is in [`Verifier::together`], and has queued something there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Together {
+    No,
+    Begun,
+    Queued,
+}
+
+thread_local! {
+    static TOGETHER: Cell<Together> = const { Cell::new(Together::No) };
+}
+
 /// Hands work to the pool. Cheap to clone; after the pool has stopped, what it takes is dropped.
 #[derive(Clone)]
 pub struct Verifier(Arc<Inner>);
@@ -119,8 +131,6 @@ struct Inner {
     wake: Condvar,
     rules: RwLock<Arc<Rules>>,
     sink: Box<dyn Sink>,
-    /// Who submits many at once, and wakes a worker behind the last ([`Verifier::together`]).
-    submitting: AtomicUsize,
 }
 
 /// As many workers as there are cores to run them.
@@ -146,7 +156,6 @@ impl VerifyPool {
             wake: Condvar::new(),
             rules: RwLock::new(Arc::new(rules)),
             sink: Box::new(sink),
-            submitting: AtomicUsize::new(0),
         }));
         let mut pool = VerifyPool {
             verifier,
@@ -190,13 +199,13 @@ impl Verifier {
             let class = message.class();
             let verdict = message.verify(&rules.validators, &rules.parameters);
             self.0.sink.tell(told(from, class, verdict, credit));
-            return self.0.sink.pause();
+            return self.0.sink.flush();
         }
         self.0.lock().push_message(from, message, credit);
         self.0.wake.notify_one();
     }
 
-    /// Queues a client's transaction; `done` is called with the verdict, on a worker, before its [`Sink::pause`], and must
+    /// Queues a client's transaction; `done` is called with the verdict, on a worker, before its [`Sink::flush`], and must
     /// not block. Those that wait at the same time are verified as one batch.
     ///
     /// # Errors
@@ -211,45 +220,27 @@ impl Verifier {
             transaction,
             done: Box::new(done),
         })?;
-        if self.0.submitting.load(Ordering::SeqCst) == 0 {
-            self.0.wake.notify_one();
+        match TOGETHER.get() {
+            Together::No => self.0.wake.notify_one(),
+            Together::Begun | Together::Queued => TOGETHER.set(Together::Queued),
         }
         Ok(())
     }
 
     /// Lets `submit` queue as many transactions as it has, and wakes a worker behind the last: woken for the first, it would
     /// begin with that one alone, and an equation with few signatures is dear. `submit` must not wait for anything.
-    pub fn together<T>(&self, submit: impl FnOnce() -> T) -> T {
-        let submitting = Submitting::new(&self.0);
-        let result = submit();
-        drop(submitting);
-        result
+    pub fn together(&self, submit: impl FnOnce()) {
+        TOGETHER.set(Together::Begun);
+        submit();
+        if TOGETHER.replace(Together::No) == Together::Queued {
+            self.0.wake.notify_one();
+        }
     }
 
     /// From the next message on, verification is against these.
     pub fn replace_rules(&self, rules: Rules) {
         let mut current = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(rules);
-    }
-}
-
-/// While it lives, transactions are queued without waking anybody.
-struct Submitting<'a>(&'a Inner);
-
-impl<'a> Submitting<'a> {
-    fn new(inner: &'a Inner) -> Submitting<'a> {
-        inner.submitting.fetch_add(1, Ordering::SeqCst);
-        Submitting(inner)
-    }
-}
-
-impl Drop for Submitting<'_> {
-    fn drop(&mut self) {
-        self.0.submitting.fetch_sub(1, Ordering::SeqCst);
-        // Also what others queued meanwhile.
-        if self.0.lock().has_work() {
-            self.0.wake.notify_one();
-        }
     }
 }
 
@@ -304,7 +295,7 @@ fn work(inner: &Inner) {
                 submissions,
             } => judge(inner, batches, submissions, &rules),
         }
-        inner.sink.pause();
+        inner.sink.flush();
         // Only now may the next batch of the same peer begin: its verdict is behind this one's.
         inner.lock().done(end);
     }

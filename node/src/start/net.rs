@@ -49,7 +49,7 @@ impl Sink for Verified {
         }
     }
 
-    fn pause(&self) {
+    fn flush(&self) {
         self.core.wake();
     }
 }

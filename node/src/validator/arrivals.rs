@@ -6,6 +6,7 @@
 //! It has no bound of its own: what peers send is bounded by the network's credits, what clients send is counted by the
 //! core, and the network's own events come at the rate of handshakes.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,25 @@ pub(super) struct Arrivals<T>(Arc<Shared<T>>);
 
 /// The side of the core. Once it is dropped, so is what waits and what comes.
 #[derive(Debug)]
-pub(super) struct Taker<T>(Arc<Shared<T>>);
+pub(super) struct Taker<T> {
+    shared: Arc<Shared<T>>,
+    /// More than was asked for; they came before all that wait.
+    left: VecDeque<T>,
+}
 
 #[derive(Debug)]
 struct Shared<T> {
-    /// None once nobody takes any more.
-    waiting: Mutex<Option<Vec<T>>>,
+    state: Mutex<State<T>>,
     arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    waiting: Vec<T>,
+    /// The core waits for something.
+    idle: bool,
+    /// Nobody takes any more.
+    closed: bool,
 }
 
 /// Nobody takes any more.
@@ -30,11 +43,20 @@ pub(super) struct Closed;
 
 /// Both sides.
 pub(super) fn arrivals<T>() -> (Arrivals<T>, Taker<T>) {
+    let state = State {
+        waiting: Vec::new(),
+        idle: false,
+        closed: false,
+    };
     let shared = Arc::new(Shared {
-        waiting: Mutex::new(Some(Vec::new())),
+        state: Mutex::new(state),
         arrived: Condvar::new(),
     });
-    (Arrivals(Arc::clone(&shared)), Taker(shared))
+    let taker = Taker {
+        shared: Arc::clone(&shared),
+        left: VecDeque::new(),
+    };
+    (Arrivals(shared), taker)
 }
 
 impl<T> Arrivals<T> {
@@ -43,18 +65,22 @@ impl<T> Arrivals<T> {
     /// # Errors
     /// [`Closed`]: it was dropped.
     pub(super) fn put(&self, item: T) -> Result<(), Closed> {
-        match self.0.lock().as_mut() {
-            Some(waiting) => {
-                waiting.push(item);
-                Ok(())
-            }
-            None => Err(Closed),
+        let mut state = self.0.lock();
+        if state.closed {
+            return Err(Closed);
         }
+        state.waiting.push(item);
+        Ok(())
     }
 
-    /// Wakes the core, if it waits.
+    /// Wakes the core, if it waits and there is something.
     pub(super) fn wake(&self) {
-        self.0.arrived.notify_one();
+        let mut state = self.0.lock();
+        if state.idle && !state.waiting.is_empty() {
+            state.idle = false;
+            drop(state);
+            self.0.arrived.notify_one();
+        }
     }
 }
 
@@ -66,36 +92,50 @@ impl<T> Clone for Arrivals<T> {
 
 impl<T> Taker<T> {
     /// Takes what is there, in the order in which it came, at most `most`. Waits for something for `patience` at most.
-    pub(super) fn take(&self, most: usize, patience: Duration) -> Vec<T> {
-        let until = Instant::now() + patience;
-        let mut waiting = self.0.lock();
-        loop {
-            let items = waiting.as_mut().expect("it is open as long as this lives");
-            if !items.is_empty() {
-                let rest = items.split_off(items.len().min(most));
-                return std::mem::replace(items, rest);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Vec::new();
-            }
-            let woken = self.0.arrived.wait_timeout(waiting, left);
-            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+    pub(super) fn take(&mut self, most: usize, patience: Duration) -> Vec<T> {
+        if self.left.is_empty() {
+            self.left = self.shared.wait(patience).into();
+        } else if self.left.len() < most {
+            self.left
+                .append(&mut self.shared.wait(Duration::ZERO).into());
         }
+        let count = self.left.len().min(most);
+        let rest = self.left.split_off(count);
+        std::mem::replace(&mut self.left, rest).into()
     }
 }
 
 impl<T> Drop for Taker<T> {
     fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.waiting);
         // Behind the lock: what is dropped may want to put something.
-        let dropped = self.0.lock().take();
+        drop(state);
         drop(dropped);
     }
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<T>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All that is there; waits for something for `patience` at most.
+    fn wait(&self, patience: Duration) -> Vec<T> {
+        let until = Instant::now() + patience;
+        let mut state = self.lock();
+        while state.waiting.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state.idle = true;
+            let woken = self.arrived.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.idle = false;
+        std::mem::take(&mut state.waiting)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_was_put_together_is_taken_together_and_in_order() {
-        let (arrivals, taker) = arrivals();
+        let (arrivals, mut taker) = arrivals();
         for item in 0..5 {
             assert_eq!(arrivals.put(item), Ok(()));
         }
@@ -121,16 +161,22 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_ends_the_wait() {
-        let (arrivals, taker) = arrivals();
-        thread::scope(|scope| {
-            let taken = scope.spawn(move || taker.take(3, LONG));
+    fn a_wake_ends_the_wait_if_there_is_something() {
+        let (arrivals, mut taker) = arrivals();
+        let taken = thread::spawn(move || {
             let begun = Instant::now();
-            arrivals.put(1).unwrap();
-            arrivals.wake();
-            assert_eq!(taken.join().unwrap(), [1]);
-            assert!(begun.elapsed() < LONG);
+            (taker.take(3, LONG), begun.elapsed())
         });
+        while !arrivals.0.lock().idle {
+            thread::yield_now();
+        }
+        arrivals.wake();
+        assert!(arrivals.0.lock().idle, "for nothing nobody is woken");
+        arrivals.put(1).unwrap();
+        arrivals.wake();
+        let (items, waited) = taken.join().unwrap();
+        assert_eq!(items, [1]);
+        assert!(waited < LONG);
     }
 
     #[test]

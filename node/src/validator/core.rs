@@ -114,7 +114,7 @@ impl Core {
         put.map_err(|_| Busy::Stopped)
     }
 
-    /// Has a turn taken for what was put.
+    /// Has a turn taken, if anything was put.
     pub fn wake(&self) {
         self.arrivals.wake();
     }
@@ -302,7 +302,7 @@ impl Inbox {
             })
     }
 
-    fn run(self, mut parts: Parts, first: Output) -> Result<(), CoreError> {
+    fn run(mut self, mut parts: Parts, first: Output) -> Result<(), CoreError> {
         let mut own = release(&mut parts, first, &self.core, wall())?;
         loop {
             self.write_chores(&mut parts)?;

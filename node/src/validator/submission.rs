@@ -35,7 +35,7 @@ impl Served {
             Wait::None => quorate_replica::Wait::Admitted,
             Wait::Committed | Wait::Executed => quorate_replica::Wait::Executed,
         };
-        // The verifiers' pause behind it wakes the core.
+        // The verifiers' sink wakes the core behind the last of its kind.
         let done = move |verdict: Result<_, _>| {
             let pushed = match verdict {
                 Ok(transaction) => core
