@@ -100,13 +100,18 @@ def tests(crates: str) -> tuple[bool, str]:
 
 
 def copy() -> None:
-    """Puts what git knows of, as it is here, into the scratch directory, and nothing else."""
-    shutil.rmtree(SCRATCH, ignore_errors=True)
+    """Puts what git knows of, as it is here, into the scratch directory, and nothing else. What is there already stays: with
+    the time of its original a file would look older to cargo than the build in which a rule of it was missing."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (SCRATCH / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, SCRATCH / name)
+    names = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
+    for path in [path for path in SCRATCH.rglob("*") if path.is_file()]:
+        if str(path.relative_to(SCRATCH)) not in names:
+            path.unlink()
+    for name in names:
+        place = SCRATCH / name
+        if not place.is_file() or place.read_bytes() != (ROOT / name).read_bytes():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, place)
 
 
 def noticed(name: str, places: list, crates: str) -> bool:
