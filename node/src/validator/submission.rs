@@ -35,7 +35,7 @@ impl Served {
             Wait::None => quorate_replica::Wait::Admitted,
             Wait::Committed | Wait::Executed => quorate_replica::Wait::Executed,
         };
-        // The verifiers' sink wakes the core behind the last of its kind.
+        // The verifiers' sink wakes the core, behind the last verdict of the piece of work.
         let done = move |verdict: Result<_, _>| {
             let pushed = match verdict {
                 Ok(transaction) => core
