@@ -111,7 +111,10 @@ impl Core {
         }
         let credit = Credit::none();
         let put = self.arrivals.put(Item { input, credit });
-        put.map_err(|_| Busy::Stopped)
+        put.map_err(|_| {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            Busy::Stopped
+        })
     }
 
     /// Has a turn taken, if anything was put.
@@ -476,4 +479,71 @@ fn release(
         grown
     });
     Ok(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_consensus::Status as EngineStatus;
+    use quorate_replica::Ticket;
+    use quorate_types::{BlockId, Roots, Round, Signers};
+
+    use super::*;
+
+    fn inbox() -> Inbox {
+        let consensus = EngineStatus {
+            round: Round::default(),
+            leader: None,
+            high_qc: Round::default(),
+            last_voted: Round::default(),
+            highest_timeout: Round::default(),
+            committed: Height::default(),
+            committed_block: BlockId::default(),
+            committed_round: Round::default(),
+            tree: 0,
+            diverged: false,
+            fenced: false,
+        };
+        let status = Status {
+            consensus,
+            height: Height::default(),
+            time: BlockTime::default(),
+            roots: Roots::default(),
+            target: Height::default(),
+            transfer: None,
+            queued: 0,
+            pool_bytes: 0,
+            work: false,
+            connected: Signers::NONE,
+        };
+        Inbox::new(status, Clock::start())
+    }
+
+    fn ask(core: &Core) -> Result<(), Busy> {
+        core.try_push(Input::Prove {
+            ticket: Ticket(0),
+            key: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn so_much_of_clients_waits_and_no_more_until_some_of_it_was_taken() {
+        let mut inbox = inbox();
+        for _ in 0..MAX_WAITING {
+            assert_eq!(ask(&inbox.core), Ok(()));
+        }
+        assert_eq!(ask(&inbox.core), Err(Busy::Full));
+        let items = inbox.taker.take(1, Duration::ZERO);
+        let inputs: Vec<Input> = items.into_iter().map(|item| item.input).collect();
+        inbox.core.taken(&inputs);
+        assert_eq!(ask(&inbox.core), Ok(()));
+        assert_eq!(ask(&inbox.core), Err(Busy::Full));
+    }
+
+    #[test]
+    fn a_core_that_has_stopped_says_so_however_often_it_is_asked() {
+        let core = inbox().core;
+        for _ in 0..=MAX_WAITING {
+            assert_eq!(ask(&core), Err(Busy::Stopped));
+        }
+    }
 }
