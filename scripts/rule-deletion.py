@@ -65,6 +65,13 @@ RULES = [
     ("lag-install", [("replica/src/transfer.rs", "writes.settle();", 1, "")], "replica"),
     ("lag-roots", [("replica/src/lag.rs", "if ledger::roots(view, height)? != Some(executed.roots) {", 1, "")], "replica"),
     ("L4-tc", [("consensus/src/engine/propose.rs", "&& matches!(self.safety.entry(), Entry::Qc(_))", 1, "")], "consensus"),
+    (
+        "L4-executes",
+        [("consensus/src/engine/propose.rs", "true => self.pacemaker.executes_parent(now.monotonic),", 1, "true => false,")],
+        "consensus",
+    ),
+    ("B1-vote", [("replica/src/replica.rs", "if turn.votes() {", 1, "")], "replica"),
+    ("B2-reports", [("replica/src/replica.rs", "self.note_held(from, vote.voter, &vote.held);", 2, "")], "replica"),
     ("session", [("execution/src/block.rs", "if let Standing::Known { height, index } = standing {", 1, "")], "execution"),
 ]
 

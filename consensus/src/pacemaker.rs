@@ -45,6 +45,8 @@ pub(crate) struct Pacemaker {
     commits_are_prompt: bool,
     /// The parent's commit was waited for in this round, and has not come.
     gathering: bool,
+    /// When it came, if it was in this round.
+    parent_committed: Option<Instant>,
 }
 
 impl Pacemaker {
@@ -61,6 +63,7 @@ impl Pacemaker {
             held_until: None,
             commits_are_prompt: true,
             gathering: false,
+            parent_committed: None,
         }
     }
 
@@ -72,6 +75,7 @@ impl Pacemaker {
         self.wait_until = None;
         self.idle = false;
         self.held_until = None;
+        self.parent_committed = None;
         if self.gathering {
             self.gathering = false;
             self.commits_are_prompt = false;
@@ -83,6 +87,7 @@ impl Pacemaker {
     pub(crate) fn parent_committed(&mut self, now: Instant) {
         self.commits_are_prompt = now.since(self.entered) <= GATHER_NS;
         self.gathering = false;
+        self.parent_committed = Some(now);
     }
 
     /// The round ends with its own QC: learns how long it took.
@@ -145,6 +150,14 @@ impl Pacemaker {
         let gathers = self.commits_are_prompt && self.holds_back(now, GATHER_NS);
         self.gathering |= gathers;
         gathers
+    }
+
+    /// L4: whether the parent was committed at this very instant. The block is then for the next one: the turn that commits
+    /// the parent also executes it, and what arrives during that goes into the block as well.
+    pub(crate) fn executes_parent(&mut self, now: Instant) -> bool {
+        let executes = self.commits_are_prompt && self.parent_committed == Some(now);
+        self.held_until = executes.then(|| now.plus_nanos(1));
+        executes
     }
 
     /// L3, L4: whether less than `most` of the round has passed. The moment at which it will have is a deadline then.

@@ -281,6 +281,7 @@ impl Safety {
             height: held.height(),
             voter,
             signature: UNSIGNED,
+            held: Vec::new(),
         }))
     }
 

@@ -372,6 +372,7 @@ fn p5_what_it_signed_before_and_forgot_is_not_said_again() {
             height: Height(5),
             voter: index(ME),
             signature: ZERO,
+            held: vec![],
         };
         let timeout = Timeout {
             round: round(7),

@@ -95,6 +95,7 @@ impl World {
                     height,
                     voter,
                     signature: Signature::from_bytes([0; 64]),
+                    held: Vec::new(),
                 };
                 let key = secret(u8::try_from(voter.0).unwrap() + 1);
                 vote.sign(self.validators.chain(), &key)

@@ -1,7 +1,7 @@
 //! Own batches: packed from the queue, in flight until they are committed or expire (B1).
 //!
-//! Packing clocks itself. With nothing in flight a transaction leaves at once, alone. Then what comes gathers for the
-//! linger, and once there are more batches in flight than the blocks of two rounds have room for, only full ones leave:
+//! Packing clocks itself. With nothing in flight a transaction leaves at once, alone. Then what comes gathers until the
+//! next vote, or for the linger, and once there are more batches in flight than the blocks of two rounds have room for, only full ones leave:
 //! when commits are slow batches grow instead of queueing up. Past `max_in_flight_bytes` nothing leaves, the queue
 //! fills, and clients are told.
 
@@ -29,6 +29,8 @@ pub(crate) struct Own {
     pub(crate) next_sequence: u64,
     /// Since when something has waited to be packed.
     waiting_since: Option<Instant>,
+    /// What waits is not to wait for the linger.
+    hastened: bool,
 }
 
 /// A transaction in an own batch: which, and what it takes of whose share.
@@ -46,6 +48,7 @@ impl Own {
             packed: BTreeMap::new(),
             next_sequence,
             waiting_since: None,
+            hastened: false,
         }
     }
 
@@ -95,10 +98,23 @@ impl Own {
 }
 
 impl Pool {
-    /// Packs what waits (B1): full batches at once; the rest at once if no own batch is in flight, else when it has
-    /// waited for the linger. To be called in every turn, after [`Pool::expire`]. The batches are held here; the caller
-    /// stores and broadcasts them.
+    /// This replica votes in the turn that ends with the next [`Pool::seal`]: what waits leaves with the vote (B1). The
+    /// others are woken by that anyway, and have verified the batch when they report in their next vote what they hold,
+    /// so that the next leader may order it (B2).
+    pub fn hasten(&mut self) {
+        self.own.hastened = true;
+    }
+
+    /// Packs what waits (B1): full batches at once; the rest at once if no own batch is in flight or a vote leaves
+    /// ([`Pool::hasten`]), else when it has waited for the linger. To be called in every turn, after [`Pool::expire`]. The
+    /// batches are held here; the caller stores and broadcasts them.
     pub fn seal(&mut self, now: Instant, time: BlockTime) -> Vec<HashedBatch> {
+        let sealed = self.seal_due(now, time);
+        self.own.hastened = false;
+        sealed
+    }
+
+    fn seal_due(&mut self, now: Instant, time: BlockTime) -> Vec<HashedBatch> {
         let Some(me) = self.seat.me else {
             return Vec::new();
         };
@@ -124,9 +140,10 @@ impl Pool {
             let since = self.own.waiting_since;
             since.is_some_and(|since| now.since(since) >= self.limits.linger_ns)
         };
+        let due = || self.own.hastened || lingered();
         self.own.in_flight.is_empty()
             || self.queue.bytes() >= self.target()
-            || (self.may_leave_partly_full() && lingered())
+            || (self.may_leave_partly_full() && due())
     }
 
     /// Whether the next batch would exceed what may be in flight. One may always be.

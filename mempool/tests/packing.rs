@@ -72,6 +72,25 @@ fn the_timing_of_b1() {
 }
 
 #[test]
+fn what_waits_leaves_with_a_vote() {
+    let mut pool = pool();
+    pool.hasten();
+    assert!(pool.seal(T0, START).is_empty(), "of nothing");
+    queue(&mut pool, 1, 0, 700);
+    assert_eq!(pool.seal(T0, START).len(), 1);
+    for sequence in 1..=3 {
+        queue(&mut pool, 1, sequence, 700);
+    }
+    assert!(pool.seal(ms(1), START).is_empty(), "the first vote is over");
+    pool.hasten();
+    let sealed = pool.seal(ms(2), START);
+    assert_eq!(sealed.len(), 1);
+    assert_eq!((sealed[0].transactions.len(), pool.deadline()), (3, None));
+    queue(&mut pool, 1, 4, 700);
+    assert!(pool.seal(ms(3), START).is_empty(), "so is the second");
+}
+
+#[test]
 fn a_batch_says_what_it_must() {
     let mut pool = Pool::new(seat(), Parameters::default(), Limits::default(), 41);
     queue(&mut pool, 1, 1, 700);

@@ -126,7 +126,7 @@ fn sign_one(
             )
         }
         Authorised::CommitVote(vote) => {
-            let signed = vote.sign(chain, signer);
+            let signed = vote.with_held(held.to_vec()).sign(chain, signer);
             (
                 Message::CommitVote(signed.clone().into_inner()),
                 VerifiedMessage::CommitVote(signed),

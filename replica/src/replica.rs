@@ -252,12 +252,13 @@ impl Replica {
                 Ok(())
             }
             VerifiedMessage::Vote(vote) => {
-                if !vote.held.is_empty() && vote.voter == from {
-                    self.pool.on_held(from, &vote.held);
-                }
+                self.note_held(from, vote.voter, &vote.held);
                 self.drive(turn, Event::Vote(vote))
             }
-            VerifiedMessage::CommitVote(vote) => self.drive(turn, Event::CommitVote(vote)),
+            VerifiedMessage::CommitVote(vote) => {
+                self.note_held(from, vote.voter, &vote.held);
+                self.drive(turn, Event::CommitVote(vote))
+            }
             VerifiedMessage::Timeout(timeout) => self.drive(turn, Event::Timeout(timeout)),
             VerifiedMessage::Qc(qc) => self.drive(turn, Event::Qc(qc)),
             VerifiedMessage::Tc(tc) => self.drive(turn, Event::Tc(tc)),
@@ -299,6 +300,13 @@ impl Replica {
             }
             // Answered outside of the turn (`snapshot::answer`): reading files is not the core's work.
             VerifiedMessage::SnapshotRequest(_) | VerifiedMessage::ChunkRequest(_) => Ok(()),
+        }
+    }
+
+    /// Hints count from the voter itself alone: no signature covers them (B2).
+    fn note_held(&mut self, from: ValidatorIndex, voter: ValidatorIndex, held: &[u64]) {
+        if voter == from && !held.is_empty() {
+            self.pool.on_held(from, held);
         }
     }
 
@@ -365,6 +373,9 @@ impl Replica {
     /// What happens once a turn, after all inputs: time passes, batches are sealed, requests go out.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
         self.expire(turn);
+        if turn.votes() {
+            self.pool.hasten();
+        }
         self.seal(turn)?;
         self.report_work(turn)?;
         let due = self.engine.deadline();

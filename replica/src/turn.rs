@@ -42,6 +42,13 @@ impl<'a> Turn<'a> {
         self.authorised.push(item);
     }
 
+    /// Whether this turn signs a Vote or a CommitVote.
+    pub(crate) fn votes(&self) -> bool {
+        let vote =
+            |item: &Authorised| matches!(item, Authorised::Vote(_) | Authorised::CommitVote(_));
+        self.authorised.iter().any(vote)
+    }
+
     pub(crate) fn send(&mut self, to: Target, message: Message) {
         self.sends.push((to, message));
     }

@@ -136,6 +136,7 @@ fn a_finality_proof_of_another_block_is_refused() {
         height: tip.height,
         voter: ME,
         signature,
+        held: Vec::new(),
     };
     let finality = Finality {
         cc: Cc::assemble(&[commit_vote.sign(chain, &key())], &validators).into_inner(),

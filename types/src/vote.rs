@@ -65,6 +65,14 @@ pub fn timeout_bytes(chain: ChainId, round: Round, hqc_round: Round) -> Vec<u8> 
     codec::encode(&(chain, round, hqc_round))
 }
 
+/// Hints are one a validator, or none.
+fn check_held(held: &[u64], validators: &Validators) -> Result<(), Reject> {
+    match held.is_empty() || held.len() == validators.count() {
+        true => Ok(()),
+        false => Err(Reject::Malformed),
+    }
+}
+
 /// A vote for a block in its round; broadcast.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
@@ -101,9 +109,7 @@ impl Unverified<Vote> {
     /// are not one a validator.
     pub fn verify(self, validators: &Validators) -> Result<Verified<Vote>, Reject> {
         let vote = self.into_checked();
-        if !vote.held.is_empty() && vote.held.len() != validators.count() {
-            return Err(Reject::Malformed);
-        }
+        check_held(&vote.held, validators)?;
         validators.check_round(vote.round)?;
         let message = vote.signed_bytes(validators.chain());
         if !mutant(Mutant::VoteNotVerified) {
@@ -126,6 +132,8 @@ pub struct CommitVote {
     pub voter: ValidatorIndex,
     /// Over [`commit_vote_bytes`].
     pub signature: Signature,
+    /// A hint outside the signature, as in a [`Vote`].
+    pub held: Vec<u64>,
 }
 
 impl Signable for CommitVote {
@@ -144,9 +152,11 @@ impl Unverified<CommitVote> {
     /// Checks the signer's membership and signature.
     ///
     /// # Errors
-    /// [`Reject::WrongEpoch`], [`Reject::UnknownSigner`], [`Reject::BadSignature`].
+    /// [`Reject::WrongEpoch`], [`Reject::UnknownSigner`], [`Reject::BadSignature`], [`Reject::Malformed`] for hints that
+    /// are not one a validator.
     pub fn verify(self, validators: &Validators) -> Result<Verified<CommitVote>, Reject> {
         let vote = self.into_checked();
+        check_held(&vote.held, validators)?;
         validators.check_round(vote.round)?;
         let message = vote.signed_bytes(validators.chain());
         validators.check_signature(vote.voter, CommitVote::DOMAIN, &message, &vote.signature)?;

@@ -122,7 +122,7 @@ fn a_commit_vote_is_one_member_s_for_a_round_of_its_epoch() {
     let check = |vote: CommitVote| unverified(vote).verify(&validators()).map(drop);
     let good = || commit_vote(1, round(4), some_block(4), 9).into_inner();
     assert_eq!(check(good()), Ok(()));
-    let cases: [Case<CommitVote>; 6] = [
+    let cases: [Case<CommitVote>; 7] = [
         ("of another epoch", Reject::WrongEpoch, |v| {
             v.round = other_epoch(4)
         }),
@@ -141,9 +141,18 @@ fn a_commit_vote_is_one_member_s_for_a_round_of_its_epoch() {
         ("for another height", Reject::BadSignature, |v| {
             v.height = Height(8)
         }),
+        (
+            "hints that are not one a validator",
+            Reject::Malformed,
+            |v| v.held = vec![1; 5],
+        ),
     ];
     for (name, reject, change) in cases {
         assert_eq!(check(with(good(), change)), Err(reject), "{name}");
+    }
+    for held in [vec![], vec![u64::MAX; 4]] {
+        let hinted = with(good(), |v| v.held.clone_from(&held));
+        assert_eq!(check(hinted), Ok(()), "hints are optional and unsigned");
     }
 }
 

@@ -99,17 +99,19 @@ impl Engine {
         !self.work && self.pacemaker.lingers(now.monotonic)
     }
 
-    /// L4: the parent's commit votes are on their way. What arrives until they are here, of what clients send on hearing of
-    /// the commit before, goes into this block instead of the next. After a TC there is none to wait for: by C2 those who
-    /// gave up the parent's round give no commit vote in it.
+    /// L4: the parent's commit votes are on their way. What arrives until they are here and the parent is executed, of what
+    /// clients send on hearing of the commit before, goes into this block instead of the next. After a TC there is none to
+    /// wait for: by C2 those who gave up the parent's round give no commit vote in it.
     fn gathers(&mut self, now: Now) -> bool {
         let parent = self.safety.high_qc().block;
         let orders = |header: &Header| !header.is_empty();
-        self.work
+        let may = self.work
             && matches!(self.safety.entry(), Entry::Qc(_))
-            && parent != self.tree.root_id()
-            && self.tree.header(parent).is_some_and(orders)
-            && self.pacemaker.gathers(now.monotonic)
+            && self.tree.header(parent).is_some_and(orders);
+        may && match parent == self.tree.root_id() {
+            true => self.pacemaker.executes_parent(now.monotonic),
+            false => self.pacemaker.gathers(now.monotonic),
+        }
     }
 
     fn plan(&self, now: Now, me: ValidatorIndex, tc: Option<Tc>) -> Plan {

@@ -41,6 +41,15 @@ impl Approved<Vote> {
     }
 }
 
+impl Approved<CommitVote> {
+    /// As [`Approved::<Vote>::with_held`].
+    #[must_use]
+    pub fn with_held(mut self, held: Vec<u64>) -> Approved<CommitVote> {
+        self.0.held = held;
+        self
+    }
+}
+
 /// What may be signed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Authorised {

@@ -57,7 +57,10 @@ fn l4_a_leader_with_work_waits_for_the_commit_of_a_filled_parent() {
     assert_eq!(scene.engine.deadline().unwrap().0, 70 * MS);
     scene.time = 55 * MS;
     let finality = Event::Finality(Box::new(scene.finality(&first)));
-    assert!(asked(&scene.step(finality)));
+    assert!(!asked(&scene.step(finality)), "not while it is executed");
+    assert_eq!(scene.engine.deadline().unwrap().0, 55 * MS + 1);
+    scene.time += 1;
+    assert!(asked(&scene.step(Event::Deadline)));
     assert!(scene.engine.deadline().unwrap().0 > 70 * MS, "once");
 }
 
@@ -118,7 +121,9 @@ fn l4_a_leader_learns_from_its_rounds_whether_to_wait() {
     commit(&mut scene, &second, 20 * MS);
     let (third, effects) = until_it_leads(&mut scene, &second);
     assert!(!asked(&effects), "that one came in time");
-    assert!(asked(&commit(&mut scene, &third, 19 * MS)));
+    commit(&mut scene, &third, 19 * MS);
+    scene.time += 1;
+    assert!(asked(&scene.step(Event::Deadline)));
 }
 
 #[test]

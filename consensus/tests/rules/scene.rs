@@ -156,6 +156,7 @@ impl Scene {
             height: block.header.height,
             voter: index(i),
             signature: ZERO,
+            held: vec![],
         };
         vote.sign(self.chain.id(), &self.chain.keys[i])
     }

@@ -38,6 +38,10 @@ pub(crate) struct Cluster {
     replies: VecDeque<(Ticket, Reply)>,
     /// Streamed batches get lost on this way.
     pub(crate) lossy: Option<(usize, usize)>,
+    /// What becomes of messages on their way.
+    pub(crate) on_the_way: fn(&mut Message),
+    /// When batches were streamed, and by whom.
+    pub(crate) streamed: Vec<(u64, usize)>,
     /// Batches that somebody asked for.
     pub(crate) fetches: usize,
     /// Chunks handed out, by whom.
@@ -63,6 +67,8 @@ impl Cluster {
             now: 0,
             replies: VecDeque::new(),
             lossy: None,
+            on_the_way: |_| {},
+            streamed: Vec::new(),
             fetches: 0,
             chunks: [0; 4],
             installed: 0,
@@ -173,7 +179,11 @@ impl Cluster {
                 Notice::Refused { from, reject } if *reject == Reject::BadPayload => *from,
                 _ => None,
             }));
-        for (to, message) in signed.sends {
+        for (to, mut message) in signed.sends {
+            (self.on_the_way)(&mut message);
+            if matches!(message, Message::Batch(_)) {
+                self.streamed.push((self.now, from));
+            }
             self.fetches += usize::from(matches!(message, Message::BatchRequest(_)));
             for other in 0..self.nodes.len() {
                 let index = ValidatorIndex(u16::try_from(other).unwrap());

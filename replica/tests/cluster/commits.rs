@@ -1,8 +1,8 @@
 //! Transactions, from a client to a receipt that all have: with nobody dead, one, and all of them; with work and without.
 
-use quorate_types::ValidatorIndex;
+use quorate_types::{Message, ValidatorIndex};
 
-use crate::cluster::{Cluster, executed};
+use crate::cluster::{Cluster, STEP, executed};
 
 #[test]
 fn a_signed_put_is_executed_by_all_with_equal_roots() {
@@ -126,4 +126,64 @@ fn an_inlined_batch_is_taken_whoever_packed_it() {
     cluster.run(100);
     assert!(cluster.agreed());
     assert_eq!(cluster.fetches, 0);
+}
+
+/// B1: once something is in flight, what comes later waits for the linger, or leaves with a vote.
+#[test]
+fn what_waits_leaves_with_the_next_vote() {
+    let mut cluster = Cluster::new(4);
+    cluster.run(1_000);
+    for sequence in 1..=2 {
+        let put = cluster.put(sequence);
+        cluster.submit(0, sequence, put);
+        cluster.run(1);
+    }
+    let second = cluster.now;
+    for sequence in 1..=2 {
+        assert!(executed(&cluster.answer(sequence, 1_000).1));
+    }
+    let [_, (left, 0)] = cluster.streamed[..] else {
+        panic!("{:?}", cluster.streamed);
+    };
+    assert!(left < second + 4 * STEP, "{left} and {second}");
+}
+
+/// B2: a batch too large to be inlined waits until a quorum reports it, in votes or in commit votes. What nobody reports
+/// is inlined in the end.
+#[test]
+fn votes_and_commit_votes_report_what_is_held() {
+    let reported: [(fn(&mut Message), bool); 4] = [
+        (|_| {}, true),
+        (silence_votes, true),
+        (silence_commit_votes, true),
+        (
+            |message| {
+                silence_votes(message);
+                silence_commit_votes(message);
+            },
+            false,
+        ),
+    ];
+    for (on_the_way, soon) in reported {
+        let mut cluster = Cluster::new(4);
+        cluster.on_the_way = on_the_way;
+        cluster.run(1_000);
+        let put = cluster.put_value(1, vec![7; 40_000]);
+        cluster.submit(0, 1, put);
+        let (passed, reply) = cluster.answer(1, 1_000);
+        assert!(executed(&reply), "{reply:?}");
+        assert_eq!(passed < 20, soon, "{passed} ms");
+    }
+}
+
+fn silence_votes(message: &mut Message) {
+    if let Message::Vote(vote) = message {
+        vote.held.clear();
+    }
+}
+
+fn silence_commit_votes(message: &mut Message) {
+    if let Message::CommitVote(vote) = message {
+        vote.held.clear();
+    }
 }

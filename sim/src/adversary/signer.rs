@@ -36,6 +36,13 @@ pub(super) struct Oversigner {
 }
 
 impl Oversigner {
+    /// Hints about batches of every origin.
+    fn untrue(&mut self, stage: &mut Stage<'_>) -> Vec<u64> {
+        stage.acted("claimed to hold batches");
+        let lie = self.rng.pick(&[u64::MAX, 1, 1 << 62]);
+        vec![lie; stage.validators.count()]
+    }
+
     pub(super) fn new(how: How, rng: Rng) -> Oversigner {
         Oversigner {
             how,
@@ -75,6 +82,7 @@ impl Oversigner {
                     height: Height(height.0 + lie),
                     voter,
                     signature,
+                    held: Vec::new(),
                 };
                 let vote = vote.sign(stage.chain(), stage.signer(signer)).into_inner();
                 stage.pass(Target::All, &Message::CommitVote(vote));
@@ -165,6 +173,7 @@ impl Oversigner {
                     height: Height(1),
                     voter: identity(stage, stage.me),
                     signature: UNSIGNED,
+                    held: Vec::new(),
                 },
             ))),
         }
@@ -184,10 +193,12 @@ impl Adversary for Oversigner {
         self.notes.note(&message);
         match (self.how, message) {
             (How::Hints, Message::Vote(mut vote)) => {
-                stage.acted("claimed to hold batches");
-                let lie = self.rng.pick(&[u64::MAX, 1, 1 << 62]);
-                vote.held = vec![lie; stage.validators.count()];
+                vote.held = self.untrue(stage);
                 stage.pass(to, &Message::Vote(vote));
+            }
+            (How::Hints, Message::CommitVote(mut vote)) => {
+                vote.held = self.untrue(stage);
+                stage.pass(to, &Message::CommitVote(vote));
             }
             (_, message) => stage.pass(to, &message),
         }

@@ -122,6 +122,7 @@ pub fn commit_vote(voter: u16, round: Round, block: BlockId, height: u64) -> Ver
         height: Height(height),
         voter: ValidatorIndex(voter),
         signature: Signature::default(),
+        held: vec![7; 4],
     };
     vote.sign(chain(), &key(voter))
 }
