@@ -66,8 +66,8 @@ RULES = [
     ("lag-roots", [("replica/src/lag.rs", "if ledger::roots(view, height)? != Some(executed.roots) {", 1, "")], "replica"),
     ("L4-tc", [("consensus/src/engine/propose.rs", "&& matches!(self.safety.entry(), Entry::Qc(_))", 1, "")], "consensus"),
     (
-        "L4-executes",
-        [("consensus/src/engine/propose.rs", "true => self.pacemaker.executes_parent(now.monotonic),", 1, "true => false,")],
+        "L4-next-turn",
+        [("consensus/src/engine/propose.rs", "true => self.pacemaker.awaits_next_turn(),", 1, "true => false,")],
         "consensus",
     ),
     ("B1-vote", [("replica/src/replica.rs", "if turn.votes() {", 1, "")], "replica"),

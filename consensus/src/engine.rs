@@ -389,10 +389,10 @@ impl Engine {
             messages.push(Message::Proposal(Box::new(Proposal::clone(own))));
         }
         if let Some(own) = &self.own.vote {
-            messages.push(Message::Vote(Vote::clone(own)));
+            messages.push(Message::Vote(own.without_hints()));
         }
         if let Some(own) = &self.own.commit_vote {
-            messages.push(Message::CommitVote(CommitVote::clone(own)));
+            messages.push(Message::CommitVote(own.without_hints()));
         }
         // Only of this round: the certificate speaks for those before, and the peer, told of a round that it has left,
         // would take the sender for one that is behind and tell it the same, for ever.

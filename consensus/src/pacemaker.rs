@@ -45,7 +45,7 @@ pub(crate) struct Pacemaker {
     commits_are_prompt: bool,
     /// The parent's commit was waited for in this round, and has not come.
     gathering: bool,
-    /// When it came, if it was in this round.
+    /// When it came, until the turn after that is over.
     parent_committed: Option<Instant>,
 }
 
@@ -152,12 +152,12 @@ impl Pacemaker {
         gathers
     }
 
-    /// L4: whether the parent was committed at this very instant. The block is then for the next one: the turn that commits
-    /// the parent also executes it, and what arrives during that goes into the block as well.
-    pub(crate) fn executes_parent(&mut self, now: Instant) -> bool {
-        let executes = self.commits_are_prompt && self.parent_committed == Some(now);
-        self.held_until = executes.then(|| now.plus_nanos(1));
-        executes
+    /// L4: whether this is the turn that committed the parent, or inputs of the next one are still to come. Executing the
+    /// parent takes a while, and all that arrived during it goes into the block as well.
+    pub(crate) fn awaits_next_turn(&mut self) -> bool {
+        let committed = self.parent_committed.filter(|_| self.commits_are_prompt);
+        self.held_until = committed.map(|at| at.plus_nanos(1));
+        committed.is_some()
     }
 
     /// L3, L4: whether less than `most` of the round has passed. The moment at which it will have is a deadline then.
@@ -199,6 +199,7 @@ impl Pacemaker {
     pub(crate) fn wake(&mut self, now: Instant) {
         self.wait_until = self.wait_until.filter(|until| now < *until);
         self.held_until = self.held_until.filter(|until| now < *until);
+        self.parent_committed = self.parent_committed.filter(|at| now <= *at);
     }
 
     fn timeout_after(&self, failures: u64) -> u64 {

@@ -15,7 +15,7 @@
 //!
 //! | rule | where |
 //! |---|---|
-//! | B1 admission, packing, linger | [`Pool::admit`], [`Pool::seal`], [`Pool::deadline`] |
+//! | B1 admission, packing, with votes or after the linger | [`Pool::admit`], [`Pool::hasten`], [`Pool::seal`], [`Pool::deadline`] |
 //! | B2 only what q replicas hold, or small and inlined | [`Pool::on_held`], [`Pool::candidates`] |
 //! | B3 fetch before a vote | [`Pool::check`], [`Pool::want`], [`Pool::insert`] |
 //! | B4 origins that come late | [`Pool::on_late`] |

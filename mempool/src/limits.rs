@@ -29,7 +29,7 @@ pub struct Limits {
     pub max_remembered: usize,
     /// A batch is full at this size. The chain's `max_batch_bytes` caps it.
     pub batch_target_bytes: usize,
-    /// While own batches are in flight, a batch that is not full waits this long for more (B1).
+    /// While own batches are in flight, a batch that is not full waits for more so long at most, or until a vote (B1).
     pub linger_ns: u64,
     /// A leader orders no more than this in a block, inlined batches included; at least one batch always fits.
     pub max_block_bytes: usize,

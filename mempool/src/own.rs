@@ -1,9 +1,9 @@
 //! Own batches: packed from the queue, in flight until they are committed or expire (B1).
 //!
 //! Packing clocks itself. With nothing in flight a transaction leaves at once, alone. Then what comes gathers until the
-//! next vote, or for the linger, and once there are more batches in flight than the blocks of two rounds have room for, only full ones leave:
-//! when commits are slow batches grow instead of queueing up. Past `max_in_flight_bytes` nothing leaves, the queue
-//! fills, and clients are told.
+//! next vote, or for the linger, and once there are more batches in flight than the blocks of two rounds have room for,
+//! only full ones leave: when commits are slow batches grow instead of queueing up. Past `max_in_flight_bytes` nothing
+//! leaves, the queue fills, and clients are told.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -98,9 +98,9 @@ impl Own {
 }
 
 impl Pool {
-    /// This replica votes in the turn that ends with the next [`Pool::seal`]: what waits leaves with the vote (B1). The
-    /// others are woken by that anyway, and have verified the batch when they report in their next vote what they hold,
-    /// so that the next leader may order it (B2).
+    /// This replica votes in this turn: what waits leaves with that, at the next [`Pool::seal`] (B1). The others
+    /// are woken anyway, and have verified the batch when they report in their next vote what they hold, so that the next
+    /// leader may order it (B2).
     pub fn hasten(&mut self) {
         self.own.hastened = true;
     }

@@ -305,7 +305,7 @@ impl Replica {
 
     /// Hints count from the voter itself alone: no signature covers them (B2).
     fn note_held(&mut self, from: ValidatorIndex, voter: ValidatorIndex, held: &[u64]) {
-        if voter == from && !held.is_empty() {
+        if voter == from {
             self.pool.on_held(from, held);
         }
     }
@@ -373,14 +373,15 @@ impl Replica {
     /// What happens once a turn, after all inputs: time passes, batches are sealed, requests go out.
     pub(crate) fn finish(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
         self.expire(turn);
-        if turn.votes() {
-            self.pool.hasten();
-        }
         self.seal(turn)?;
         self.report_work(turn)?;
         let due = self.engine.deadline();
         if due.is_some_and(|deadline| deadline <= turn.now.monotonic) {
             self.drive(turn, Event::Deadline)?;
+        }
+        if turn.votes() {
+            self.pool.hasten();
+            self.seal(turn)?;
         }
         self.transfer(turn)?;
         self.request(turn);

@@ -89,6 +89,18 @@ pub struct Vote {
     pub held: Vec<u64>,
 }
 
+impl Vote {
+    /// To be said again: the hints are of when it was signed, and whoever hears them keeps the latest.
+    #[must_use]
+    pub fn without_hints(&self) -> Vote {
+        let held = Vec::new();
+        Vote {
+            held,
+            ..self.clone()
+        }
+    }
+}
+
 impl Signable for Vote {
     const DOMAIN: Domain = Domain::Vote;
 
@@ -134,6 +146,18 @@ pub struct CommitVote {
     pub signature: Signature,
     /// A hint outside the signature, as in a [`Vote`].
     pub held: Vec<u64>,
+}
+
+impl CommitVote {
+    /// As [`Vote::without_hints`].
+    #[must_use]
+    pub fn without_hints(&self) -> CommitVote {
+        let held = Vec::new();
+        CommitVote {
+            held,
+            ..self.clone()
+        }
+    }
 }
 
 impl Signable for CommitVote {

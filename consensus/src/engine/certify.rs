@@ -131,7 +131,7 @@ impl Engine {
         // Nothing else repeats a CommitVote that was lost, and it may be repeated at any time.
         let root = self.tree.root().round;
         let lost = self.own.commit_vote.as_ref().filter(|v| v.round > root);
-        if let Some(vote) = lost.map(|vote| CommitVote::clone(vote)) {
+        if let Some(vote) = lost.map(|vote| vote.without_hints()) {
             self.send(Target::All, Message::CommitVote(vote));
         }
     }

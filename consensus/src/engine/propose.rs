@@ -109,7 +109,7 @@ impl Engine {
             && matches!(self.safety.entry(), Entry::Qc(_))
             && self.tree.header(parent).is_some_and(orders);
         may && match parent == self.tree.root_id() {
-            true => self.pacemaker.executes_parent(now.monotonic),
+            true => self.pacemaker.awaits_next_turn(),
             false => self.pacemaker.gathers(now.monotonic),
         }
     }

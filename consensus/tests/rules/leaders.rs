@@ -57,10 +57,19 @@ fn l4_a_leader_with_work_waits_for_the_commit_of_a_filled_parent() {
     assert_eq!(scene.engine.deadline().unwrap().0, 70 * MS);
     scene.time = 55 * MS;
     let finality = Event::Finality(Box::new(scene.finality(&first)));
-    assert!(!asked(&scene.step(finality)), "not while it is executed");
+    assert!(
+        !asked(&scene.step(finality)),
+        "not in the turn that commits it"
+    );
     assert_eq!(scene.engine.deadline().unwrap().0, 55 * MS + 1);
-    scene.time += 1;
-    assert!(asked(&scene.step(Event::Deadline)));
+    assert!(!asked(&scene.step(Event::Deadline)), "nor at its end");
+    scene.time += MS;
+    let last_vote = Event::CommitVote(scene.commit_vote(3, &first.block));
+    assert!(
+        !asked(&scene.step(last_vote)),
+        "more of the next may follow"
+    );
+    assert!(asked(&scene.step(Event::Deadline)), "at the end of that");
     assert!(scene.engine.deadline().unwrap().0 > 70 * MS, "once");
 }
 

@@ -36,19 +36,19 @@ pub(super) struct Oversigner {
 }
 
 impl Oversigner {
-    /// Hints about batches of every origin.
-    fn untrue(&mut self, stage: &mut Stage<'_>) -> Vec<u64> {
-        stage.acted("claimed to hold batches");
-        let lie = self.rng.pick(&[u64::MAX, 1, 1 << 62]);
-        vec![lie; stage.validators.count()]
-    }
-
     pub(super) fn new(how: How, rng: Rng) -> Oversigner {
         Oversigner {
             how,
             rng,
             notes: Notes::default(),
         }
+    }
+
+    /// Hints about batches of every origin.
+    fn untrue(&mut self, stage: &mut Stage<'_>) -> Vec<u64> {
+        stage.acted("claimed to hold batches");
+        let lie = self.rng.pick(&[u64::MAX, 1, 1 << 62]);
+        vec![lie; stage.validators.count()]
     }
 
     fn on_proposal(&self, stage: &mut Stage<'_>, proposal: &Proposal) {
