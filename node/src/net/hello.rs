@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use super::event::{By, Reason, cause};
 use super::frame::{self, ReadFailure};
 
-/// Wire versions that this release speaks.
-pub(crate) const WIRE_VERSIONS: [u16; 1] = [1];
+/// Wire versions that this release speaks. In version 1 commit votes had no hints.
+pub(crate) const WIRE_VERSIONS: [u16; 1] = [2];
 /// Longest hello, in bytes.
 const HELLO_BYTES: usize = 1024;
 /// Most characters of a peer's software version that are kept.
