@@ -147,9 +147,9 @@ links: dist ## What slow, lossy and narrow links do, under each congestion contr
 endurance: dist ## Minutes of full load: stalls, memory, bytes written (MINUTES=10)
 	@scripts/bench/endurance.py $(if $(MINUTES),--minutes $(MINUTES))
 
-profile: dist ## Where a transaction's microseconds go, by thread, from perf: the table of docs/PERFORMANCE.md
+profile: dist ## Where a transaction's microseconds go, by thread, from perf (docs/PERFORMANCE.md; CLIENTS=256, AFTER=2 s of load)
 	@scripts/setup.sh profile
-	@scripts/bench/profile.py
+	@scripts/bench/profile.py $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(AFTER),--after $(AFTER))
 
 microbench: setup ## Parts, with criterion: certificates, a vote, execution, the codec, proofs, storage (ONLY=name)
 	@cargo bench --locked --workspace --bench parts -- $(ONLY)

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Where a transaction's microseconds go: the table of docs/PERFORMANCE.md, from samples of the CPU's clock (Linux `perf`).
 
-Four validators under a closed loop of 256 clients, each with signed puts of 512 B. CPU time by thread is the kernel's
+Four validators under a closed loop of clients, each with signed puts of 512 B. Whatever load was before, each client
+begins with its first key again: after a while of it all values are replaced ones. CPU time by thread is the kernel's
 count; what it is divided into are samples, so the parts add up to the whole. Frame pointers are missing: a sample
 belongs to the function that ran, not to whoever called it.
 """
 
+import argparse
 import collections
 import os
 import pathlib
@@ -18,7 +20,7 @@ import threading
 
 from systems import Quorate, running, thread_kind, thread_seconds, thread_waits
 
-CLIENTS, SECONDS, HERTZ = 256, 10, 499
+SECONDS, HERTZ = 10, 499
 # The first whose pattern is in the symbol, or in the name of what it is from, gets the sample.
 PARTS = (
     ("kernel", r"\[k\]|kernel"),
@@ -65,16 +67,20 @@ def samples(data):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=256, help="in the closed loop, 1,000 at most (256)")
+    parser.add_argument("--after", type=int, default=2, help="seconds of the same load before (2)")
+    asked = parser.parse_args()
     if not shutil.which("perf"):
         sys.exit("perf is missing: apt-get install linux-perf")
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     with tempfile.TemporaryDirectory(dir=target, prefix="profile-") as directory, \
             running(Quorate, directory, "net") as system:
-        system.load(CLIENTS, 2)
+        system.load(asked.clients, asked.after)
         pids = [str(pid) for pid in system.pids()]
         data = str(pathlib.Path(directory) / "perf.data")
         runs = []
-        load = threading.Thread(target=lambda: runs.append(system.load(CLIENTS, SECONDS)))
+        load = threading.Thread(target=lambda: runs.append(system.load(asked.clients, SECONDS)))
         before, waits, height = thread_seconds(pids), thread_waits(pids), system.height()
         recorder = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", data, "-p", ",".join(pids)])
         load.start()

@@ -31,6 +31,9 @@ pub(crate) struct Node {
     pub(crate) mischief: Mischief,
 }
 
+/// Changes a message that was sent.
+pub(crate) type OnTheWay = fn(&mut Message);
+
 pub(crate) struct Cluster {
     pub(crate) genesis: Genesis,
     pub(crate) nodes: Vec<Node>,
@@ -39,7 +42,7 @@ pub(crate) struct Cluster {
     /// Streamed batches get lost on this way.
     pub(crate) lossy: Option<(usize, usize)>,
     /// What becomes of messages on their way.
-    pub(crate) on_the_way: fn(&mut Message),
+    pub(crate) on_the_way: OnTheWay,
     /// When batches were streamed, and by whom.
     pub(crate) streamed: Vec<(u64, usize)>,
     /// Batches that somebody asked for.

@@ -2,7 +2,7 @@
 
 use quorate_types::{Message, ValidatorIndex};
 
-use crate::cluster::{Cluster, STEP, executed};
+use crate::cluster::{Cluster, OnTheWay, STEP, executed};
 
 #[test]
 fn a_signed_put_is_executed_by_all_with_equal_roots() {
@@ -152,17 +152,16 @@ fn what_waits_leaves_with_the_next_vote() {
 /// is inlined in the end.
 #[test]
 fn votes_and_commit_votes_report_what_is_held() {
-    let reported: [(fn(&mut Message), bool); 4] = [
-        (|_| {}, true),
+    let nothing: OnTheWay = |_| {};
+    let all: OnTheWay = |message| {
+        silence_votes(message);
+        silence_commit_votes(message);
+    };
+    let reported = [
+        (nothing, true),
         (silence_votes, true),
         (silence_commit_votes, true),
-        (
-            |message| {
-                silence_votes(message);
-                silence_commit_votes(message);
-            },
-            false,
-        ),
+        (all, false),
     ];
     for (on_the_way, soon) in reported {
         let mut cluster = Cluster::new(4);
