@@ -7,7 +7,7 @@ use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime}
 use quorate_types::{ValidatorIndex, codec};
 
 use super::{Node, V0, V1, batch, chain, config, key, limits, peer, socket, vote, within};
-use crate::net::hello::Hello;
+use crate::net::hello::{Hello, WIRE_VERSIONS};
 use crate::net::tls::{Identity, SERVER_NAME};
 use crate::net::{By, Limits, NetConfig, NetEvent, Reason, frame, transport};
 
@@ -30,7 +30,7 @@ async fn dial(node: &Node, as_index: ValidatorIndex) -> (Endpoint, Connection) {
 
 fn hello() -> Hello {
     Hello {
-        versions: vec![1],
+        versions: WIRE_VERSIONS.to_vec(),
         chain: chain("here"),
         from: V0,
         software: String::from("by hand"),
@@ -66,7 +66,7 @@ fn code(error: &ConnectionError) -> Option<quinn::VarInt> {
 async fn each_bad_hello_has_its_answer() {
     let encode = |hello: Hello| frame::encode(&hello, 100_000).unwrap().to_vec();
     let future = Hello {
-        versions: vec![2, 3],
+        versions: vec![WIRE_VERSIONS[0] + 1, WIRE_VERSIONS[0] + 2],
         ..hello()
     };
     let elsewhere = Hello {
