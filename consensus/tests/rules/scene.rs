@@ -144,7 +144,7 @@ impl Scene {
             block,
             voter: index(i),
             signature: ZERO,
-            held: Vec::new(),
+            held: vec![3, 0, 7, 1],
         };
         vote.sign(self.chain.id(), &self.chain.keys[i])
     }
@@ -156,7 +156,7 @@ impl Scene {
             height: block.header.height,
             voter: index(i),
             signature: ZERO,
-            held: vec![],
+            held: vec![3, 0, 7, 1],
         };
         vote.sign(self.chain.id(), &self.chain.keys[i])
     }

@@ -119,6 +119,28 @@ fn t2_who_is_behind_is_told_what_ended_its_round() {
     assert_eq!(sent(&effects, Target::One(peer)).len(), messages.len());
 }
 
+/// The hints are of when it was signed, and would take the place of newer ones.
+#[test]
+fn t2_what_is_said_again_is_said_without_hints() {
+    let mut scene = Scene::voter();
+    let me = scene.me.unwrap().as_usize();
+    let genesis = scene.genesis();
+    let first = scene.extend(&genesis);
+    let vote = scene.vote(me, first.block.id(), first.block.header.round);
+    scene.step(Event::Vote(vote));
+    scene.step(Event::CommitVote(scene.commit_vote(me, &first.block)));
+    let peer = index((me + 1) % 4);
+    let effects = scene.step(Event::Connected(peer));
+    let messages = sent(&effects, Target::One(peer)).into_iter();
+    let held = messages.filter_map(|message| match message {
+        Message::Vote(vote) => Some(&vote.held),
+        Message::CommitVote(vote) => Some(&vote.held),
+        _ => None,
+    });
+    let held: Vec<&Vec<u64>> = held.collect();
+    assert_eq!(held, [&Vec::new(), &Vec::new()]);
+}
+
 /// Two that had both given up a round, which then ended by a late certificate, took each other's old Timeout for a sign of
 /// being behind and answered it with their own, several times over with every exchange (found by the simulator).
 #[test]
