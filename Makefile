@@ -147,7 +147,7 @@ links: dist ## What slow, lossy and narrow links do, under each congestion contr
 endurance: dist ## Minutes of full load: stalls, memory, bytes written (MINUTES=10)
 	@scripts/bench/endurance.py $(if $(MINUTES),--minutes $(MINUTES))
 
-profile: dist ## Where a transaction's microseconds go, by thread, from perf (docs/PERFORMANCE.md; CLIENTS=256, AFTER=2 s of load)
+profile: dist ## Where a transaction's microseconds go, by thread, from perf (CLIENTS=256 AFTER=seconds of load)
 	@scripts/setup.sh profile
 	@scripts/bench/profile.py $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(AFTER),--after $(AFTER))
 
