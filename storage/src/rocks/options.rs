@@ -45,6 +45,7 @@ pub(super) fn database(options: &Options, create: bool, create_tables: bool) -> 
     out.set_track_and_verify_wals_in_manifest(true);
     out.set_db_write_buffer_size(options.write_buffer_bytes);
     out.set_max_total_wal_size(options.max_log_bytes);
+    // No `recycle_log_file_num`: clients' bytes would lie behind the end of the log, where a start reads on.
     out.set_max_open_files(options.max_open_files);
     out.set_max_background_jobs(2);
     // Spreads the write-back of flushes and of unsynced log, so that a sync finds little to do.
@@ -108,9 +109,10 @@ fn family(cache: &Cache, write_buffer: usize, compression: DBCompressionType) ->
     let mut out = rocksdb::Options::default();
     out.set_block_based_table_factory(&blocks);
     out.set_write_buffer_size(write_buffer);
-    // What was just flushed is read and merged soon; to compress it first is work for a few seconds' worth of disk.
+    // What was just flushed is read and merged soon, and so is the first level; to compress it is work for little disk.
     out.set_compression_type(compression);
-    out.set_compression_per_level(&[DBCompressionType::None, compression]);
+    let none = DBCompressionType::None;
+    out.set_compression_per_level(&[none, none, compression]);
     // Most keys that are looked up are not in the memtable: new ones, and old ones that were flushed.
     out.set_memtable_prefix_bloom_ratio(0.05);
     out.set_memtable_whole_key_filtering(true);
