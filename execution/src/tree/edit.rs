@@ -6,7 +6,18 @@ use alloc::vec::Vec;
 use quorate_crypto::Digest;
 
 use super::page::{Kind, Page, PageId};
-use super::{PageSource, Tree, TreeError, bits, hash};
+use super::{Change, PageSource, Place, Tree, TreeError, bits, hash};
+
+/// What is stale, while hashes are brought up to date. Kept empty, to save allocations for each page.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    /// Pages, parents first, each with the place of the reference to it, and where its part of `nodes` ends.
+    order: Vec<(PageId, Option<Place>, usize)>,
+    /// Inner nodes, page by page.
+    nodes: Vec<usize>,
+    /// Scratch space of [`Page::for_each_stale`].
+    open: Vec<usize>,
+}
 
 const LEAVES: &str = "I6: a page that leaves is not changed";
 
@@ -120,25 +131,68 @@ impl Tree {
         }
     }
 
-    /// Brings all hashes up to date, deepest pages first, and with them the root.
+    /// Brings all hashes up to date, and with them the root.
     pub(super) fn rehash(&mut self) {
-        let Some(top) = self.top else {
-            self.root = hash::empty();
-            return;
+        self.root = match self.top {
+            Some(top) => self.rehash_below(top),
+            None => hash::empty(),
         };
-        // Parents first: pages with the place of the reference to them, and where their part of `nodes` ends.
-        let (mut order, mut nodes) = (vec![(top, None, 0)], Vec::new());
-        let (mut next, mut open) = (0, Vec::new());
+    }
+
+    /// Brings the hashes up to date of the pages that changes led to and the next ones do not, while they are in the processor's
+    /// nearest cache: behind a whole block most of what was touched is out of it. Keys are in order, so what lies beside the way
+    /// of the next one is over with, as a rule; if it is not, it becomes stale again. Whatever is left stale [`Tree::rehash`] finds.
+    pub(super) fn rehash_behind(&mut self, changes: &[Change]) {
+        let (mut way, mut next) = core::mem::take(&mut self.ways);
+        way.clear();
+        for (key, _) in changes {
+            self.stale_way(key, &mut next);
+            let common = way.iter().zip(&next).take_while(|(a, b)| a.0 == b.0);
+            let common = common.count();
+            for at in (common.max(1)..way.len()).rev() {
+                let hash = self.rehash_below(way[at].0);
+                let (parent, reference) = way[at - 1];
+                let parent = self.pages.get_mut(parent).expect("on the way");
+                assert!(!parent.leaves, "{LEAVES}");
+                parent.set_child_hash(reference, hash);
+            }
+            core::mem::swap(&mut way, &mut next);
+        }
+        self.ways = (way, next);
+    }
+
+    /// Leaves in `way` how far the way of `key` leads by references that are stale, as [`Tree::find`] does in `path`.
+    fn stale_way(&self, key: &[u8], way: &mut Vec<Place>) {
+        way.clear();
+        let mut next = self.top;
+        while let Some(id) = next {
+            let page = self.cached(id);
+            let at = page.descend(key);
+            way.push((id, at));
+            next = match page.nodes[at] {
+                Kind::Child { id, stale: true } => Some(id),
+                Kind::Child { .. } | Kind::Inner { .. } | Kind::Leaf { .. } => None,
+            };
+        }
+    }
+
+    /// Brings the hashes of a page and of all below it up to date, deepest pages first. Returns the page's.
+    fn rehash_below(&mut self, root: PageId) -> Digest {
+        let mut stale = core::mem::take(&mut self.stale);
+        let Stale { order, nodes, open } = &mut stale;
+        order.push((root, None, 0));
+        let mut next = 0;
         while let Some((id, _, _)) = order.get(next).copied() {
             let page = self.pages.get(id).expect("stale pages are in memory");
-            page.for_each_stale(&mut open, |at, kind| match kind {
+            page.for_each_stale(open, |at, kind| match kind {
                 Kind::Child { id: child, .. } => order.push((child, Some((id, at)), 0)),
                 Kind::Inner { .. } | Kind::Leaf { .. } => nodes.push(at),
             });
             order[next].2 = nodes.len();
             next += 1;
         }
-        while let Some((id, reference, _)) = order.pop() {
+        loop {
+            let (id, reference, _) = order.pop().expect("the root is the last");
             let page = self.pages.get_mut(id).expect("stale pages are in memory");
             let begin = order.last().map_or(0, |(_, _, end)| *end);
             let unchanged = begin == nodes.len();
@@ -147,14 +201,13 @@ impl Tree {
                 page.rehash(at);
             }
             let hash = page.hash(0);
-            match reference {
-                Some((parent, at)) => {
-                    let parent = self.pages.get_mut(parent).expect("parents are in memory");
-                    assert!(!parent.leaves, "{LEAVES}");
-                    parent.set_child_hash(at, hash);
-                }
-                None => self.root = hash,
-            }
+            let Some((parent, at)) = reference else {
+                self.stale = stale;
+                return hash;
+            };
+            let parent = self.pages.get_mut(parent).expect("parents are in memory");
+            assert!(!parent.leaves, "{LEAVES}");
+            parent.set_child_hash(at, hash);
         }
     }
 }

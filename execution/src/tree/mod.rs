@@ -45,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bits::{MAX_DEPTH, MAX_KEY_BYTES};
 pub use diff::{Diff, Difference, Held};
+use edit::Stale;
 pub use flush::Begun;
 use flush::Leaving;
 use page::PageId;
@@ -159,6 +160,9 @@ pub struct Flush {
 /// A change of one key: the digest of its new value, or `None` to remove it.
 pub type Change = (Vec<u8>, Option<Digest>);
 
+/// A page, and a node in it.
+type Place = (PageId, usize);
+
 /// Keys whose ways down the tree are followed at the same time.
 const WARM_KEYS: usize = 16;
 
@@ -181,7 +185,10 @@ pub struct Tree {
     tick: u64,
     unusable: bool,
     /// The way to the node at hand: pages with the reference followed in each. Kept to save an allocation a key.
-    path: Vec<(PageId, usize)>,
+    path: Vec<Place>,
+    /// Two of the kind, and what is stale: kept for the same reason.
+    ways: (Vec<Place>, Vec<Place>),
+    stale: Stale,
 }
 
 impl Tree {
@@ -213,6 +220,8 @@ impl Tree {
             tick: 0,
             unusable: false,
             path: Vec::new(),
+            ways: Default::default(),
+            stale: Stale::default(),
         }
     }
 
@@ -262,7 +271,7 @@ impl Tree {
             return Err(TreeError::Unordered(at + 1));
         }
         self.guarded(|tree| {
-            for group in changes.chunks(WARM_KEYS) {
+            for (index, group) in changes.chunks(WARM_KEYS).enumerate() {
                 tree.warm(group);
                 for (key, value) in group {
                     match value {
@@ -270,6 +279,9 @@ impl Tree {
                         None => tree.remove(source, key)?,
                     }
                 }
+                // With the last one of the group before, whose next key was not known there.
+                let begin = (index * WARM_KEYS).saturating_sub(1);
+                tree.rehash_behind(&changes[begin..index * WARM_KEYS + group.len()]);
             }
             tree.rehash();
             Ok(())
