@@ -17,6 +17,7 @@ use quorate_types::{Transaction, TransactionId, codec};
 use crate::executor::{ExecuteError, OrderedBlock};
 use crate::machine::{CommandError, Context, StateMachine, StateView};
 use crate::meter::{self, Meter};
+use crate::outlines::Outlines;
 use crate::overlay::{Changed, Overlay};
 use crate::recent::Recent;
 use crate::session::{self, Session, Standing};
@@ -64,14 +65,14 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     pub(crate) fn new(
         rules: Rules<'a>,
         reader: &'a R,
-        recent: &'a mut Recent,
+        (recent, outlines): (&'a mut Recent, &'a Outlines),
         block: &'a OrderedBlock<'a>,
         revision: u64,
     ) -> Self {
         BlockRun {
             rules,
             block,
-            state: Overlay::new(reader),
+            state: Overlay::new(reader, outlines),
             recent,
             revision,
             cost: 0,
@@ -229,7 +230,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             let mut run = || {
                 meter.charge(meter::COMMAND)?;
                 meter.charge_bytes(command.len(), meter::COMMAND_BYTES_PER_UNIT)?;
-                let mut view = StateView::new(&mut self.state, meter, machine.namespaces());
+                let mut view = StateView::new(&mut self.state, meter, machine);
                 let result = machine.execute(context, &mut view, command)?;
                 if result.len() > context.max_result_bytes {
                     return Err(CommandError::ResultTooLarge);

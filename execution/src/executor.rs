@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use quorate_crypto::Digest;
 use quorate_mutants::{Mutant, mutant};
@@ -23,6 +24,7 @@ use crate::flush::{FlushPolicy, Flusher};
 use crate::keys::{self, Chain, ClientRecord};
 use crate::kv::KvMachine;
 use crate::machine::StateMachine;
+use crate::outlines::{Known, Outlines};
 use crate::overlay::Changed;
 use crate::persist::{self, Pages, Tip};
 use crate::recent::Recent;
@@ -104,6 +106,7 @@ pub struct Executor {
     roots: Roots,
     revision: u64,
     recent: Recent,
+    outlines: Outlines,
     tree: Tree,
     flusher: Flusher,
 }
@@ -142,6 +145,7 @@ impl Executor {
             roots,
             revision: 0,
             recent: Recent::default(),
+            outlines: Outlines::default(),
             tree,
             flusher: Flusher::default(),
         };
@@ -162,6 +166,7 @@ impl Executor {
             roots: restored.roots,
             revision: restored.revision * u64::from(!mutant(Mutant::StateDependsOnStart)),
             recent: Recent::default(),
+            outlines: Outlines::default(),
             tree: restored.tree,
             flusher: restored.flusher,
         })
@@ -230,6 +235,7 @@ impl Executor {
     ) -> Result<Executed, ExecuteError<R::Error>> {
         assert_eq!(block.height, self.tip.height.next(), "I4: no gap");
         let effects = self.run(reader, block)?;
+        self.remember(&effects.changed);
         let (mut changes, edits) = split(effects.changed);
         let state = self.tree.apply(&Pages(reader), &edits)?;
         let leaves: Vec<Digest> = effects.receipts.iter().map(Receipt::leaf).collect();
@@ -288,7 +294,8 @@ impl Executor {
             clients: &self.clients,
             machine: &*self.machine,
         };
-        let run = BlockRun::new(rules, reader, &mut self.recent, block, self.revision);
+        let known = (&mut self.recent, &self.outlines);
+        let run = BlockRun::new(rules, reader, known, block, self.revision);
         if block.batches.iter().all(|b| b.transactions.is_empty()) {
             return Ok(run.finish());
         }
@@ -298,6 +305,26 @@ impl Executor {
             effects.changed.insert(keys::HEAD.to_vec(), head);
         }
         Ok(effects)
+    }
+
+    /// Remembers the outlines of the machine's records that a block has changed.
+    fn remember(&mut self, changed: &Changed) {
+        for namespace in self.machine.namespaces() {
+            let (from, to) = (namespace.prefix(), namespace.end());
+            let range = (Bound::Included(from), Bound::Excluded(to));
+            for (key, record) in changed.range::<[u8], _>(range) {
+                let known = record.as_deref().and_then(|record| {
+                    let outline = self.machine.outline(*namespace, record)?;
+                    let bytes = u32::try_from(record.len()).ok()?;
+                    Some(Known { bytes, outline })
+                });
+                match known {
+                    Some(known) => self.outlines.put(key, known),
+                    None if mutant(Mutant::OutlineOfNothing) => {}
+                    None => self.outlines.forget(key),
+                }
+            }
+        }
     }
 }
 

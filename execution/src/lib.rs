@@ -33,6 +33,7 @@ pub mod keys;
 pub mod kv;
 pub mod machine;
 pub mod meter;
+mod outlines;
 mod overlay;
 pub mod persist;
 pub mod proof;

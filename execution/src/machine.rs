@@ -11,6 +11,7 @@ use quorate_types::{BlockTime, Height, PublicKey, Role};
 
 use crate::keys::Namespace;
 use crate::meter::{self, CostExceeded, Meter};
+use crate::outlines::Known;
 use crate::space::Entry;
 use crate::tree::MAX_KEY_BYTES;
 
@@ -29,6 +30,25 @@ pub trait StateMachine: fmt::Debug + Send + Sync {
         view: &mut StateView<'_>,
         command: &[u8],
     ) -> Result<Vec<u8>, CommandError>;
+
+    /// What a command may want to know of a record that it replaces; `None` for nothing. A function of the record alone, for
+    /// [`StateView::outline`].
+    fn outline(&self, namespace: Namespace, record: &[u8]) -> Option<Outline> {
+        let _ = (namespace, record);
+        None
+    }
+}
+
+/// A few numbers that a machine reads off a record: which ones is for it to say.
+pub type Outline = [u64; 3];
+
+/// A record of which an outline is at hand. Whether the record is, a machine cannot tell.
+#[derive(Debug)]
+pub struct Outlined {
+    /// See [`StateMachine::outline`].
+    pub outline: Outline,
+    /// The record if it was read, or else its key.
+    record: Result<Vec<u8>, Vec<u8>>,
 }
 
 /// What a command may know besides the state. Equal on all replicas.
@@ -90,6 +110,7 @@ impl CommandError {
 pub(crate) trait Access {
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed>;
     fn read_hot(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed>;
+    fn outline(&self, key: &[u8]) -> Option<Known>;
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>);
     fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StorageFailed>;
 }
@@ -98,7 +119,7 @@ pub(crate) trait Access {
 pub struct StateView<'a> {
     access: &'a mut dyn Access,
     meter: &'a mut Meter,
-    namespaces: &'static [Namespace],
+    machine: &'a dyn StateMachine,
 }
 
 impl fmt::Debug for StateView<'_> {
@@ -111,12 +132,12 @@ impl<'a> StateView<'a> {
     pub(crate) fn new(
         access: &'a mut dyn Access,
         meter: &'a mut Meter,
-        namespaces: &'static [Namespace],
+        machine: &'a dyn StateMachine,
     ) -> StateView<'a> {
         StateView {
             access,
             meter,
-            namespaces,
+            machine,
         }
     }
 
@@ -136,6 +157,47 @@ impl<'a> StateView<'a> {
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)?;
         Ok(value)
+    }
+
+    /// What a command may want to know of the record of a key that it replaces: what its outline says, and the record itself
+    /// where it is asked for. Costs what reading the record does, and saves most of the work of it if the record was written
+    /// lately.
+    ///
+    /// # Errors
+    /// As [`StateView::get`]; [`CommandError::DAMAGED`] for a record that the machine has no outline of.
+    pub fn outline(
+        &mut self,
+        namespace: Namespace,
+        name: &[u8],
+    ) -> Result<Option<Outlined>, CommandError> {
+        let key = self.own(namespace, name)?;
+        if let Some(known) = self.access.outline(&key) {
+            self.meter.charge(meter::READ)?;
+            let bytes = usize::try_from(known.bytes).unwrap_or(usize::MAX);
+            self.meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)?;
+            let (outline, record) = (known.outline, Err(key));
+            return Ok(Some(Outlined { outline, record }));
+        }
+        let Some(record) = self.get(namespace, name)? else {
+            return Ok(None);
+        };
+        let outline = self.machine.outline(namespace, &record);
+        let (outline, record) = (outline.ok_or(CommandError::DAMAGED)?, Ok(record));
+        Ok(Some(Outlined { outline, record }))
+    }
+
+    /// The record that an outline is of, which was paid for with it. Nothing may have been written to its key since.
+    ///
+    /// # Errors
+    /// [`CommandError::Storage`].
+    pub fn outlined(&mut self, outlined: Outlined) -> Result<Vec<u8>, CommandError> {
+        match outlined.record {
+            Ok(record) => Ok(record),
+            Err(key) => {
+                let record = self.access.read(&key).map_err(CommandError::Storage)?;
+                record.ok_or(CommandError::DAMAGED)
+            }
+        }
     }
 
     /// The record of a key that nearly every command needs: storage is asked once a block. It is free while there is no
@@ -215,7 +277,8 @@ impl<'a> StateView<'a> {
     }
 
     fn own(&self, namespace: Namespace, name: &[u8]) -> Result<Vec<u8>, CommandError> {
-        let owned = namespace != Namespace::Sys && self.namespaces.contains(&namespace);
+        let namespaces = self.machine.namespaces();
+        let owned = namespace != Namespace::Sys && namespaces.contains(&namespace);
         if !owned || namespace.prefix().len() + name.len() > MAX_KEY_BYTES {
             return Err(CommandError::Forbidden);
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Bound;
 
 use crate::machine::{Access, StorageFailed};
+use crate::outlines::{Known, Outlines};
 use crate::space::{Entry, Reader, Space};
 
 /// Changed records, by key; `None` for deleted ones.
@@ -16,6 +17,7 @@ type Undo = (Vec<u8>, Option<Option<Vec<u8>>>);
 
 pub(crate) struct Overlay<'r, R: Reader> {
     reader: &'r R,
+    outlines: &'r Outlines,
     changed: Changed,
     /// What the transaction at hand changed, newest last.
     undo: Vec<Undo>,
@@ -27,9 +29,10 @@ pub(crate) struct Overlay<'r, R: Reader> {
 }
 
 impl<'r, R: Reader> Overlay<'r, R> {
-    pub(crate) fn new(reader: &'r R) -> Self {
+    pub(crate) fn new(reader: &'r R, outlines: &'r Outlines) -> Self {
         Overlay {
             reader,
+            outlines,
             changed: BTreeMap::new(),
             undo: Vec::new(),
             recording: false,
@@ -158,6 +161,13 @@ impl<R: Reader> Access for Overlay<'_, R> {
         let value = self.read(key)?;
         self.hot.insert(key.to_vec(), value.clone());
         Ok(value)
+    }
+
+    fn outline(&self, key: &[u8]) -> Option<Known> {
+        match self.changed.contains_key(key) {
+            true => None,
+            false => self.outlines.get(key),
+        }
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {

@@ -132,6 +132,8 @@ mutants! {
     PastOfNothing,
     /// I6: the state depends on when the process was started.
     StateDependsOnStart,
+    /// I6: what was known of a record stands when the record is gone.
+    OutlineOfNothing,
 }
 
 /// Chosen last; 0 for none, otherwise one more than the place in [`ALL`].

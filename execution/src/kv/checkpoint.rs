@@ -24,7 +24,7 @@ use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Blob, BlockTime, Height, PublicKey, Role};
 use serde::{Deserialize, Serialize};
 
-use super::machine::{RANGE_PAGE, Run};
+use super::machine::{Before, RANGE_PAGE, Run};
 use super::{KvResult, LeafRecord};
 use crate::keys::Namespace;
 use crate::machine::CommandError;
@@ -189,7 +189,7 @@ impl Run<'_, '_> {
     pub(super) fn remember(
         &mut self,
         key: &[u8],
-        before: Option<LeafRecord>,
+        before: Option<Before>,
     ) -> Result<(), CommandError> {
         let kept = self.kept()?;
         let Some(newest) = kept.last().filter(|_| open(&kept).next().is_some()) else {
@@ -198,7 +198,7 @@ impl Run<'_, '_> {
         // Whoever wrote it then has noted what was before; nothing to look up.
         if before
             .as_ref()
-            .is_some_and(|r| r.modify_revision > newest.revision)
+            .is_some_and(|before| before.modified > newest.revision)
         {
             return Ok(());
         }
@@ -207,8 +207,8 @@ impl Run<'_, '_> {
         }
         let name = past_name(newest.id, key);
         if self.view.get(Namespace::Past, &name)?.is_none() {
-            let past = record::seal(&before);
-            self.view.put(Namespace::Past, &name, past)?;
+            let past = before.map(|before| self.whole(before)).transpose()?;
+            self.view.put(Namespace::Past, &name, record::seal(&past))?;
         }
         Ok(())
     }
@@ -222,13 +222,16 @@ impl Run<'_, '_> {
         let before = self.load(key)?;
         match (before, past) {
             (None, None) => Ok(None),
-            (Some(before), None) => self.remove(key, before).map(|()| Some(0)),
+            (Some(before), None) => self.remove(key, before.into()).map(|()| Some(0)),
             (Some(before), Some(past))
                 if (&before.value, before.lease) == (&past.value, past.lease) =>
             {
                 Ok(None)
             }
-            (before, Some(past)) => self.store(key, past.value, past.lease, before).map(Some),
+            (before, Some(past)) => {
+                let before = before.map(Before::from);
+                self.store(key, past.value, past.lease, before).map(Some)
+            }
         }
     }
 

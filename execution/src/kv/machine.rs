@@ -8,7 +8,7 @@ use super::checkpoint::MAX_NAME_BYTES;
 use super::{Check, Command, Compare, Keys, KvResult, LeafRecord, MAX_KEY_BYTES, MAX_TXN_OPS};
 use super::{MAX_VALUE_BYTES, Op, OpResult, RangeEntry, Relation};
 use crate::keys::Namespace;
-use crate::machine::{CommandError, Context, StateMachine, StateView};
+use crate::machine::{CommandError, Context, Outline, Outlined, StateMachine, StateView};
 use crate::overlay::successor;
 
 /// The key-value machine.
@@ -47,6 +47,59 @@ impl StateMachine for KvMachine {
         };
         Ok(codec::encode(&run.command(command)?))
     }
+
+    /// Of what a key holds, for [`Before`]: the revisions that made it and set it last, and its version.
+    fn outline(&self, namespace: Namespace, record: &[u8]) -> Option<Outline> {
+        let record = (namespace == Namespace::Kv).then(|| LeafRecord::decode(record));
+        Some(outline(&record?.ok()?))
+    }
+}
+
+/// What a write needs to know of what its key held.
+pub(super) struct Before {
+    created: u64,
+    pub(super) modified: u64,
+    version: u64,
+    whole: Whole,
+}
+
+enum Whole {
+    Read(LeafRecord),
+    Outlined(Outlined),
+}
+
+impl From<LeafRecord> for Before {
+    fn from(record: LeafRecord) -> Before {
+        let [created, modified, version] = outline(&record);
+        let whole = Whole::Read(record);
+        Before {
+            created,
+            modified,
+            version,
+            whole,
+        }
+    }
+}
+
+impl From<Outlined> for Before {
+    fn from(outlined: Outlined) -> Before {
+        let [created, modified, version] = outlined.outline;
+        let whole = Whole::Outlined(outlined);
+        Before {
+            created,
+            modified,
+            version,
+            whole,
+        }
+    }
+}
+
+fn outline(record: &LeafRecord) -> Outline {
+    [
+        record.create_revision,
+        record.modify_revision,
+        record.version,
+    ]
 }
 
 pub(super) struct Run<'a, 'v> {
@@ -114,7 +167,7 @@ impl Run<'_, '_> {
     fn op(&mut self, op: Op) -> Result<OpResult, CommandError> {
         match op {
             Op::Put { key, value, lease } => {
-                let before = self.load(&key.0)?;
+                let before = self.before(&key.0)?;
                 let version = self.store(&key.0, value, lease, before)?;
                 self.take(4 + 8)?;
                 Ok(OpResult::Put { version })
@@ -126,7 +179,7 @@ impl Run<'_, '_> {
                 Ok(OpResult::Get(record))
             }
             Op::Delete { key } => {
-                let before = self.load(&key.0)?;
+                let before = self.before(&key.0)?;
                 let existed = before.is_some();
                 if let Some(before) = before {
                     self.remove(&key.0, before)?;
@@ -156,10 +209,13 @@ impl Run<'_, '_> {
             }
             (before, Some(value)) => {
                 let lease = before.as_ref().and_then(|record| record.lease);
-                (true, self.store(key, value, lease, before)?)
+                (
+                    true,
+                    self.store(key, value, lease, before.map(Before::from))?,
+                )
             }
             (Some(before), None) => {
-                self.remove(key, before)?;
+                self.remove(key, before.into())?;
                 (true, 0)
             }
             (None, None) => (true, 0),
@@ -223,17 +279,33 @@ impl Run<'_, '_> {
         }
     }
 
+    fn before(&mut self, key: &[u8]) -> Result<Option<Before>, CommandError> {
+        let outlined = self.view.outline(Namespace::Kv, key)?;
+        Ok(outlined.map(Before::from))
+    }
+
+    /// What the key held, whole.
+    pub(super) fn whole(&mut self, before: Before) -> Result<LeafRecord, CommandError> {
+        match before.whole {
+            Whole::Read(record) => Ok(record),
+            Whole::Outlined(outlined) => {
+                let record = self.view.outlined(outlined)?;
+                LeafRecord::decode(&record).map_err(|_| CommandError::DAMAGED)
+            }
+        }
+    }
+
     /// Sets a key and returns its version.
     pub(super) fn store(
         &mut self,
         key: &[u8],
         value: Blob,
         lease: Option<u64>,
-        before: Option<LeafRecord>,
+        before: Option<Before>,
     ) -> Result<u64, CommandError> {
         let revision = self.context.revision;
         let (created, version) = match &before {
-            Some(record) => (record.create_revision, record.version.saturating_add(1)),
+            Some(before) => (before.created, before.version.saturating_add(1)),
             None => (revision, 1),
         };
         self.remember(key, before)?;
@@ -249,7 +321,7 @@ impl Run<'_, '_> {
     }
 
     /// Deletes a key that exists.
-    pub(super) fn remove(&mut self, key: &[u8], before: LeafRecord) -> Result<(), CommandError> {
+    pub(super) fn remove(&mut self, key: &[u8], before: Before) -> Result<(), CommandError> {
         self.remember(key, Some(before))?;
         self.view.delete(Namespace::Kv, key)
     }
