@@ -20,7 +20,8 @@
 //! | [`persist`], [`space`] | what is stored where |
 //!
 //! A block goes through `block.rs` (checks, commands, receipts) on an overlay (`overlay.rs`); then the executor applies
-//! all its changes to the tree at once.
+//! all its changes to the tree at once. What is remembered from block to block may be lost at any time: sessions
+//! (`recent.rs`) and outlines of records (`outlines.rs`).
 #![no_std]
 
 extern crate alloc;
