@@ -68,10 +68,8 @@ enum Whole {
     Outlined(Outlined),
 }
 
-impl From<LeafRecord> for Before {
-    fn from(record: LeafRecord) -> Before {
-        let [created, modified, version] = outline(&record);
-        let whole = Whole::Read(record);
+impl Before {
+    fn new([created, modified, version]: Outline, whole: Whole) -> Before {
         Before {
             created,
             modified,
@@ -81,16 +79,15 @@ impl From<LeafRecord> for Before {
     }
 }
 
+impl From<LeafRecord> for Before {
+    fn from(record: LeafRecord) -> Before {
+        Before::new(outline(&record), Whole::Read(record))
+    }
+}
+
 impl From<Outlined> for Before {
     fn from(outlined: Outlined) -> Before {
-        let [created, modified, version] = outlined.outline;
-        let whole = Whole::Outlined(outlined);
-        Before {
-            created,
-            modified,
-            version,
-            whole,
-        }
+        Before::new(outlined.outline, Whole::Outlined(outlined))
     }
 }
 
