@@ -48,7 +48,7 @@ impl StateMachine for KvMachine {
         Ok(codec::encode(&run.command(command)?))
     }
 
-    /// Of what a key holds, for [`Before`]: the revisions that made it and set it last, and its version.
+    /// Of what a key holds: the revisions that made it and set it last, and its version.
     fn outline(&self, namespace: Namespace, record: &[u8]) -> Option<Outline> {
         let record = (namespace == Namespace::Kv).then(|| LeafRecord::decode(record));
         Some(outline(&record?.ok()?))
