@@ -151,10 +151,7 @@ impl Tree {
             let common = common.count();
             for at in (common.max(1)..way.len()).rev() {
                 let hash = self.rehash_below(way[at].0);
-                let (parent, reference) = way[at - 1];
-                let parent = self.pages.get_mut(parent).expect("on the way");
-                assert!(!parent.leaves, "{LEAVES}");
-                parent.set_child_hash(reference, hash);
+                self.set_child_hash(way[at - 1], hash);
             }
             core::mem::swap(&mut way, &mut next);
         }
@@ -201,13 +198,18 @@ impl Tree {
                 page.rehash(at);
             }
             let hash = page.hash(0);
-            let Some((parent, at)) = reference else {
+            let Some(reference) = reference else {
                 self.stale = stale;
                 return hash;
             };
-            let parent = self.pages.get_mut(parent).expect("parents are in memory");
-            assert!(!parent.leaves, "{LEAVES}");
-            parent.set_child_hash(at, hash);
+            self.set_child_hash(reference, hash);
         }
+    }
+
+    /// Notes the hash of the page that a reference leads to.
+    fn set_child_hash(&mut self, (parent, reference): Place, hash: Digest) {
+        let parent = self.pages.get_mut(parent).expect("parents are in memory");
+        assert!(!parent.leaves, "{LEAVES}");
+        parent.set_child_hash(reference, hash);
     }
 }
