@@ -10,7 +10,7 @@ use quorate_execution::kv::{Checkpoint, Command, Keys, KvResult, LeafRecord, MAX
 use quorate_execution::kv::{MAX_TXN_OPS, MAX_VALUE_BYTES, Reverted};
 use quorate_execution::snapshot::{Chunk, Cutter, Installer};
 use quorate_execution::{Reader, Space};
-use quorate_types::{Blob, Height, Outcome, Rejection};
+use quorate_types::{Height, Outcome, Rejection};
 
 const BAD: Result<KvResult, Rejection> = Err(Rejection::BadCommand(0));
 
@@ -639,51 +639,6 @@ impl Model {
     }
 }
 
-fn random_command(dice: &mut Dice) -> Command {
-    let mut key = || {
-        Blob(
-            (0..1 + dice.roll(2))
-                .map(|_| b"abc\xff"[dice.roll(4) as usize])
-                .collect(),
-        )
-    };
-    let (a, b) = (key(), key());
-    let name = blob([b'A' + u8::try_from(dice.roll(4)).unwrap()]);
-    match dice.roll(12) {
-        0..=4 => Command::Put {
-            key: a,
-            value: blob([u8::try_from(dice.roll(3)).unwrap()]),
-            lease: (dice.roll(4) == 0).then_some(5),
-        },
-        5 | 6 => Command::Delete { key: a },
-        7 => Command::Checkpoint { name },
-        8 => Command::Revert {
-            checkpoint: name,
-            keys: Keys::Named(vec![a, b]),
-        },
-        9 => Command::Revert {
-            checkpoint: name,
-            keys: Keys::Range {
-                end: (a < b).then_some(b),
-                start: a,
-                limit: 0,
-            },
-        },
-        10 => Command::Revert {
-            checkpoint: name,
-            keys: Keys::Range {
-                end: None,
-                start: blob(""),
-                limit: 0,
-            },
-        },
-        _ => Command::Release {
-            checkpoint: (dice.roll(4) > 0).then_some(name),
-            limit: u32::try_from(dice.roll(4)).unwrap(),
-        },
-    }
-}
-
 fn contents(chain: &Chain) -> Contents {
     let stored = chain
         .memory
@@ -723,7 +678,7 @@ fn checkpoints_do_what_copies_of_everything_would() {
         let (mut chain, mut model) = (Chain::new(), Model::default());
         for step in 0..150 {
             let commands: Vec<_> = (0..1 + dice.roll(4))
-                .map(|_| random_command(&mut dice))
+                .map(|_| write_or_checkpoint(&mut dice))
                 .collect();
             let transaction = chain.next(WRITER, &commands);
             let mut after = model.clone();
@@ -763,51 +718,4 @@ fn checkpoints_do_what_copies_of_everything_would() {
     }
     assert!(refused > 20, "refusals were met: {refused}");
     assert!(full < 400, "{full}");
-}
-
-/// With those that read what a key holds.
-fn command_of_any_kind(dice: &mut Dice) -> Command {
-    let command = random_command(dice);
-    match (dice.roll(4), command) {
-        (0, Command::Put { key, value, .. }) => Command::CompareAndSet {
-            key,
-            expect: (dice.roll(2) == 0).then(|| blob([1])),
-            value: (dice.roll(2) == 0).then_some(value),
-        },
-        (1, Command::Put { key, .. }) => Command::Get { key },
-        (_, command) => command,
-    }
-}
-
-/// A replica remembers something of the records that it wrote last, and one that has just started does not: neither what they
-/// do nor what it costs differs by that.
-#[test]
-fn a_replica_that_remembers_no_record_does_the_same_at_the_same_cost() {
-    let (mut done, mut too_dear) = (0, 0);
-    for seed in 0..12 {
-        let mut dice = Dice(991 + seed);
-        let limit = 250 + 50 * seed;
-        let mut chain = Chain::with(|p| p.max_transaction_cost = limit);
-        let mut forgetful = Chain::with(|p| p.max_transaction_cost = limit);
-        for step in 0..100 {
-            let transactions = (0..1 + dice.roll(3)).map(|_| {
-                let commands: Vec<_> = (0..1 + dice.roll(4))
-                    .map(|_| command_of_any_kind(&mut dice))
-                    .collect();
-                chain.next(WRITER, &commands)
-            });
-            let block = vec![transactions.collect()];
-            forgetful.reopen();
-            let (one, other) = (chain.batches(block.clone()), forgetful.batches(block));
-            assert_eq!(one.receipts, other.receipts, "seed {seed} step {step}");
-            assert_eq!(one.roots, other.roots, "seed {seed} step {step}");
-            for receipt in one.receipts {
-                match receipt.outcome {
-                    Outcome::Rejected(Rejection::CostExceeded) => too_dear += 1,
-                    _ => done += 1,
-                }
-            }
-        }
-    }
-    assert!(done > 500 && too_dear > 200, "{done} {too_dear}");
 }

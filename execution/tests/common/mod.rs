@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use quorate_crypto::{SecretKey, Signature};
-use quorate_execution::kv::{Command, KvResult};
+use quorate_execution::kv::{Command, Keys, KvResult};
 use quorate_execution::{Change, Entry, Executed, Executor, OrderedBlock, Reader, Space};
 use quorate_types::{Batch, Blob, BlockTime, ChainId, Client, Epoch, FORMAT_VERSION, Genesis};
 use quorate_types::{
@@ -320,5 +320,51 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % below
+    }
+}
+
+/// A write, or a command about checkpoints.
+pub fn write_or_checkpoint(dice: &mut Dice) -> Command {
+    let mut key = || {
+        Blob(
+            (0..1 + dice.roll(2))
+                .map(|_| b"abc\xff"[dice.roll(4) as usize])
+                .collect(),
+        )
+    };
+    let (a, b) = (key(), key());
+    let name = blob([b'A' + u8::try_from(dice.roll(4)).unwrap()]);
+    match dice.roll(12) {
+        0..=4 => Command::Put {
+            key: a,
+            value: blob([u8::try_from(dice.roll(3)).unwrap()]),
+            lease: (dice.roll(4) == 0).then_some(5),
+        },
+        5 | 6 => Command::Delete { key: a },
+        7 => Command::Checkpoint { name },
+        8 => Command::Revert {
+            checkpoint: name,
+            keys: Keys::Named(vec![a, b]),
+        },
+        9 => Command::Revert {
+            checkpoint: name,
+            keys: Keys::Range {
+                end: (a < b).then_some(b),
+                start: a,
+                limit: 0,
+            },
+        },
+        10 => Command::Revert {
+            checkpoint: name,
+            keys: Keys::Range {
+                end: None,
+                start: blob(""),
+                limit: 0,
+            },
+        },
+        _ => Command::Release {
+            checkpoint: (dice.roll(4) > 0).then_some(name),
+            limit: u32::try_from(dice.roll(4)).unwrap(),
+        },
     }
 }
