@@ -18,7 +18,7 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
     mkdir -p "$(dirname "$venv")"
     if ! { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"; } >"$log" 2>&1; then
         tail -n 3 "$log" >&2
-        echo "checks: cannot install $(grep -v '^#' "$wanted" | tr '\n' ' ')from PyPI (is the network up?); these checks need them" >&2
+        echo "checks: cannot install what $wanted names from PyPI (is the network up?); these checks need it" >&2
         exit 1
     fi
     cp "$wanted" "$venv/installed.txt"

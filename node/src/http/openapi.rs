@@ -13,7 +13,7 @@ use quorate_client::api::{
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{AllOf, Object, Type};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
-use utoipa::openapi::{HeaderBuilder, OpenApi as Document};
+use utoipa::openapi::{HeaderBuilder, OpenApi as Document, Required};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::CODES;
@@ -91,7 +91,7 @@ const PROBLEMS: [(&str, &[&[&str]]); 14] = [
         Problem, SubmitRequest, SubmitReply, SubmissionReply, KeyReply, RangeReply, BlockReply, BlocksReply,
         ReceiptsReply, LogEntry, ValidatorsReply, StatusReply, ClientReply
     )),
-    modifiers(&Problems)
+    modifiers(&Problems, &EmptyStream)
 )]
 struct Source;
 
@@ -126,6 +126,20 @@ impl Modify for Problems {
                 add(operation, codes());
             }
         }
+    }
+}
+
+/// A stream of submissions may end before its first transaction: there, and only there, a request needs no body.
+struct EmptyStream;
+
+impl Modify for EmptyStream {
+    fn modify(&self, document: &mut Document) {
+        let stream = document.paths.paths.get_mut("/v1/submissions");
+        let body = stream.and_then(|item| item.post.as_mut()?.request_body.as_mut());
+        let Some(RefOr::T(body)) = body else {
+            panic!("a stream of submissions is a body, described where it stands");
+        };
+        body.required = Some(Required::False);
     }
 }
 

@@ -122,6 +122,18 @@ async fn what_is_no_transaction_is_refused_and_the_stream_goes_on() {
 }
 
 #[tokio::test]
+async fn a_stream_of_nothing_is_answered_with_nothing_and_the_document_says_that_it_may_be() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let answer = post(address, "application/octet-stream", Vec::new()).await;
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 0));
+    let document = serde_json::to_value(quorate_node::http::openapi::openapi()).expect("JSON");
+    let needs_body =
+        |path: &str| document["paths"][path]["post"]["requestBody"]["required"].clone();
+    assert_eq!(needs_body("/v1/submissions"), false);
+    assert_eq!(needs_body("/v1/transactions"), true);
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_within_a_transaction_is_told_so() {
     let address = serve(Arc::new(Mock::default())).await;
     let mut body = 8u64.to_le_bytes().to_vec();
