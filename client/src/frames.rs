@@ -100,7 +100,9 @@ impl Frames {
             let mut fresh = self.arrived.iter().skip(self.searched);
             let Some(end) = fresh.position(|byte| *byte == b'\n') else {
                 self.searched = self.arrived.len();
-                self.check(self.searched)?;
+                // The end of a line of the greatest length may have arrived by half.
+                let half = usize::from(self.arrived.last() == Some(&b'\r'));
+                self.check(self.searched - half)?;
                 return Ok(None);
             };
             let end = self.searched + end;
@@ -187,6 +189,18 @@ mod tests {
         let mut frames = Frames::new(Framing::Lines, 14);
         frames.push(&[&[b'x'; 15][..], b"\n"].concat());
         assert_eq!(frames.pop(), Err(TooLong { limit: 14 }));
+    }
+
+    #[test]
+    fn the_end_of_a_longest_line_may_arrive_by_half() {
+        let mut frames = Frames::new(Framing::Lines, 14);
+        frames.push(&[&[b'x'; 14][..], b"\r"].concat());
+        assert_eq!(frames.pop(), Ok(None));
+        frames.push(b"\n");
+        assert_eq!(
+            frames.pop().expect("short enough").expect("whole").len(),
+            14
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! Any bytes to what the node itself reads, with the driver of the crate `fuzz`: bodies of requests, settings, the genesis.
+//! Any bytes to what the node itself reads, with the driver of the crate `fuzz`: bodies of requests, streams of
+//! submissions, settings, the genesis.
 
+use bytes::{Bytes, BytesMut};
 use quorate_client::api::{Base64, SubmitRequest};
+use quorate_client::frames::{Frames, Framing, TooLong, put};
 use quorate_fuzz::chain;
 use quorate_fuzz::driver::{self, Until};
 use quorate_node::http::{CODES, submitted};
@@ -68,4 +71,47 @@ fn genesis_texts() {
     };
     let seed = genesis::to_json(&chain::genesis());
     bears(target, &[seed.into_bytes()], 3_000);
+}
+
+/// What a stream holds, and where it becomes too long, does not depend on the parts in which it arrives.
+#[test]
+fn streams() {
+    let target = |bytes: &[u8]| {
+        let [size, stream @ ..] = bytes else { return };
+        for framing in [Framing::Canonical, Framing::Lines] {
+            let whole = pieces(framing, stream, stream.len());
+            assert_eq!(pieces(framing, stream, usize::from(*size)), whole);
+            assert!(whole.0.iter().all(|piece| piece.len() <= PIECE));
+        }
+    };
+    let seeds = [Framing::Canonical, Framing::Lines].map(|framing| {
+        let mut stream = BytesMut::from(&[3][..]);
+        for length in [1, PIECE, 2, 0, PIECE] {
+            put(framing, &vec![b'x'; length], &mut stream);
+        }
+        stream.to_vec()
+    });
+    let ends = [&[25][..], &[b'x'; PIECE], b"\r\n\ny\r"].concat();
+    bears(target, &[&seeds[..], &[ends]].concat(), 40_000);
+}
+
+/// The longest piece of a stream, in bytes.
+const PIECE: usize = 24;
+
+/// The pieces of a stream that arrives in parts of so many bytes, with the last if it lacks its end.
+fn pieces(framing: Framing, stream: &[u8], size: usize) -> (Vec<Bytes>, Result<bool, TooLong>) {
+    let mut frames = Frames::new(framing, PIECE);
+    let mut found = Vec::new();
+    for part in stream.chunks(size.max(1)) {
+        frames.push(part);
+        loop {
+            match frames.pop() {
+                Ok(Some(piece)) => found.push(piece),
+                Ok(None) => break,
+                Err(too_long) => return (found, Err(too_long)),
+            }
+        }
+    }
+    found.extend(frames.pop_last());
+    (found, Ok(frames.is_inside()))
 }
