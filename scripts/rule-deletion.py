@@ -50,6 +50,18 @@ RULES = [
     ("P2", [(SAFETY, "Mutant::CertificateNotRecorded);", 2, "")], "consensus"),
     ("P5-said-again", [(SAFETY, "!self.fenced && self.burnt.is_none_or(", 1, "true")], "consensus"),
     ("T1-repeat", [(CERTIFY, "Some(message) => self.send(Target::All, message),", 1, "Some(_) => {}")], "consensus"),
+    (
+        "T1-hints",
+        [
+            (
+                CERTIFY,
+                "if let Some(vote) = lost.map(|vote| vote.without_hints()) {",
+                1,
+                "if let Some(vote) = lost.map(|vote| (**vote).clone()) { self.send(Target::All, Message::CommitVote(vote)); }",
+            )
+        ],
+        "consensus",
+    ),
     ("T2-limit", [(CERTIFY, "if lately && ", 1, "")], "consensus"),
     (
         "denial-pause",
@@ -72,6 +84,7 @@ RULES = [
     ),
     ("B1-vote", [("replica/src/replica.rs", "if turn.votes() {", 1, "")], "replica"),
     ("B2-reports", [("replica/src/replica.rs", "self.note_held(from, vote.voter, &vote.held);", 2, "")], "replica"),
+    ("B2-relayed", [("replica/src/replica.rs", "if voter == from {", 1, "self.pool.on_held(voter, held);")], "replica"),
     ("session", [("execution/src/block.rs", "if let Standing::Known { height, index } = standing {", 1, "")], "execution"),
 ]
 

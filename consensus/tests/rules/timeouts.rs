@@ -94,6 +94,26 @@ fn t1_a_timeout_is_repeated_until_the_round_is_left() {
     assert!(!repeated(&scene.expire()));
 }
 
+/// As T2's: the hints of what is repeated are of when it was signed.
+#[test]
+fn t1_a_commit_vote_is_repeated_without_hints() {
+    let mut scene = Scene::voter();
+    let me = scene.me.unwrap().as_usize();
+    let genesis = scene.genesis();
+    let first = scene.extend(&genesis);
+    scene.step(Event::CommitVote(scene.commit_vote(me, &first.block)));
+    let mut held = None;
+    while held.is_none() {
+        let effects = scene.expire();
+        let messages = sent(&effects, Target::All).into_iter();
+        held = messages.into_iter().find_map(|message| match message {
+            Message::CommitVote(vote) => Some(vote.held.clone()),
+            _ => None,
+        });
+    }
+    assert_eq!(held, Some(Vec::new()));
+}
+
 #[test]
 fn t2_who_is_behind_is_told_what_ended_its_round() {
     let mut scene = Scene::voter();

@@ -354,6 +354,6 @@ pub(crate) fn genesis(n: u8) -> Genesis {
     }
 }
 
-fn key(seed: u8) -> SecretKey {
+pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }

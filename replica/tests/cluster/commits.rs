@@ -1,8 +1,13 @@
 //! Transactions, from a client to a receipt that all have: with nobody dead, one, and all of them; with work and without.
 
-use quorate_types::{Message, ValidatorIndex};
+use quorate_replica::Input;
+use quorate_types::message::VerifiedMessage;
+use quorate_types::vote::Signable as _;
+use quorate_types::{
+    BlockId, CommitVote, Epoch, Height, Message, Round, Signature, ValidatorIndex,
+};
 
-use crate::cluster::{Cluster, OnTheWay, executed};
+use crate::cluster::{Cluster, OnTheWay, executed, key};
 
 #[test]
 fn a_signed_put_is_executed_by_all_with_equal_roots() {
@@ -185,5 +190,45 @@ fn silence_votes(message: &mut Message) {
 fn silence_commit_votes(message: &mut Message) {
     if let Message::CommitVote(vote) = message {
         vote.held.clear();
+    }
+}
+
+/// B2: no signature covers hints, so that only the voter itself may say them.
+#[test]
+fn hints_count_from_the_voter_itself_alone() {
+    for (relayed, soon) in [(false, true), (true, false)] {
+        let mut cluster = Cluster::new(4);
+        cluster.on_the_way = |message| {
+            silence_votes(message);
+            silence_commit_votes(message);
+        };
+        cluster.run(1_000);
+        for voter in 0..4 {
+            let vote = CommitVote {
+                round: Round::new(Epoch(0), 1),
+                block: BlockId::default(),
+                height: Height(1),
+                voter: ValidatorIndex(voter),
+                signature: Signature::from_bytes([0; 64]),
+                held: vec![u64::MAX; 4],
+            };
+            let vote = vote.sign(
+                cluster.genesis.chain_id(),
+                &key(u8::try_from(voter).unwrap() + 1),
+            );
+            for (node, to) in cluster.nodes.iter_mut().enumerate() {
+                let sayers = (0..4).filter(|from| usize::from(*from) != node);
+                for from in sayers.filter(|from| (*from != voter) == relayed) {
+                    let from = ValidatorIndex(from);
+                    let message = VerifiedMessage::CommitVote(vote.clone());
+                    to.inbox.push(Input::Message { from, message });
+                }
+            }
+        }
+        let put = cluster.put_value(1, vec![7; 40_000]);
+        cluster.submit(0, 1, put);
+        let (passed, reply) = cluster.answer(1, 1_000);
+        assert!(executed(&reply), "{reply:?}");
+        assert_eq!(passed < 20, soon, "{passed} ms");
     }
 }
