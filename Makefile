@@ -36,7 +36,13 @@ CARGO_TEST := cargo test --release --workspace --locked
 .PHONY: api-test metrics-test rules-test explorer-test docs-test book deploy-check deb
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { \
+	    line = sprintf("  make %-13s", $$1); count = split($$2, words, " "); \
+	    for (i = 1; i <= count; i++) { \
+	        if (length(line) + 1 + length(words[i]) > 80) { print line; line = sprintf("%20s", "") } \
+	        line = line " " words[i]; \
+	    } \
+	    print line }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing (Debian packages, by name; does nothing where nothing is)
 	@scripts/setup.sh
