@@ -102,16 +102,17 @@ fn t1_a_commit_vote_is_repeated_without_hints() {
     let genesis = scene.genesis();
     let first = scene.extend(&genesis);
     scene.step(Event::CommitVote(scene.commit_vote(me, &first.block)));
-    let mut held = None;
-    while held.is_none() {
-        let effects = scene.expire();
-        let messages = sent(&effects, Target::All).into_iter();
-        held = messages.into_iter().find_map(|message| match message {
-            Message::CommitVote(vote) => Some(vote.held.clone()),
-            _ => None,
-        });
+    let mut effects = scene.expire();
+    while timed_out(&effects).is_none() {
+        effects = scene.expire();
     }
-    assert_eq!(held, Some(Vec::new()));
+    let messages = sent(&effects, Target::All).into_iter();
+    let held = messages.filter_map(|message| match message {
+        Message::CommitVote(vote) => Some(&vote.held),
+        _ => None,
+    });
+    let held: Vec<&Vec<u64>> = held.collect();
+    assert_eq!(held, [&Vec::new()]);
 }
 
 #[test]

@@ -159,15 +159,11 @@ fn what_waits_leaves_with_the_next_vote() {
 #[test]
 fn votes_and_commit_votes_report_what_is_held() {
     let nothing: OnTheWay = |_| {};
-    let all: OnTheWay = |message| {
-        silence_votes(message);
-        silence_commit_votes(message);
-    };
     let reported = [
         (nothing, true),
         (silence_votes, true),
         (silence_commit_votes, true),
-        (all, false),
+        (silence_all, false),
     ];
     for (on_the_way, soon) in reported {
         let mut cluster = Cluster::new(4);
@@ -179,6 +175,11 @@ fn votes_and_commit_votes_report_what_is_held() {
         assert!(executed(&reply), "{reply:?}");
         assert_eq!(passed < 20, soon, "{passed} ms");
     }
+}
+
+fn silence_all(message: &mut Message) {
+    silence_votes(message);
+    silence_commit_votes(message);
 }
 
 fn silence_votes(message: &mut Message) {
@@ -198,28 +199,24 @@ fn silence_commit_votes(message: &mut Message) {
 fn hints_count_from_the_voter_itself_alone() {
     for (relayed, soon) in [(false, true), (true, false)] {
         let mut cluster = Cluster::new(4);
-        cluster.on_the_way = |message| {
-            silence_votes(message);
-            silence_commit_votes(message);
-        };
+        cluster.on_the_way = silence_all;
         cluster.run(1_000);
-        for voter in 0..4 {
+        for seat in 0..4u8 {
+            let voter = ValidatorIndex(seat.into());
             let vote = CommitVote {
                 round: Round::new(Epoch(0), 1),
                 block: BlockId::default(),
                 height: Height(1),
-                voter: ValidatorIndex(voter),
+                voter,
                 signature: Signature::from_bytes([0; 64]),
                 held: vec![u64::MAX; 4],
             };
-            let vote = vote.sign(
-                cluster.genesis.chain_id(),
-                &key(u8::try_from(voter).unwrap() + 1),
-            );
+            let vote = vote.sign(cluster.genesis.chain_id(), &key(seat + 1));
             for (node, to) in cluster.nodes.iter_mut().enumerate() {
-                let sayers = (0..4).filter(|from| usize::from(*from) != node);
-                for from in sayers.filter(|from| (*from != voter) == relayed) {
-                    let from = ValidatorIndex(from);
+                let others = (0..4)
+                    .map(ValidatorIndex)
+                    .filter(|from| from.as_usize() != node);
+                for from in others.filter(|from| (*from != voter) == relayed) {
                     let message = VerifiedMessage::CommitVote(vote.clone());
                     to.inbox.push(Input::Message { from, message });
                 }
