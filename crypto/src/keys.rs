@@ -6,19 +6,19 @@
 use alloc::collections::BTreeMap;
 use core::mem;
 
-use ed25519_dalek::VerifyingKey;
+use curve25519_dalek::EdwardsPoint;
 
 use crate::public::PublicKey;
 
-/// Keys of a generation: twice as many are remembered at most, with 224 bytes each besides what a map takes.
+/// Keys of a generation: twice as many are remembered at most, with 192 bytes each besides what a map takes.
 const GENERATION: usize = 8_192;
 
 /// Two generations of decompressed keys, for [`BatchVerifier::recall_keys`](crate::BatchVerifier::recall_keys):
 /// when the younger is full, the elder is forgotten.
 #[derive(Debug, Default)]
 pub struct KeyCache {
-    young: BTreeMap<PublicKey, VerifyingKey>,
-    old: BTreeMap<PublicKey, VerifyingKey>,
+    young: BTreeMap<PublicKey, EdwardsPoint>,
+    old: BTreeMap<PublicKey, EdwardsPoint>,
 }
 
 impl KeyCache {
@@ -29,7 +29,7 @@ impl KeyCache {
     }
 
     /// The key decompressed, if it is remembered.
-    pub(crate) fn get(&mut self, key: &PublicKey) -> Option<VerifyingKey> {
+    pub(crate) fn get(&mut self, key: &PublicKey) -> Option<EdwardsPoint> {
         if let Some(known) = self.young.get(key) {
             return Some(*known);
         }
@@ -39,7 +39,7 @@ impl KeyCache {
     }
 
     /// Remembers a key.
-    pub(crate) fn put(&mut self, key: PublicKey, decompressed: VerifyingKey) {
+    pub(crate) fn put(&mut self, key: PublicKey, decompressed: EdwardsPoint) {
         if self.young.len() >= GENERATION {
             self.old = mem::take(&mut self.young);
         }
@@ -49,6 +49,8 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
+    use curve25519_dalek::edwards::CompressedEdwardsY;
+
     use super::*;
     use crate::{Domain, SecretKey, hash};
 
@@ -58,7 +60,7 @@ mod tests {
     }
 
     fn put(cache: &mut KeyCache, number: usize) {
-        let decompressed = VerifyingKey::from_bytes(key(number).as_bytes());
+        let decompressed = CompressedEdwardsY(key(number).to_bytes()).decompress();
         cache.put(key(number), decompressed.expect("a point"));
     }
 
@@ -68,7 +70,7 @@ mod tests {
         assert!(cache.get(&key(1)).is_none());
         put(&mut cache, 1);
         let known = cache.get(&key(1)).expect("it was put there");
-        assert_eq!(known.as_bytes(), key(1).as_bytes());
+        assert_eq!(known.compress().as_bytes(), key(1).as_bytes());
         assert!(cache.get(&key(2)).is_none());
     }
 

@@ -23,6 +23,7 @@ mod batch;
 mod bytes;
 mod digest;
 mod domain;
+mod equation;
 mod keys;
 mod public;
 mod secret;

@@ -201,9 +201,17 @@ pub fn verify(
     message: &[u8],
     signature: &Signature,
 ) -> Result<(), BadSignature> {
-    key.decompress()
-        .map_err(|_| BadSignature)?
-        .verify(domain, message, signature)
+    verify_signed(key, &signed_bytes(domain, message), signature)
+}
+
+/// As [`verify`], on tag and message in one piece.
+pub(crate) fn verify_signed(
+    key: &PublicKey,
+    signed: &[u8],
+    signature: &Signature,
+) -> Result<(), BadSignature> {
+    let key = key.decompress().map_err(|_| BadSignature)?;
+    key.verify_signed(signed, signature)
 }
 
 /// Tag ‖ message: what Ed25519 signs. ed25519-zebra wants it in one piece.

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use serde::Deserialize;
 
+use crate::public::verify_signed;
 use crate::{BatchVerifier, KeyCache, PublicKey, SecretKey, Signature};
 
 #[derive(Deserialize)]
@@ -29,8 +30,7 @@ struct SpecCheck {
 }
 
 fn single(key: PublicKey, message: &[u8], signature: &Signature) -> bool {
-    let key = key.decompress();
-    key.is_ok_and(|key| key.verify_signed(message, signature).is_ok())
+    verify_signed(&key, message, signature).is_ok()
 }
 
 fn batch(key: PublicKey, message: &[u8], signature: &Signature) -> bool {

@@ -228,8 +228,8 @@ impl Validators {
         }
     }
 
-    /// Verifies what clients signed, with the keys that are decompressed already.
-    pub(crate) fn verify_clients(&self, mut equation: BatchVerifier) -> Result<(), Vec<usize>> {
+    /// Verifies signatures together, of anybody, with the keys that are decompressed already.
+    pub(crate) fn verify_together(&self, mut equation: BatchVerifier) -> Result<(), Vec<usize>> {
         let Some(memory) = &self.memory else {
             return equation.verify([0; 32]);
         };
@@ -252,7 +252,12 @@ impl Validators {
             [] => return Ok(()),
             [item] => verify(&item.key, item.domain, item.message, &item.signature)
                 .map_err(|_| Reject::BadSignature)?,
-            _ => verify_batch(&items, [0; 32]).map_err(|_| Reject::BadSignature)?,
+            _ => {
+                let mut equation = BatchVerifier::with_capacity(items.len());
+                items.iter().for_each(|item| equation.push(*item));
+                let verdict = self.verify_together(equation);
+                verdict.map_err(|_| Reject::BadSignature)?;
+            }
         }
         items.iter().for_each(|item| memory.learn(name(item)));
         Ok(())
