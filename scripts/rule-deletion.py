@@ -23,11 +23,16 @@ SCRATCH, BUILDS = TARGET / "rules" / "source", TARGET / "rules" / "target"
 
 SAFETY, VOTING = "consensus/src/safety.rs", "consensus/src/engine/voting.rs"
 CERTIFY, FETCH = "consensus/src/engine/certify.rs", "replica/src/fetch.rs"
+EQUATION = "crypto/src/equation.rs"
 
 # Rule; its places: file, text, how often it is there, what comes instead (nothing, except where a part of a statement
 # goes); crates whose tests must notice. A statement that opens a block goes with it. V3 and C2 are asked in two places,
 # one of which only saves work: both go.
 RULES = [
+    ("ZIP-215-cofactor", [(EQUATION, ".mul_by_cofactor()", 1, "")], "crypto"),
+    ("ZIP-215-order", [(EQUATION, "s: Option::from(Scalar::from_canonical_bytes(s))?,", 1, "s: Scalar::from_bytes_mod_order(s),")], "crypto"),
+    ("ZIP-215-key", [(EQUATION, ".map(|(signed, &key)| keys[key].and_then(|_| Term::new(signed, key)))", 1, ".map(|(signed, &key)| Term::new(signed, key))")], "crypto"),
+    ("batch-content", [(EQUATION, ".update(signed.signature.as_bytes())", 1, "")], "crypto"),
     ("V2-parent", [("types/src/block.rs", "if !certified || self.justify.round >= self.round {", 1, "")], "types consensus"),
     ("V2-gap", [("types/src/block.rs", "if skips && self.tc.is_none()", 1, "")], "types consensus"),
     ("V2-lock", [("types/src/proposal.rs", "if tc.round.next() != header.round || locked {", 1, "")], "types consensus"),

@@ -2,8 +2,8 @@
 //!
 //! Owns the batch form of the one predicate. It must never answer otherwise than
 //! [`crate::VerifyingKey::verify`] would for each signature: ZIP-215 is what makes the two agree on
-//! crafted input too. The [equation](crate::equation) has one term for each signature and one for each *distinct* key, which
-//! need not be decompressed again if a [`KeyCache`] knows it.
+//! crafted input too. The [equation](crate::equation) has one term for each signature and one for each
+//! *distinct* key, which need not be decompressed again if a [`KeyCache`] knows it.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -19,12 +19,12 @@ use crate::signature::Signature;
 
 /// Ranges of at most this many signatures are verified one by one once a batch has failed.
 ///
-/// Below it an equation is hardly faster.
+/// To halve fewer saves hardly anything.
 const SINGLES: usize = 8;
 
 /// After this many failed equations whatever remains is verified one by one.
 ///
-/// Enough to corner one bad signature in 1024 by halving. It bounds what a flood of bad signatures
+/// Enough to corner one bad signature in 512 by halving. It bounds what a flood of bad signatures
 /// can cost to about three times their single verification.
 const FAILED_EQUATIONS_MAX: usize = 8;
 
@@ -125,7 +125,7 @@ impl BatchVerifier {
     }
 
     /// Has the cache remember the keys that it did not know. To be called once the batch has verified, so
-    /// that who cannot sign does not fill it.
+    /// that whoever has no key to sign with does not fill it.
     pub fn remember_keys(&self, cache: &mut KeyCache) {
         for key in &self.keys {
             if let (Some(point), false) = (key.point, key.recalled) {
@@ -260,5 +260,32 @@ impl Search<'_> {
             verify_signed(key, bytes, signature).is_err()
         };
         self.bad.extend(range.filter(is_bad));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SecretKey;
+
+    #[test]
+    fn what_is_added_after_keys_were_looked_up_is_verified_and_remembered_too() {
+        let keys = [1, 2, 3, 4].map(|seed| SecretKey::from_seed(&[seed; 32]));
+        let (mut batch, mut cache) = (BatchVerifier::new(), KeyCache::new());
+        for pair in keys.chunks(2) {
+            batch.recall_keys(&mut cache);
+            for key in pair {
+                let message: &[u8] = b"message";
+                batch.push(BatchItem {
+                    key: key.public(),
+                    domain: Domain::Vote,
+                    message,
+                    signature: key.sign(Domain::Vote, message),
+                });
+            }
+        }
+        assert_eq!(batch.verify([0; 32]), Ok(()));
+        batch.remember_keys(&mut cache);
+        assert!(keys.iter().all(|key| cache.get(&key.public()).is_some()));
     }
 }

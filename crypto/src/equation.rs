@@ -1,17 +1,17 @@
 //! The equation of a batch: one multiscalar multiplication in place of a verification for each signature.
 //!
-//! ZIP-215 accepts a signature (R, s) under a key A if `8 s B = 8 R + 8 k A`, with the challenge k = SHA-512(R ‖ A ‖ signed
-//! bytes), s below the order of the group, and R and A any encodings of points. For many at once, each multiplied by a
-//! coefficient z of its own ("Faster batch forgery identification", Bernstein et al., 2012, section 2; "High-speed
-//! high-security signatures", section 5):
+//! ZIP-215 accepts a signature (R, s) under a key A if `8 s B = 8 R + 8 k A`, with the challenge
+//! k = SHA-512(R ‖ A ‖ signed bytes), s below the order of the group, and R and A any encodings of points. For many at
+//! once, each multiplied by a coefficient z of its own (Bernstein et al., "High-speed high-security signatures", 2012,
+//! section 5):
 //!
 //! ```text
 //! 8 (Σ z R  +  Σ over the keys (Σ z k) A  -  (Σ z s) B) = 0
 //! ```
 //!
-//! A batch is sound because its signers cannot predict the coefficients, which have 128 bits. They come from hashing **the whole content of
-//! the batch** (keys, domains, messages, signatures) with the caller's entropy. So even a signer who knows the entropy
-//! cannot pick signatures that cancel out: changing one changes every coefficient.
+//! A batch is sound because the coefficients, of 128 bits, are fixed only once all of its signatures are. They come from
+//! hashing **the whole content of the batch** (keys, domains, messages, signatures) with the caller's entropy. So even a
+//! signer who knows the entropy cannot pick signatures that cancel out: changing one changes every coefficient.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -26,11 +26,14 @@ use crate::batch::Signed;
 use crate::digest::{DIGEST_BYTES, Digest, Hasher};
 use crate::domain::Domain;
 
-/// Terms from which on curve25519-dalek sums by buckets (Pippenger's algorithm), and from which on that is quicker
-/// with its code for AVX2; with that for AVX-512 IFMA from 90 on, without either from 190 on
-/// (docs/OPTIMISATION.md). In between, terms that add nothing are what makes it.
+/// Terms from which on curve25519-dalek sums by buckets (Pippenger's algorithm). Were it otherwise, it would cost time only.
 const BUCKET_TERMS: usize = 190;
-const QUICKER_BY_BUCKETS: usize = 110;
+/// Terms from which on that is quicker with its code for AVX2: an equation is filled up then. With that for AVX-512 it is
+/// from 90 on, and with neither not before the library does so by itself (docs/decisions/0003-dependencies.md).
+const FILLED_UP_FROM: usize = match cfg!(target_arch = "x86_64") {
+    true => 110,
+    false => BUCKET_TERMS,
+};
 
 /// The equations of a batch and of its parts.
 pub(crate) struct Equations<'a> {
@@ -66,7 +69,7 @@ impl<'a> Equations<'a> {
                 .update(&length(signed.bytes.len()))
                 .update(&signed.bytes);
         }
-        content.update(&length(batch.len())).update(&entropy);
+        content.update(&entropy);
         let terms = batch.iter().zip(signers);
         Self {
             terms: terms
@@ -129,7 +132,7 @@ impl Term {
 
 /// The sum of `points`, each multiplied by its scalar.
 fn sum(scalars: &mut Vec<Scalar>, points: &mut Vec<EdwardsPoint>) -> EdwardsPoint {
-    if (QUICKER_BY_BUCKETS..BUCKET_TERMS).contains(&points.len()) {
+    if (FILLED_UP_FROM..BUCKET_TERMS).contains(&points.len()) {
         scalars.resize(BUCKET_TERMS, Scalar::ZERO);
         points.resize(BUCKET_TERMS, EdwardsPoint::identity());
     }
@@ -182,4 +185,175 @@ fn length(length: usize) -> [u8; 8] {
     u64::try_from(length)
         .expect("a usize has at most 64 bits")
         .to_le_bytes()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use alloc::collections::BTreeSet;
+    use alloc::vec;
+
+    use curve25519_dalek::constants::EIGHT_TORSION;
+
+    use super::*;
+    use crate::{PublicKey, SecretKey, Signature};
+
+    /// The order of the group, little-endian.
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+
+    /// What the equations of a batch say, without the search behind them, which would find out that a wrong one is wrong.
+    fn with<T>(batch: &[Signed], entropy: [u8; 32], ask: impl FnOnce(&Equations<'_>) -> T) -> T {
+        let decompress = |signed: &Signed| CompressedEdwardsY(signed.key.to_bytes()).decompress();
+        let keys: Vec<_> = batch.iter().map(decompress).collect();
+        let signers: Vec<_> = (0..batch.len()).collect();
+        ask(&Equations::new(batch, &signers, &keys, entropy))
+    }
+
+    pub(crate) fn holds(batch: &[Signed]) -> bool {
+        with(batch, [0; 32], |equations| equations.holds(0..batch.len()))
+    }
+
+    fn good(count: usize) -> Vec<Signed> {
+        let sign = |at: usize| {
+            let mut seed = [9; 32];
+            seed[..8].copy_from_slice(&length(at));
+            let key = SecretKey::from_seed(&seed);
+            Signed {
+                key: key.public(),
+                bytes: b"message".to_vec(),
+                signature: key.sign_parts(&[b"message"]),
+            }
+        };
+        (0..count).map(sign).collect()
+    }
+
+    fn with_signature(mut signed: Signed, change: impl FnOnce(&mut [u8; 64])) -> Signed {
+        let mut bytes = signed.signature.to_bytes();
+        change(&mut bytes);
+        signed.signature = Signature::from_bytes(bytes);
+        signed
+    }
+
+    /// In sums of each kind: as they are, filled up (109 and 111 terms, 189), and large by themselves.
+    #[test]
+    fn of_good_signatures_it_holds_and_so_does_that_of_each_part() {
+        for count in [0, 1, 2, 54, 55, 94, 95, 130] {
+            let batch = good(count);
+            with(&batch, [3; 32], |equations| {
+                for part in [0..count, 0..count / 2, count / 3..count] {
+                    assert!(equations.holds(part.clone()), "{part:?} of {count}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn of_one_bad_signature_among_good_ones_it_does_not() {
+        for count in [1, 2, 55, 95] {
+            let mut batch = good(count);
+            batch[count - 1].bytes.push(0);
+            assert!(!holds(&batch), "{count}");
+        }
+    }
+
+    /// Without the factor 8 it would hold for few of these.
+    #[test]
+    fn zip_215_points_of_small_order_hold() {
+        let points = EIGHT_TORSION.map(|point| point.compress().to_bytes());
+        let pairs = points
+            .iter()
+            .flat_map(|key| points.iter().map(move |r| (key, r)));
+        let signed = pairs.map(|(key, r)| {
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(r);
+            Signed {
+                key: PublicKey::from_bytes_unchecked(*key),
+                bytes: b"anything".to_vec(),
+                signature: Signature::from_bytes(signature),
+            }
+        });
+        assert!(holds(&signed.collect::<Vec<_>>()));
+    }
+
+    /// The same signature modulo the order of the group, which single verification refuses.
+    #[test]
+    fn s_above_the_order_does_not_hold() {
+        let above = |bytes: &mut [u8; 64]| {
+            let mut carry = 0;
+            for (byte, order) in bytes[32..].iter_mut().zip(ORDER) {
+                carry += u16::from(*byte) + u16::from(order);
+                let [low, high] = carry.to_le_bytes();
+                (*byte, carry) = (low, u16::from(high));
+            }
+            assert_eq!(carry, 0);
+        };
+        let mut batch = good(3);
+        assert!(holds(&batch));
+        batch[1] = with_signature(batch[1].clone(), above);
+        assert!(!holds(&batch));
+    }
+
+    /// R = 0 and s = 0 would do if such a key counted for nothing.
+    #[test]
+    fn under_a_key_that_is_no_point_nothing_holds() {
+        let mut batch = good(3);
+        // 2 is the y of no point of the curve.
+        let mut key = [0; 32];
+        key[0] = 2;
+        batch[1].key = PublicKey::from_bytes_unchecked(key);
+        batch[1] = with_signature(batch[1].clone(), |bytes| {
+            *bytes = [0; 64];
+            bytes[0] = 1;
+        });
+        assert!(!holds(&batch));
+    }
+
+    /// Each is another one, of 128 bits, once anything that was signed, or the part that is asked about, is another.
+    #[test]
+    fn coefficients_are_of_everything() {
+        let batch = good(3);
+        let changed = |change: &dyn Fn(&mut Signed)| {
+            let mut batch = batch.clone();
+            change(&mut batch[1]);
+            batch
+        };
+        let flipped = |at: usize| {
+            changed(&|signed| {
+                *signed = with_signature(signed.clone(), |bytes| bytes[at] ^= 1);
+            })
+        };
+        let batches = vec![
+            batch.clone(),
+            batch[..2].to_vec(),
+            flipped(0),
+            flipped(31),
+            flipped(32),
+            flipped(63),
+            changed(&|signed| signed.bytes[0] ^= 1),
+            changed(&|signed| signed.bytes.push(0)),
+            changed(&|signed| signed.key = batch[0].key),
+        ];
+        let mut draws = BTreeSet::new();
+        let mut count = 0;
+        let mut draw = |batch: &[Signed], entropy, range| {
+            with(batch, entropy, |equations| {
+                let mut coefficients = Coefficients::new(&equations.seed, &range);
+                for _ in 0..4 {
+                    let bytes = coefficients.next().to_bytes();
+                    assert!(bytes[8..16] != [0; 8] && bytes[16..] == [0; 16]);
+                    draws.insert(bytes);
+                    count += 1;
+                }
+            });
+        };
+        for batch in &batches {
+            draw(batch, [0; 32], 0..3);
+        }
+        draw(&batch, [0; 32], 0..2);
+        draw(&batch, [0; 32], 1..3);
+        draw(&batch, [1; 32], 0..3);
+        assert_eq!(draws.len(), count);
+    }
 }

@@ -1,5 +1,5 @@
-//! Keys that were decompressed before. To decompress one costs a fifth of what its signature costs in a batch, and
-//! the same clients sign again and again.
+//! Keys that were decompressed before. To decompress one costs a quarter of what its signature costs in a batch, and
+//! the same clients and validators sign again and again.
 //!
 //! What is here is derived from the key's bytes alone. It may be forgotten at any time, and decides nothing.
 

@@ -24,7 +24,7 @@ pub trait Memory: Debug + Send + Sync {
         false
     }
 
-    /// Lends the clients' keys that were decompressed before, for a moment; without any, each is decompressed where it is
+    /// Lends the keys that were decompressed before, for a moment; without any, each is decompressed where it is
     /// needed.
     fn lend_keys(&self, _look_up: &mut dyn FnMut(&mut KeyCache)) {}
 }

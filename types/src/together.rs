@@ -56,7 +56,7 @@ pub fn verify_together(
             owners.push(Owner::Transaction(at));
         }
     }
-    let verdict = validators.verify_together(equation);
+    let verdict = validators.verify_equation(equation);
     for bad in verdict.err().unwrap_or_default() {
         match owners[bad] {
             Owner::Batch(at) => refused_batches[at] = Some(Reject::BadSignature),

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use quorate_crypto::{BatchItem, BatchVerifier, Domain, KeyError, PublicKey, Signature};
-use quorate_crypto::{VerifyingKey, verify, verify_batch};
+use quorate_crypto::{VerifyingKey, verify_batch};
 
 use crate::certificate::qc_bytes;
 use crate::vote::{commit_vote_bytes, timeout_bytes};
@@ -228,8 +228,8 @@ impl Validators {
         }
     }
 
-    /// Verifies signatures together, of anybody, with the keys that are decompressed already.
-    pub(crate) fn verify_together(&self, mut equation: BatchVerifier) -> Result<(), Vec<usize>> {
+    /// Verifies signatures of anybody together, with the keys that are remembered.
+    pub(crate) fn verify_equation(&self, mut equation: BatchVerifier) -> Result<(), Vec<usize>> {
         let Some(memory) = &self.memory else {
             return equation.verify([0; 32]);
         };
@@ -248,17 +248,10 @@ impl Validators {
             memory::name(item.domain, &item.key, &item.signature, item.message)
         };
         items.retain(|item| !memory.knows(&name(item)));
-        match items.as_slice() {
-            [] => return Ok(()),
-            [item] => verify(&item.key, item.domain, item.message, &item.signature)
-                .map_err(|_| Reject::BadSignature)?,
-            _ => {
-                let mut equation = BatchVerifier::with_capacity(items.len());
-                items.iter().for_each(|item| equation.push(*item));
-                let verdict = self.verify_together(equation);
-                verdict.map_err(|_| Reject::BadSignature)?;
-            }
-        }
+        let mut equation = BatchVerifier::with_capacity(items.len());
+        items.iter().for_each(|item| equation.push(*item));
+        let verdict = self.verify_equation(equation);
+        verdict.map_err(|_| Reject::BadSignature)?;
         items.iter().for_each(|item| memory.learn(name(item)));
         Ok(())
     }
