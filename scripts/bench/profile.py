@@ -24,7 +24,7 @@ SECONDS, HERTZ = 10, 499
 # The first whose pattern is in the symbol, or in the name of what it is from, gets the sample.
 PARTS = (
     ("kernel", r"\[k\]|kernel"),
-    ("signatures", r"curve25519|ed25519|sha512|Sha512|compress512|FieldElement|EdwardsPoint|vartime|Scalar\b|strobe|keccak|merlin"),
+    ("signatures", r"curve25519|ed25519|sha512|Sha512|compress512|FieldElement|EdwardsPoint|vartime|Scalar\b|quorate_crypto::(batch|equation|keys)"),
     ("SHA-256", r"sha256|Sha256|compress256|sha2::|digest_blocks"),
     ("allocation", r"je_|allocx|tcache|malloc|free|realloc|calloc|operator (new|delete)"),
     ("RocksDB", r"rocksdb::|crc32|lz4|LZ4|SkipList|MemTable|Arena"),

@@ -1,6 +1,6 @@
 //! The signatures of whatever clients' transactions wait, in batches or alone, in one equation.
 //!
-//! An equation over a hundred signatures takes two thirds of the time that five over twenty take. It must never let one
+//! An equation over a hundred signatures takes three quarters of the time that five over twenty take. It must never let one
 //! sender's bad signature cost another its verdict: a failing equation is searched for the bad ones
 //! ([`quorate_crypto::BatchVerifier`]).
 
