@@ -114,9 +114,6 @@ impl BatchVerifier {
     /// Looks up the keys of what was added so far, and nothing else: a lock on the cache is held for short.
     /// [`BatchVerifier::verify`] is quicker then, and says the same.
     pub fn recall_keys(&mut self, cache: &mut KeyCache) {
-        if self.items.len() < 2 {
-            return;
-        }
         self.collect_keys();
         for key in &mut self.keys {
             key.point = cache.get(&key.key);
@@ -157,16 +154,15 @@ impl BatchVerifier {
     /// are found by halving, with single verification at the end; with many bad ones the halving
     /// gives way to single verification, so the cost stays within about three times that.
     pub fn verify(&mut self, entropy: [u8; 32]) -> Result<(), Vec<usize>> {
-        if let [
-            Signed {
-                key,
-                bytes,
-                signature,
-            },
-        ] = self.items.as_slice()
-        {
-            // Alone it is quicker without an equation.
-            return verify_signed(key, bytes, signature).map_err(|_| alloc::vec![0]);
+        match self.items.as_slice() {
+            // The equation would hold, at the price of a multiplication.
+            [] => return Ok(()),
+            // Alone it is quicker without.
+            [item] => {
+                let verdict = verify_signed(&item.key, &item.bytes, &item.signature);
+                return verdict.map_err(|_| alloc::vec![0]);
+            }
+            _ => {}
         }
         if self.keys.is_empty() {
             self.collect_keys();

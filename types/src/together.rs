@@ -236,6 +236,37 @@ mod tests {
         );
     }
 
+    /// A memory whose keys must not be asked for, and that knows all signatures or none.
+    #[derive(Debug)]
+    struct Locked(bool);
+
+    impl Memory for Locked {
+        fn knows(&self, _: &Digest) -> bool {
+            self.0
+        }
+
+        fn learn(&self, _: Digest) {}
+
+        fn lend_keys(&self, _: &mut dyn FnMut(&mut quorate_crypto::KeyCache)) {
+            panic!("keys were looked up");
+        }
+    }
+
+    /// Known batches are looked at again in each proposal: they cost neither an equation nor the lock on the keys. A single
+    /// signature is no equation either.
+    #[test]
+    fn without_an_equation_no_keys_are_looked_up() {
+        let parameters = Parameters::default();
+        let judge = |known, transactions: Vec<Transaction>| {
+            let validators = validators().with_memory(Arc::new(Locked(known)));
+            let batches = vec![HashedBatch::new(batch(0, transactions))];
+            let verdicts = verify_together(batches, Vec::new(), &validators, &parameters);
+            verdicts.batches[0].is_ok()
+        };
+        assert!(judge(true, vec![transaction(1), transaction(2)]));
+        assert!(judge(false, vec![transaction(1)]));
+    }
+
     /// A memory that knows one transaction.
     #[derive(Debug)]
     struct One(Transaction);
