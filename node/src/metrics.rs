@@ -62,6 +62,7 @@ pub struct Families {
     pub transfer_remaining_seconds: IntGauge,
     pub peer_connected: IntGaugeVec,
     pub peer_round_trip_seconds: GaugeVec,
+    pub peer_datagram_bytes: GaugeVec,
     pub peer_packets_total: IntCounterVec,
     pub peer_packets_lost_total: IntCounterVec,
     pub peer_sent_bytes_total: IntCounterVec,
@@ -221,6 +222,12 @@ impl Metrics {
                 "QUIC's estimate of the time to the validator and back; nothing while it is not connected.",
                 "validator",
             ),
+            peer_datagram_bytes: float_gauges(
+                r,
+                "quorate_peer_datagram_bytes",
+                "The largest UDP payload that the path to the validator is known to carry; nothing while it is not connected.",
+                "validator",
+            ),
             peer_packets_total: counters(
                 r,
                 "quorate_peer_packets_total",
@@ -376,6 +383,7 @@ impl Metrics {
         // A family shows once it has a series; these get theirs while a validator runs.
         metrics.storage_bytes.with_label_values(&["wal"]);
         metrics.peer_round_trip_seconds.with_label_values(&["0"]);
+        metrics.peer_datagram_bytes.with_label_values(&["0"]);
         for counter in metrics.links() {
             counter.with_label_values(&["0"]);
         }

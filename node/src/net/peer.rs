@@ -72,6 +72,8 @@ pub struct PeerStats {
     pub rtt: Option<Duration>,
     /// Packets of this connection, if there is one.
     pub packets: Option<Packets>,
+    /// The largest datagram that its path is known to carry, in bytes, if connected.
+    pub datagram_bytes: Option<u16>,
     /// The software version that it names, if connected.
     pub software: Option<String>,
     /// Bytes that wait to be sent.
@@ -194,17 +196,16 @@ impl Link {
         };
         let slot = self.lock();
         let current = slot.current.as_ref();
+        let path = current.map(|c| c.connection.stats().path);
         PeerStats {
             index: self.index(),
             connected: current.is_some(),
-            rtt: current.map(|c| c.connection.rtt()),
-            packets: current.map(|c| {
-                let path = c.connection.stats().path;
-                Packets {
-                    sent: path.sent_packets,
-                    lost: path.lost_packets,
-                }
+            rtt: path.map(|path| path.rtt),
+            packets: path.map(|path| Packets {
+                sent: path.sent_packets,
+                lost: path.lost_packets,
             }),
+            datagram_bytes: path.map(|path| path.current_mtu),
             software: current.map(|c| c.software.clone()),
             queued_bytes: PerClass::from_fn(|class| current.map_or(0, |c| c.outbox.bytes(class))),
             dropped: load(&self.counters.dropped),

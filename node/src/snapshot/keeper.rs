@@ -194,7 +194,8 @@ impl Space {
         self.out.load(Ordering::Relaxed)
     }
 
-    fn update(&self, free: u64, min: u64) {
+    /// What was found, and `storage.min_free_bytes`.
+    pub(crate) fn update(&self, free: u64, min: u64) {
         self.free.store(free, Ordering::Relaxed);
         self.min.store(min, Ordering::Relaxed);
         let judge = |flag: &AtomicBool, bound: u64, what: &str| {

@@ -325,13 +325,7 @@ impl Inbox {
             };
             let items = self.taker.take(TURN, patience);
             if self.core.shared.stopping.load(Ordering::SeqCst) {
-                // Nothing asks for it, but the next start should find all that this one knew.
-                let last = match parts.space.is_out() {
-                    // What is deferred may not have room.
-                    true => WriteBatch::new(),
-                    false => WriteBatch::settling(),
-                };
-                parts.store.write(last, Sync::Yes)?;
+                parts.store.write(last_write(&parts.space), Sync::Yes)?;
                 return Ok(());
             }
             let (inputs, credits): (Vec<Input>, Vec<Credit>) = items
@@ -481,6 +475,15 @@ fn release(
     Ok(own)
 }
 
+/// What a validator that was told to stop writes last. Nothing asks for what is deferred, but the next start should find
+/// all that this one knew; where the disk is full it may not have room, and is executed again then.
+fn last_write(space: &Space) -> WriteBatch {
+    match space.is_out() {
+        true => WriteBatch::new(),
+        false => WriteBatch::settling(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use quorate_consensus::Status as EngineStatus;
@@ -544,6 +547,15 @@ mod tests {
         let core = inbox().core;
         for _ in 0..=MAX_WAITING {
             assert_eq!(ask(&core), Err(Busy::Stopped));
+        }
+    }
+
+    #[test]
+    fn a_stop_settles_what_is_deferred_unless_the_disk_is_full() {
+        let space = Space::default();
+        for (free, settles) in [(1_000, true), (999, true), (499, false), (1_250, true)] {
+            space.update(free, 1_000);
+            assert_eq!(last_write(&space).settles(), settles, "{free} B left");
         }
     }
 }

@@ -35,13 +35,22 @@ pub async fn watch(network: Weak<Network>, metrics: Metrics) {
 fn show(metrics: &Metrics, peer: &PeerStats, before: Option<Packets>) {
     let name = peer.index.0.to_string();
     let name = &[name.as_str()];
-    match peer.rtt {
-        Some(rtt) => {
-            let gauge = metrics.peer_round_trip_seconds.with_label_values(name);
-            gauge.set(rtt.as_secs_f64());
+    let of_connection = [
+        (
+            &metrics.peer_round_trip_seconds,
+            peer.rtt.map(|rtt| rtt.as_secs_f64()),
+        ),
+        (
+            &metrics.peer_datagram_bytes,
+            peer.datagram_bytes.map(f64::from),
+        ),
+    ];
+    for (gauges, value) in of_connection {
+        match value {
+            Some(value) => gauges.with_label_values(name).set(value),
+            // There was none, or it is gone.
+            None => drop(gauges.remove_label_values(name)),
         }
-        // There was none, or it is gone.
-        None => drop(metrics.peer_round_trip_seconds.remove_label_values(name)),
     }
     if let Some(now) = peer.packets {
         let same = before.filter(|before| before.sent <= now.sent && before.lost <= now.lost);
@@ -81,6 +90,7 @@ mod tests {
             connected: packets.is_some(),
             rtt: packets.map(|_| Duration::from_millis(50)),
             packets,
+            datagram_bytes: packets.map(|_| 1_452),
             software: None,
             queued_bytes: PerClass::default(),
             dropped: count(1),
@@ -91,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_connection_counts_goes_on_over_the_next_and_its_round_trip_ends_with_it() {
+    fn what_a_connection_counts_goes_on_over_the_next_and_what_it_measures_ends_with_it() {
         let metrics = Metrics::new();
         let text = || String::from_utf8(metrics.render()).expect("text");
         let first = Packets { sent: 10, lost: 1 };
@@ -100,8 +110,10 @@ mod tests {
         show(&metrics, &stats(Some(first)), None);
         show(&metrics, &stats(Some(later)), Some(first));
         assert!(text().contains("quorate_peer_round_trip_seconds{validator=\"2\"} 0.05"));
+        assert!(text().contains("quorate_peer_datagram_bytes{validator=\"2\"} 1452"));
         show(&metrics, &stats(None), Some(later));
         assert!(!text().contains("quorate_peer_round_trip_seconds{"));
+        assert!(!text().contains("quorate_peer_datagram_bytes{"));
         show(&metrics, &stats(Some(next)), Some(later));
         for line in [
             "quorate_peer_packets_total{validator=\"2\"} 17",

@@ -73,6 +73,10 @@ const LOOK: &[(&str, &str)] = &[
         "`validator` is the index in the set. 0 for minutes: start it, or open its udp port",
     ),
     (
+        "quorate_peer_datagram_bytes",
+        "it stays at 1,200 beyond the first second: the path carries no more, or drops what is longer without a word (a tunnel, a VPN)",
+    ),
+    (
         "quorate_peer_messages_dropped_total",
         "it rises: the link is too slow for what is to be said; what was dropped is asked for again",
     ),

@@ -178,6 +178,20 @@ async fn a_full_queue_drops_and_never_blocks() {
     }
 }
 
+/// Loopback carries more than a datagram may have, so both ends find nearly that.
+#[tokio::test]
+async fn datagrams_grow_to_what_the_path_carries() {
+    let (mut a, mut b) = pair(&limits()).await;
+    let bytes = |node: &Node| node.network.stats()[0].datagram_bytes.unwrap();
+    let found = 6_400..=6_500;
+    while ![&a, &b].map(bytes).iter().all(|size| found.contains(size)) {
+        a.network.send(Target::All, &vote(1));
+        assert_eq!(message(&mut b).await.1, vote(1));
+        b.network.send(Target::All, &vote(2));
+        assert_eq!(message(&mut a).await.1, vote(2));
+    }
+}
+
 #[tokio::test]
 async fn what_is_too_long_is_not_sent() {
     let (a, mut b) = pair(&limits()).await;
