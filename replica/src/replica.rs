@@ -9,8 +9,8 @@ use quorate_consensus::{Effect, Engine, Event, Status as EngineStatus};
 use quorate_execution::{ExecuteError, Executor};
 use quorate_mempool::Pool;
 use quorate_mutants::{Mutant, mutant};
-use quorate_storage::ledger::{self, LedgerError, Tip};
-use quorate_storage::{StoreError, View};
+use quorate_storage::ledger::{self, LedgerError, Spared, Tip};
+use quorate_storage::{StoreError, View, WriteBatch};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{Batch, BatchId, Block, BlockId, BlockTime, Height, Instant, Message, Now};
 use quorate_types::{Roots, Signers, TransactionId, ValidatorIndex};
@@ -136,11 +136,34 @@ impl Replica {
             .collect()
     }
 
-    /// Which of the batches a block needs that is not committed yet: they must not go with the past.
-    #[must_use]
-    pub fn needs_batch(&self, id: BatchId) -> bool {
+    /// What may go of what a [truncation](ledger::truncate) removes, which was prepared without knowing what has happened
+    /// since, and knows nothing of blocks that are not committed. `view` is the store that it is written to, at once.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn may_go<V: View + ?Sized>(
+        &self,
+        view: &V,
+        removals: WriteBatch,
+    ) -> Result<WriteBatch, LedgerError> {
+        let bound = ledger::bound(&removals);
+        let spared = |id| match ledger::ordered_at(view, id) {
+            Ok(Some(height)) if height >= bound => Spared::AndPlace,
+            // What cannot be read is not removed.
+            Err(_) => Spared::AndPlace,
+            Ok(_) if self.needs_batch(id) => Spared::Batch,
+            Ok(_) => Spared::Nothing,
+        };
+        let mut writes = ledger::except(removals, spared);
+        ledger::raise_first(view, &mut writes)?;
+        Ok(writes)
+    }
+
+    /// Whether a batch has to be on this disk although no block that is committed needs it (P1). One that is held is: a vote
+    /// for a block that orders it writes it no second time.
+    fn needs_batch(&self, id: BatchId) -> bool {
         let mut blocks = self.blocks.values();
-        blocks.any(|block| block.batches.contains(&id))
+        self.pool.holds(&id) || blocks.any(|block| block.batches.contains(&id))
     }
 
     /// When to take a turn at the latest, though nothing arrives.

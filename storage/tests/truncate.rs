@@ -1,6 +1,8 @@
 //! What goes with the past, and what stays.
 
-use quorate_storage::ledger::{self, keys};
+use std::collections::BTreeMap;
+
+use quorate_storage::ledger::{self, Spared, keys};
 use quorate_storage::{MemStore, Order, Store, Sync, Table, View, WriteBatch};
 use quorate_types::accumulator::Accumulator;
 use quorate_types::{
@@ -228,16 +230,28 @@ fn a_batch_that_is_needed_again_stays() {
     let store = chain(10);
     let swept = ledger::truncate(&store, Height(6), usize::MAX).expect("whole");
     assert_eq!(ledger::bound(&swept.writes), Height(6));
-    let spared = batch(3).id();
-    let writes = ledger::except(swept.writes, |id: BatchId| id == spared);
+    let spared = |sequence| match sequence {
+        3 => Spared::AndPlace,
+        4 => Spared::Batch,
+        _ => Spared::Nothing,
+    };
+    let ids: BTreeMap<BatchId, u64> = (1..=5).map(|n| (batch(n).id(), n)).collect();
+    let writes = ledger::except(swept.writes, |id: BatchId| spared(ids[&id]));
     let mut store = store;
     store.write(writes, Sync::No).expect("a good disk");
-    for sequence in 1..=5 {
-        let id = batch(sequence).id();
+    for (id, sequence) in ids {
         let there = ledger::has_batch(&store, id).expect("readable");
         let placed = ledger::ordered_at(&store, id).expect("readable").is_some();
-        assert_eq!((there, placed), (sequence == 3, sequence == 3));
+        let stays = spared(sequence);
+        let expected = (stays != Spared::Nothing, stays == Spared::AndPlace);
+        assert_eq!((there, placed), expected, "{sequence}");
     }
+    // What is only held goes when it expires.
+    let (mut expired, end) = (WriteBatch::new(), BlockTime(u64::MAX));
+    ledger::prune_expired_batches(&store, &mut expired, end, BlockTime(0), 100).expect("readable");
+    store.write(expired, Sync::No).expect("a good disk");
+    let left = |n| ledger::has_batch(&store, batch(n).id()).expect("readable");
+    assert_eq!([3, 4, 6].map(left), [true, false, true]);
     let gone: Option<Block> = ledger::block_by_id(&store, BlockId::default()).expect("readable");
     assert!(gone.is_none());
 }
@@ -269,5 +283,5 @@ fn what_removes_blocks_settles_what_was_deferred() {
     let store = chain(8);
     let swept = ledger::truncate(&store, Height(4), usize::MAX).unwrap();
     assert!(swept.heights > 0 && swept.writes.settles());
-    assert!(ledger::except(swept.writes, |_| true).settles());
+    assert!(ledger::except(swept.writes, |_| Spared::Nothing).settles());
 }

@@ -15,7 +15,6 @@ use quorate_crypto::SecretKey;
 use quorate_replica::replica::Status;
 use quorate_replica::{BootError, Input, Notice, Output, Passed, Past, Replica, ReplicaError};
 use quorate_replica::{Setup, Signed, Target};
-use quorate_storage::ledger;
 use quorate_storage::{RocksStore, Store as _, StoreError, Sync, WriteBatch};
 use quorate_types::{BlockTime, Height, Validators};
 use tokio::sync::{oneshot, watch};
@@ -359,16 +358,10 @@ impl Inbox {
                 return Ok(());
             };
             drop(chores);
-            let bound = ledger::bound(&writes);
-            let needed = |id| {
-                // What cannot be read is not removed.
-                let at = ledger::ordered_at(&parts.store, id);
-                let again = at.map_or(true, |at| at.is_some_and(|at| at >= bound));
-                again || parts.replica.needs_batch(id)
-            };
-            let mut writes = ledger::except(writes, needed);
-            ledger::raise_first(&parts.store, &mut writes).map_err(ReplicaError::from)?;
-            parts.store.write(writes, Sync::No)?;
+            let writes = parts.replica.may_go(&parts.store, writes);
+            parts
+                .store
+                .write(writes.map_err(ReplicaError::from)?, Sync::No)?;
             let _ = done.send(());
         }
     }

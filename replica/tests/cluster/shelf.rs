@@ -102,9 +102,13 @@ impl Cluster {
 
     /// Drops all blocks below a height from a node's store.
     pub(crate) fn truncate(&mut self, node: usize, to: Height) {
-        let store = &mut self.nodes[node].store;
+        let store = &self.nodes[node].store;
         let swept = ledger::truncate(store, to, usize::MAX).unwrap();
         assert_eq!(swept.below, to);
-        store.write(swept.writes, Sync::No).unwrap();
+        let replica = &self.nodes[node].replica;
+        let writes = replica
+            .may_go(&self.nodes[node].store, swept.writes)
+            .unwrap();
+        self.nodes[node].store.write(writes, Sync::No).unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! Who misses what nobody keeps any more takes the state from those who have a snapshot of it, however some of them lie.
 
-use quorate_replica::{Reply, Setup};
+use quorate_replica::{Input, Reply, Setup};
 use quorate_storage::{Order, Table, View, ledger};
-use quorate_types::{Height, Manifest, Outcome};
+use quorate_types::{Batch, Height, Manifest, Message, Outcome};
 
 use crate::cluster::{Cluster, executed, genesis};
 use crate::shelf::Mischief;
@@ -188,4 +188,53 @@ fn a_manifest_spans_what_consensus_starts_from() {
     let setup = Setup::new(&genesis(4), None).unwrap();
     let headers = quorate_consensus::committed_headers(&setup.validators);
     assert_eq!(Manifest::span(&setup.validators), headers);
+}
+
+/// The pool forgets what was committed long ago, and takes it when its origin streams it again. It was written then, and went
+/// with the block that had ordered it: a later block that ordered it again was voted for without it on the disk (P1).
+#[test]
+fn a_batch_that_is_held_again_does_not_go_with_its_block() {
+    let (mut cluster, node) = (Cluster::new(4), 1);
+    cluster.fill(1, 1, 10);
+    let store = &cluster.nodes[node].store;
+    let stored = |height| ledger::block_by_height(store, Height(height)).unwrap();
+    let ordered = |height: &u64| stored(*height).is_some_and(|block| !block.batches.is_empty());
+    let height = (1..).find(ordered).unwrap();
+    let id = stored(height).unwrap().batches[0];
+    let batch = ledger::batch(store, id).unwrap().unwrap();
+    cluster.fill(2, 30, 10);
+    // What a start remembers are the batches of the latest blocks.
+    cluster.crash(node);
+    cluster.restart(node);
+    cluster.run(1_000);
+    let origin = batch.origin;
+    let message = cluster.verify(Message::Batch(Box::new(Batch::clone(&batch))));
+    let again = Input::Message {
+        from: origin,
+        message,
+    };
+    cluster.nodes[node].inbox.push(again);
+    cluster.step();
+    let beside = cluster.nodes[node].store.clone();
+    cluster.truncate(node, Height(height + 1));
+    let store = &cluster.nodes[node].store;
+    assert!(
+        ledger::block_by_height(store, Height(height))
+            .unwrap()
+            .is_none()
+    );
+    assert!(ledger::has_batch(store, id).unwrap());
+    assert_eq!(ledger::ordered_at(store, id).unwrap(), None);
+    assert_eq!(
+        ledger::ordered_at(&beside, id).unwrap(),
+        Some(Height(height))
+    );
+    // This validator orders it itself, now that it holds it: what comes of that outlives a crash.
+    cluster.run(1_000);
+    let at = ledger::ordered_at(&cluster.nodes[node].store, id).unwrap();
+    assert!(at.is_some_and(|at| at > Height(height)), "{at:?}");
+    cluster.crash(node);
+    cluster.restart(node);
+    cluster.run(1_000);
+    assert!(cluster.agreed());
 }

@@ -61,7 +61,7 @@ pub use staging::{
     staged_chunk, staged_manifest, take_over,
 };
 pub use stretch::stretch;
-pub use truncate::{Swept, bound, except, first, raise_first, truncate};
+pub use truncate::{Spared, Swept, bound, except, first, raise_first, truncate};
 
 use crate::{Fault, StoreError, Table, View, WriteBatch};
 

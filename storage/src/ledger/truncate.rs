@@ -93,23 +93,37 @@ pub fn bound(writes: &WriteBatch) -> Height {
     Height(swept.map_or(0, u64::from_be_bytes))
 }
 
-/// The same without what removes batches that `needed` names, and what says where they were ordered: those that a block
-/// above has ordered again, or may.
+/// What stays of a batch whose block goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spared {
+    /// Nothing.
+    Nothing,
+    /// The batch, which may be ordered again: it is as if it had never been, and goes when it expires unless it is.
+    Batch,
+    /// All: a block above has ordered it again.
+    AndPlace,
+}
+
+/// The same without what removes batches that are to stay, and, where that stays too, what says where they were ordered.
 #[must_use]
-pub fn except(writes: WriteBatch, mut needed: impl FnMut(BatchId) -> bool) -> WriteBatch {
+pub fn except(writes: WriteBatch, mut spared: impl FnMut(BatchId) -> Spared) -> WriteBatch {
     let mut rest = match writes.settles() {
         true => WriteBatch::settling(),
         false => WriteBatch::new(),
     };
+    let mut of = |key: &[u8]| match key.try_into() {
+        Ok(id) => spared(BatchId(Digest::from_bytes(id))),
+        Err(_) => Spared::Nothing,
+    };
     for op in writes {
-        let batch = match &op {
-            Op::Delete(Table::Batches, key) => Some(key.as_slice()),
-            Op::Delete(Table::Ledger, key) => key.strip_prefix(b"b".as_slice()),
-            _ => None,
+        let stays = match &op {
+            Op::Delete(Table::Batches, key) => of(key) != Spared::Nothing,
+            Op::Delete(Table::Ledger, key) => key
+                .strip_prefix(b"b".as_slice())
+                .is_some_and(|id| of(id) == Spared::AndPlace),
+            _ => false,
         };
-        let id = batch.and_then(|bytes| bytes.try_into().ok());
-        let spared = id.is_some_and(|id| needed(BatchId(Digest::from_bytes(id))));
-        if !spared {
+        if !stays {
             rest.push(op);
         }
     }
