@@ -70,7 +70,7 @@ impl Replica {
             }
         }
         self.request_repairs(turn);
-        if self.transfer.active() {
+        if !self.asks_for_blocks() {
             return;
         }
         if let Some(peer) = self.ledger_sync.due(now, self.tip.height, reachable) {
@@ -80,6 +80,12 @@ impl Replica {
             };
             turn.send(Target::One(peer), Message::LedgerRequest(request));
         }
+    }
+
+    /// Whether peers are asked for stretches of their ledgers, and not for a snapshot alone.
+    pub(crate) fn asks_for_blocks(&self) -> bool {
+        let faulty = self.setup.validators.max_faulty();
+        !self.transfer.suffices(faulty)
     }
 
     /// Blocks that were asked for. The engine takes those that something certified names; the others are nothing.
@@ -125,6 +131,7 @@ impl Replica {
             // The chain of hashes up to the proof makes the rest the only continuation there is (I5).
             Some(header) if header.parent == self.tip.block => {
                 self.ledger_sync.answered();
+                self.transfer.blocks_came();
                 self.commit_stretch(turn, &stretch)
             }
             Some(_) => {

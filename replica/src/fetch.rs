@@ -159,10 +159,11 @@ impl LedgerSync {
         self.asked.is_some_and(|(peer, _)| peer == from)
     }
 
-    /// The answer was useful: go on with the same peer.
+    /// The answer was useful: go on at once, with another. One that hands out a block at a time, as late as it may, would
+    /// otherwise keep whoever is behind from ever catching up.
     pub(crate) fn answered(&mut self) {
         if let Some((peer, _)) = self.asked.take() {
-            self.next = peer;
+            self.next = ValidatorIndex(peer.0.saturating_add(1));
         }
     }
 
@@ -239,9 +240,9 @@ mod tests {
         let later = start.plus_nanos(PAUSE_NANOS);
         assert_eq!(sync.deadline(tip), Some(later));
         assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(2)));
-        // A useful answer is followed by the next question at once.
+        // A useful answer is followed by the next question at once, to another.
         sync.answered();
-        assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(2)));
+        assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(1)));
     }
 
     /// A peer that says at once that it has not got what was asked for would otherwise be asked again at once, and so on.

@@ -176,11 +176,9 @@ impl Replica {
             self.wanted_blocks.deadline(),
             self.repairs.deadline(),
             self.transfer.deadline(),
-            match self.transfer.active() {
-                // Nobody is asked for blocks meanwhile.
-                true => None,
-                false => self.ledger_sync.deadline(self.tip.height),
-            },
+            self.asks_for_blocks()
+                .then(|| self.ledger_sync.deadline(self.tip.height))
+                .flatten(),
         ]
         .into_iter()
         .flatten()

@@ -3,9 +3,12 @@
 //!
 //! ```text
 //! Idle ──compacted, or a gap──► Asking ──offers──► Fetching ──all chunks──► Ready ──► install.rs, at the next open
-//!   ▲                             │ none             │ nobody has it any more
+//!   ▲                             │ none             │ nobody has it any more, or blocks were faster
 //!   └─────────────────────────────┴──────────────────┘    (blocks are asked for meanwhile)
 //! ```
+//!
+//! That blocks are gone is believed of more peers than may be faulty, or of all that are there. A snapshot that no more than
+//! may be faulty have offered could be handed out a chunk now and then for days: blocks are asked for beside it.
 //!
 //! Chunks come from all peers at once, a few under way from each. Each is verified against the certified root before it is
 //! kept; a peer whose chunk fails is not asked again while this process lives, and one that has not got a chunk or does not
@@ -50,6 +53,8 @@ pub(crate) struct Transfer {
     liars: Signers,
     /// Who offered a snapshot that came to nothing: those of others are taken first.
     failed: Signers,
+    /// Who says that the next block is gone, since one came last.
+    compacted: Signers,
     /// No attempt before.
     paused: Instant,
 }
@@ -131,9 +136,25 @@ impl Transfer {
         Ok(transfer)
     }
 
-    /// Whether blocks need not be asked for now.
-    pub(crate) fn active(&self) -> bool {
-        !matches!(self.phase, Phase::Idle)
+    /// Whether blocks need not be asked for now. `faulty` is how many peers may be.
+    pub(crate) fn suffices(&self, faulty: usize) -> bool {
+        match &self.phase {
+            Phase::Idle => false,
+            Phase::Asking(_) | Phase::Ready => true,
+            Phase::Fetching(fetching) => fetching.from.count() > faulty,
+        }
+    }
+
+    /// Blocks came: not all of them are gone.
+    pub(crate) fn blocks_came(&mut self) {
+        self.compacted = Signers::NONE;
+    }
+
+    /// A peer says that the next block is gone. Whether that is to be believed, of those who are connected.
+    fn is_compacted(&mut self, peer: ValidatorIndex, connected: Signers, faulty: usize) -> bool {
+        self.compacted.insert(peer);
+        let all = connected.iter().all(|peer| self.compacted.contains(peer));
+        all || self.compacted.count() > faulty
     }
 
     /// Whether all is here.
@@ -220,6 +241,11 @@ impl Fetching {
         }
     }
 
+    /// Whether all chunks are here.
+    fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.asked.is_empty()
+    }
+
     /// Whether it is to be given up.
     fn comes_to_nothing(&mut self, now: Instant, peers: Signers) -> bool {
         if peers == Signers::NONE {
@@ -283,8 +309,11 @@ impl Replica {
         let now = turn.now.monotonic;
         if self.ledger_sync.expects(from) && manifest.is_none() {
             self.ledger_sync.failed(from, now);
-            let compacted = first > self.tip.height.next();
-            if compacted && !self.transfer.active() && now >= self.transfer.paused {
+            let faulty = self.setup.validators.max_faulty();
+            let compacted = first > self.tip.height.next()
+                && self.transfer.is_compacted(from, self.connected, faulty);
+            let idle = matches!(self.transfer.phase, Phase::Idle);
+            if compacted && idle && now >= self.transfer.paused {
                 self.ask_for_snapshots(turn, self.tip.height);
             }
             // It answered the question for blocks. What it offers, it has yet to say.
@@ -345,14 +374,6 @@ impl Replica {
             .collect();
         fetching.bytes += piece_bytes(&fetching.manifest, index);
         turn.write(|writes| ledger::put_chunk(writes, index, chunk.0));
-        if fetching.missing.is_empty() && fetching.asked.is_empty() {
-            turn.write(|writes| {
-                // The state goes from here on, and with it what would work out again what is deferred.
-                writes.settle();
-                ledger::put_install_mark(writes, 0);
-            });
-            self.transfer.phase = Phase::Ready;
-        }
     }
 
     /// What a turn does about the transfer, after all inputs.
@@ -383,6 +404,18 @@ impl Replica {
                     let offers = std::mem::take(&mut asking.offers);
                     self.choose(turn, offers.into_values().collect())?;
                 }
+            }
+            Phase::Fetching(fetching) if fetching.manifest.height <= self.tip.height => {
+                transfer.give_up(now);
+                return drop_staged(turn);
+            }
+            Phase::Fetching(fetching) if fetching.is_whole() => {
+                turn.write(|writes| {
+                    // The state goes from here on, and with it what would work out again what is deferred.
+                    writes.settle();
+                    ledger::put_install_mark(writes, 0);
+                });
+                transfer.phase = Phase::Ready;
             }
             Phase::Fetching(fetching) => {
                 fetching.take_back(now, peers);

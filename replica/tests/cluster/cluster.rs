@@ -49,6 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) fetches: usize,
     /// Chunks handed out, by whom.
     pub(crate) chunks: [usize; 4],
+    /// When a chunk was handed out last by one who drips.
+    pub(crate) dripped: u64,
     /// Snapshots installed.
     pub(crate) installed: usize,
     /// A process that has a snapshot whole is killed before it starts from it.
@@ -74,6 +76,7 @@ impl Cluster {
             streamed: Vec::new(),
             fetches: 0,
             chunks: [0; 4],
+            dripped: 0,
             installed: 0,
             dies_when_ready: false,
             refused: Vec::new(),

@@ -6,7 +6,7 @@ use quorate_storage::{Store, Sync, ledger};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{Digest, Height, Manifest, ValidatorIndex};
 
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Node, STEP};
 
 /// What a peer does with chunks that it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub(crate) enum Mischief {
     /// The chunk of an older snapshot.
     Old,
     Stalls,
+    /// It hands out one in fifteen seconds.
+    Drips,
     /// It has none.
     Empty,
 }
@@ -37,7 +39,7 @@ impl Shelf for Node {
         let mut chunk = chunks[index].clone();
         let len = chunk.len();
         match self.mischief {
-            Mischief::None | Mischief::Stalls => {}
+            Mischief::None | Mischief::Stalls | Mischief::Drips => {}
             Mischief::Empty => return None,
             Mischief::Flips(place) => chunk[place * (len - 1) / 100] ^= 1,
             Mischief::Cuts => chunk.truncate(len - 1),
@@ -63,8 +65,12 @@ impl Cluster {
         };
         if matches!(message, VerifiedMessage::ChunkRequest(_)) {
             self.chunks[node] += 1;
-            if server.mischief == Mischief::Stalls {
-                return true;
+            let waits = self.dripped + 15_000 * STEP > self.now;
+            match server.mischief {
+                Mischief::Stalls => return true,
+                Mischief::Drips if waits => return true,
+                Mischief::Drips => self.dripped = self.now,
+                _ => {}
             }
         }
         let message = self.verify(answer);

@@ -93,6 +93,46 @@ fn a_peer_that_lies_and_one_that_stalls_are_left() {
     assert_eq!(cluster.installed, 1);
 }
 
+/// One says that the blocks are gone, and hands out its snapshot as slowly as it may. The others have the blocks; they were
+/// not asked for them any more.
+#[test]
+fn a_peer_that_says_blocks_are_gone_keeps_nobody_from_those_who_have_them() {
+    let mut cluster = Cluster::new(4);
+    cluster.crash(3);
+    cluster.fill(1, 60, 60_000);
+    let height = cluster.snapshot(0, &[0]);
+    cluster.truncate(0, height);
+    cluster.nodes[0].mischief = Mischief::Drips;
+    cluster.restart(3);
+    cluster.run(10_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 0);
+}
+
+/// More say so than may be faulty, or all who are there: then it is so, and a snapshot that only one has is fetched while
+/// blocks are still asked for.
+#[test]
+fn a_snapshot_that_one_offers_is_fetched_beside_blocks_that_come_first() {
+    let mut cluster = Cluster::new(4);
+    cluster.crash(3);
+    cluster.fill(1, 60, 60_000);
+    let height = cluster.snapshot(0, &[0]);
+    cluster.truncate(0, height);
+    cluster.nodes[0].mischief = Mischief::Drips;
+    cluster.cut(1);
+    cluster.cut(2);
+    cluster.restart(3);
+    while cluster.status(3).transfer.is_none() {
+        cluster.step();
+    }
+    cluster.mend(1);
+    cluster.mend(2);
+    cluster.run(10_000);
+    assert!(cluster.agreed());
+    assert_eq!(cluster.installed, 0);
+    assert_eq!(cluster.status(3).transfer, None);
+}
+
 /// Two have snapshots, of different heights, so that none is had by more than the other; the newer is never handed out.
 #[test]
 fn who_offers_what_it_does_not_hand_out_is_not_chosen_for_ever() {
