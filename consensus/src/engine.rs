@@ -134,6 +134,8 @@ pub struct Engine {
     finality: Verified<Finality>,
     /// The highest finality above that: its block, or a batch, is not here yet.
     pending: Option<Verified<Finality>>,
+    /// The highest that is near enough to be fetched with its ancestors, where the highest of all is not.
+    nearer: Option<Verified<Finality>>,
     /// Blocks of the current round that may be voted for once they are complete; one a legitimate leader.
     candidates: Vec<BlockId>,
     /// Blocks proposed in the current round whose parent is unknown; one a proposer.
@@ -196,6 +198,7 @@ impl Engine {
             lone_cc: None,
             finality,
             pending: None,
+            nearer: None,
             candidates: Vec::new(),
             parentless: BTreeMap::new(),
             clock: None,

@@ -225,6 +225,19 @@ impl Tree {
             .filter(|(parent, _)| !self.is_orphan(*parent) && self.header(*parent).is_none())
     }
 
+    /// Of a block that is certified and its ancestors, the highest that is neither in the tree nor among the orphans, with who
+    /// signed for it.
+    pub(crate) fn first_missing(
+        &self,
+        mut id: BlockId,
+        mut signers: Signers,
+    ) -> Option<(BlockId, Signers)> {
+        while let Some(orphan) = self.orphans.get(&id) {
+            (id, signers) = (orphan.header.parent, orphan.header.justify.signers);
+        }
+        self.header(id).is_none().then_some((id, signers))
+    }
+
     /// Makes a block above the root the new root, and yields the blocks up to it, oldest first.
     pub(crate) fn commit(&mut self, id: BlockId) -> Vec<Block> {
         let mut path: Vec<BlockId> = Vec::new();

@@ -62,6 +62,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Behind by more heights than this, a snapshot is fetched instead of blocks, if a peer has one.
     pub transfer_gap: u64,
+    /// Bytes of blocks and batches that one message carries at most.
+    pub answer_bytes: u64,
     /// How far the state on disk may lie behind the ledger.
     pub lag: LagLimits,
     /// Whether the store tells all that was signed.
@@ -87,6 +89,7 @@ impl Setup {
             clients: genesis.clients.iter().map(|client| client.key).collect(),
             limits: Limits::default(),
             transfer_gap: TRANSFER_GAP,
+            answer_bytes: ledger::MOST_STRETCH_BYTES,
             lag: LagLimits::default(),
             past: Past::default(),
             genesis: Arc::new(genesis.clone()),

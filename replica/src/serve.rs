@@ -153,10 +153,19 @@ impl Replica {
         }
         let most = u64::try_from(ANSWER_BYTES).expect("a small constant");
         let stretch = match self.allowance.allows(from, turn.now.monotonic) {
-            true => ledger::stretch(turn.view(), request.from, request.max_bytes.min(most)),
+            true => ledger::stretch_within(
+                turn.view(),
+                request.from,
+                request.max_bytes.min(most),
+                self.setup.answer_bytes,
+            ),
             false => Ok(self.nothing_from(request.from)),
         };
         let response = match stretch {
+            Ok(response) if response.blocks.is_empty() => {
+                self.name_next_final(turn, from, request.from)?;
+                response
+            }
             Ok(response) => response,
             Err(error) => {
                 self.met_damage(turn, error)?;
@@ -171,6 +180,23 @@ impl Replica {
             Target::One(from),
             Message::LedgerResponse(Box::new(response)),
         );
+        Ok(())
+    }
+
+    /// Where no message can carry the blocks up to the next that is final by itself, a peer has to be told of that one: it
+    /// fetches each by itself then.
+    fn name_next_final(
+        &mut self,
+        turn: &mut Turn<'_>,
+        peer: ValidatorIndex,
+        from: Height,
+    ) -> Result<(), ReplicaError> {
+        if !self.allowance.allows(peer, turn.now.monotonic) {
+            return Ok(());
+        }
+        if let Some(finality) = ledger::finality_at_or_above(turn.view(), from)? {
+            turn.send(Target::One(peer), Message::Finality(Box::new(finality)));
+        }
         Ok(())
     }
 

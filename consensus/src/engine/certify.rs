@@ -191,22 +191,26 @@ impl Engine {
     /// D1, as soon as the block and its payload are here.
     pub(super) fn on_finality(&mut self, now: Now, finality: Verified<Finality>) {
         let round = finality.cc.round;
-        let known = self.pending.as_ref().map(|pending| pending.cc.round);
-        if round > self.tree.root().round && known.is_none_or(|known| known < round) {
-            self.pending = Some(finality.clone());
+        let is_higher =
+            |than: &Option<Verified<Finality>>| than.as_ref().is_none_or(|f| f.cc.round < round);
+        if round > self.tree.root().round {
+            if self.is_near(&finality) && is_higher(&self.nearer) {
+                self.nearer = Some(finality.clone());
+            }
+            if is_higher(&self.pending) {
+                self.pending = Some(finality.clone());
+            }
         }
         self.on_qc(now, finality.qc());
     }
 
     pub(super) fn try_commit(&mut self, now: Now) {
-        let Some(pending) = &self.pending else {
+        let held = |finality: &&Verified<Finality>| self.tree.held(finality.cc.block).is_some();
+        let known = [&self.pending, &self.nearer];
+        let Some(finality) = known.into_iter().flatten().find(held).cloned() else {
             return;
         };
-        let id = pending.cc.block;
-        if self.tree.held(id).is_none() {
-            return;
-        }
-        let finality = self.pending.take().expect("just seen");
+        let id = finality.cc.block;
         let blocks = self.tree.commit(id);
         for block in &blocks {
             if let Some(divergence) = self.execution.certify(&block.header.claim) {
@@ -232,7 +236,9 @@ impl Engine {
         self.tally.commit(round);
         self.execution.prune(claim);
         self.lone_cc = self.lone_cc.take().filter(|cc| cc.round > round);
-        self.pending = self.pending.take().filter(|f| f.cc.round > round);
+        for finality in [&mut self.pending, &mut self.nearer] {
+            finality.take_if(|finality| finality.cc.round <= round);
+        }
         let tree = &self.tree;
         self.candidates.retain(|id| tree.node(*id).is_some());
     }

@@ -54,8 +54,22 @@ impl Engine {
     }
 
     fn is_wanted(&self, id: BlockId) -> bool {
-        self.unknown_certified().any(|(wanted, _)| wanted == id)
-            || self.tree.missing_parents().any(|(wanted, _)| wanted == id)
+        self.unknown_certified()
+            .chain(self.tree.missing_parents())
+            .chain(self.missing_nearer())
+            .any(|(wanted, _)| wanted == id)
+    }
+
+    /// Whether a final block is fetched with its ancestors.
+    pub(super) fn is_near(&self, finality: &Finality) -> bool {
+        finality.cc.height.above(self.tree.root().height) <= FETCH_HEIGHTS
+    }
+
+    /// What is missing of the final block that is near, where the highest is far.
+    fn missing_nearer(&self) -> Option<(BlockId, Signers)> {
+        let nearer = self.nearer.as_ref()?;
+        let signers = nearer.cc.signers.union(nearer.qc.signers);
+        self.tree.first_missing(nearer.cc.block, signers)
     }
 
     /// Certified blocks that are not here, the highest first.
@@ -69,25 +83,25 @@ impl Engine {
 
     /// Asks for what is missing, once for each block and each height.
     pub(super) fn ask_for_missing(&mut self) {
-        if let Some(pending) = &self.pending {
-            let height = pending.cc.height;
-            // Its ancestors and descendants are not asked for either, until the ledger has come.
-            if height.above(self.tree.root().height) > FETCH_HEIGHTS {
-                if height > self.asked.behind {
-                    self.asked.behind = height;
-                    let from = pending.cc.signers.union(pending.qc.signers);
-                    self.out.push(Effect::Behind { height, from });
-                }
-                return;
+        let far = self.pending.as_ref().filter(|f| !self.is_near(f));
+        let missing: Vec<(BlockId, Signers)> = match far {
+            // Its ancestors and descendants are not asked for either, until the ledger has come. Of a final block on the way
+            // a peer tells that cannot put what lies below into one answer.
+            Some(_) => self.missing_nearer().into_iter().collect(),
+            None => {
+                let certified = self.unknown_certified();
+                let certified = certified.filter(|(id, _)| !self.tree.is_orphan(*id));
+                let parents = self.tree.missing_parents().take(MAX_FETCHES);
+                certified.take(MAX_FETCHES).chain(parents).collect()
             }
+        };
+        if let Some(far) = far
+            && far.cc.height > self.asked.behind
+        {
+            let (height, from) = (far.cc.height, far.cc.signers.union(far.qc.signers));
+            self.asked.behind = height;
+            self.out.push(Effect::Behind { height, from });
         }
-        let certified = self
-            .unknown_certified()
-            .filter(|(id, _)| !self.tree.is_orphan(*id));
-        let missing: Vec<(BlockId, Signers)> = certified
-            .take(MAX_FETCHES)
-            .chain(self.tree.missing_parents().take(MAX_FETCHES))
-            .collect();
         self.asked
             .blocks
             .retain(|id| missing.iter().any(|(missing, _)| missing == id));

@@ -93,3 +93,42 @@ fn finality_far_ahead_asks_for_the_ledger_and_synced_moves_the_root() {
         "L1 from the headers below the root"
     );
 }
+
+/// A peer that cannot put what lies below the next final block into one answer names that block: it is fetched with its
+/// ancestors, although a final one far ahead is known.
+#[test]
+fn finality_on_the_way_is_fetched_although_more_is_far_ahead() {
+    let mut other = Scene::voter();
+    let mut chain_of = vec![other.genesis()];
+    for _ in 0..20 {
+        let next = other.extend(chain_of.last().unwrap());
+        chain_of.push(next);
+    }
+    let mut scene = Scene::voter();
+    let last = other.finality(chain_of.last().unwrap());
+    let effects = scene.step(Event::Finality(Box::new(last)));
+    assert!(fetched(&effects).is_empty());
+    for (near, fetches) in [(17, false), (2, true)] {
+        let finality = other.finality(&chain_of[near]);
+        let effects = scene.step(Event::Finality(Box::new(finality)));
+        let asked = fetched(&effects);
+        assert_eq!(asked.contains(&chain_of[near].id()), fetches, "{near}");
+    }
+    // The newest alone, then what it lacks.
+    let effects = scene.step(Event::Blocks(vec![chain_of[2].block.clone()]));
+    assert_eq!(fetched(&effects), [chain_of[1].id()]);
+    // What nobody asked for is not kept.
+    let effects = scene.step(Event::Blocks(vec![chain_of[3].block.clone()]));
+    assert_eq!(fetched(&effects), []);
+    let effects = scene.step(Event::Blocks(vec![chain_of[1].block.clone()]));
+    assert_eq!(committed(&effects), [Height(1), Height(2)]);
+    // The one far ahead is still aimed at.
+    let rest = chain_of[3..].iter().map(|c| c.block.clone()).rev();
+    let finality = other.finality(&chain_of[18]);
+    scene.step(Event::Finality(Box::new(finality)));
+    let effects = scene.step(Event::Blocks(rest.skip(2).collect()));
+    assert_eq!(committed(&effects).last(), Some(&Height(18)));
+    let rest = chain_of[19..].iter().map(|c| c.block.clone()).rev();
+    let effects = scene.step(Event::Blocks(rest.collect()));
+    assert_eq!(committed(&effects).last(), Some(&Height(20)));
+}

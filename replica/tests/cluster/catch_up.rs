@@ -2,7 +2,7 @@
 
 use quorate_replica::{Input, Setup, Target};
 use quorate_storage::ledger;
-use quorate_types::message::{BlockResponse, MAX_BLOCKS};
+use quorate_types::message::{BatchRequest, BlockResponse, MAX_BLOCKS};
 use quorate_types::{
     Block, Epoch, Header, Height, Justify, Message, Round, Signers, ValidatorIndex,
 };
@@ -142,4 +142,49 @@ fn without_snapshots_blocks_are_fetched() {
     cluster.run(5_000);
     assert!(cluster.agreed());
     assert_eq!(cluster.installed, 1);
+}
+
+/// Nobody's commit votes of a few rounds arrive: their blocks become final together, by the next one's, and are more than one
+/// message carries. Who was away asked for them in circles.
+#[test]
+fn blocks_that_no_answer_can_carry_together_are_fetched_each_by_itself() {
+    const RUN: std::ops::Range<u64> = 20..25;
+    let mut cluster = Cluster::new(4);
+    cluster.answer_bytes = 150_000;
+    for node in 0..4 {
+        cluster.crash(node);
+        cluster.restart(node);
+    }
+    cluster.on_the_way = |message| {
+        if matches!(message, Message::CommitVote(vote) if RUN.contains(&vote.round.number)) {
+            let batches = Vec::new();
+            *message = Message::BatchRequest(BatchRequest { batches });
+        }
+    };
+    cluster.run(1_000);
+    cluster.crash(3);
+    // Many are under way at once, so that blocks follow each other without waiting for those before.
+    let mut last = 0;
+    while cluster.status(0).consensus.round.number < RUN.end {
+        for _ in 0..4 {
+            last += 1;
+            let put = cluster.put_value(last, vec![7; 60_000]);
+            cluster.submit(0, last, put);
+        }
+        cluster.run(3);
+    }
+    // More follow than are asked for at once by their names.
+    cluster.run(1_000);
+    cluster.fill(last + 1, 300, 10);
+    let store = &cluster.nodes[0].store;
+    let next = cluster.status(3).height.next();
+    let run = (next.0..).find_map(|height| {
+        let stretch = ledger::stretch(store, Height(height), 0).unwrap();
+        (stretch.blocks.len() > 1).then_some(Height(height))
+    });
+    let carried = ledger::stretch_within(store, run.unwrap(), 0, 150_000).unwrap();
+    assert_eq!(carried.blocks.len(), 0, "the run is too long for a message");
+    cluster.restart(3);
+    cluster.run(20_000);
+    assert!(cluster.agreed(), "{:?}", cluster.status(3));
 }

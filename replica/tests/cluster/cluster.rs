@@ -6,7 +6,7 @@ use quorate_crypto::SecretKey;
 use quorate_execution::kv::{Command, KvResult};
 use quorate_replica::replica::Status;
 use quorate_replica::{Input, Notice, Output, Replica, Reply, Setup, Target, Ticket, Wait};
-use quorate_storage::MemStore;
+use quorate_storage::{MemStore, ledger};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{
     Blob, BlockTime, Client, FORMAT_VERSION, Genesis, Instant, Manifest, Message, Now, Outcome,
@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     /// Whose payload was refused.
     pub(crate) refused: Vec<ValidatorIndex>,
     pub(crate) gap: u64,
+    /// What a message carries of the ledger.
+    pub(crate) answer_bytes: u64,
     /// When each last voted.
     pub(crate) voted: [u64; 4],
 }
@@ -81,6 +83,7 @@ impl Cluster {
             dies_when_ready: false,
             refused: Vec::new(),
             gap: 10_000,
+            answer_bytes: ledger::MOST_STRETCH_BYTES,
             voted: [0; 4],
         };
         let mut first = Vec::new();
@@ -110,6 +113,7 @@ impl Cluster {
     fn open(&self, key: &SecretKey, store: &mut MemStore) -> (Replica, Output) {
         let mut setup = Setup::new(&self.genesis, Some(&key.public())).unwrap();
         setup.transfer_gap = self.gap;
+        setup.answer_bytes = self.answer_bytes;
         Replica::open(setup, store, self.time()).unwrap()
     }
 

@@ -60,7 +60,7 @@ pub use staging::{
     clear_staging, held_chunks, install_mark, put_chunk, put_install_mark, put_manifest,
     staged_chunk, staged_manifest, take_over,
 };
-pub use stretch::stretch;
+pub use stretch::{MOST_STRETCH_BYTES, stretch, stretch_within};
 pub use truncate::{Spared, Swept, bound, except, first, raise_first, truncate};
 
 use crate::{Fault, StoreError, Table, View, WriteBatch};

@@ -6,9 +6,14 @@ use quorate_types::{Batch, BatchId, Block, BlockId, Finality, Height, codec};
 use super::{LedgerError, batch, block_by_height, damaged, finality, first, keys, tip};
 use crate::{Table, View};
 
+/// What a message can carry of blocks and batches: what one block may have at most, and half of the room beyond it.
+pub const MOST_STRETCH_BYTES: u64 =
+    (codec::MAX_BLOCK_BYTES + (codec::MAX_ENCODED_BYTES - codec::MAX_BLOCK_BYTES) / 2) as u64;
+
 /// The longest stretch from `from` that ends in a block with its own finality proof and whose blocks and batches take
-/// `max_bytes` at most. It always reaches at least the next such block, however long that takes: an answer without one
-/// proves nothing. Empty if `from` is 0 (everybody has the genesis), above the tip, or below the first height kept.
+/// `max_bytes` at most. It reaches at least the next such block, if a message can carry that: an answer without one proves
+/// nothing. Empty if none can (then that block is to be fetched, and those before it, each by itself), and if `from` is 0
+/// (everybody has the genesis), above the tip, or below the first height kept.
 ///
 /// # Errors
 /// [`LedgerError::Damaged`]: a damaged block or batch is not served.
@@ -16,6 +21,19 @@ pub fn stretch<V: View + ?Sized>(
     view: &V,
     from: Height,
     max_bytes: u64,
+) -> Result<LedgerResponse, LedgerError> {
+    stretch_within(view, from, max_bytes, MOST_STRETCH_BYTES)
+}
+
+/// The same where a message can carry `most_bytes`.
+///
+/// # Errors
+/// As [`stretch`].
+pub fn stretch_within<V: View + ?Sized>(
+    view: &V,
+    from: Height,
+    max_bytes: u64,
+    most_bytes: u64,
 ) -> Result<LedgerResponse, LedgerError> {
     let head = tip(view)?.height;
     let mut blocks: Vec<LedgerBlock> = Vec::new();
@@ -33,7 +51,7 @@ pub fn stretch<V: View + ?Sized>(
         };
         let LedgerBlock { block, batches } = entry;
         bytes = bytes.saturating_add(encoded_len(&block, &batches));
-        if last.is_some() && bytes > max_bytes {
+        if (last.is_some() && bytes > max_bytes) || bytes > most_bytes {
             break;
         }
         parent = Some(block.id());
