@@ -15,14 +15,28 @@ use crate::replica::{Replica, ReplicaError};
 use crate::turn::Turn;
 use crate::view::StateReader;
 
-/// Stale blocks and expired batches looked at with each commit: more than one block brings.
+/// Stale blocks and expired batches looked at with each commit, as long as that is enough.
 const PRUNE_STEP: usize = 128;
+/// Expired batches that are, while more of them wait: a few milliseconds.
+const PRUNE_MOST: usize = 2_048;
 
 /// Up to where stale blocks and expired batches are deleted already.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pruned {
     round: Round,
     time: BlockTime,
+    /// Expired batches to look at next.
+    step: usize,
+}
+
+impl Default for Pruned {
+    fn default() -> Pruned {
+        Pruned {
+            round: Round::default(),
+            time: BlockTime::default(),
+            step: PRUNE_STEP,
+        }
+    }
 }
 
 impl Replica {
@@ -167,12 +181,17 @@ impl Replica {
     /// Deletes what nobody can commit any more, from where the last commit left off.
     fn prune(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
         let mut stale = quorate_storage::WriteBatch::new();
-        let Pruned { round, time } = self.pruned;
+        let Pruned { round, time, step } = self.pruned;
         let (view, tip) = (turn.view(), &self.tip);
-        self.pruned = Pruned {
-            round: ledger::remove_stale_blocks(view, &mut stale, tip, round, PRUNE_STEP)?,
-            time: ledger::prune_expired_batches(view, &mut stale, self.time, time, PRUNE_STEP)?,
+        let round = ledger::remove_stale_blocks(view, &mut stale, tip, round, PRUNE_STEP)?;
+        let time = ledger::prune_expired_batches(view, &mut stale, self.time, time, step)?;
+        // A commit may bring more than a step: a stretch of the ledger does, and so do the blocks of faulty leaders that
+        // were never complete.
+        let step = match time < self.time {
+            true => step.saturating_mul(2).min(PRUNE_MOST),
+            false => PRUNE_STEP,
         };
+        self.pruned = Pruned { round, time, step };
         turn.write(|writes| writes.extend(stale));
         Ok(())
     }

@@ -11,8 +11,9 @@ use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Store, Sync, Table, View, WriteBatch};
 use quorate_types::vote::Signable;
 use quorate_types::{
-    BlockId, BlockTime, Cc, CommitVote, Digest, FORMAT_VERSION, Finality, Genesis, Height, Instant,
-    Now, Parameters, Qc, Reject, Roots, Signature, ValidatorIndex, ValidatorInfo, Vote, codec,
+    Batch, BatchId, BlockId, BlockTime, Cc, CommitVote, Digest, Epoch, FORMAT_VERSION, Finality,
+    Genesis, Height, Instant, Now, Parameters, Qc, Reject, Roots, Signature, ValidatorIndex,
+    ValidatorInfo, Vote, codec,
 };
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -316,4 +317,62 @@ fn before_blocks_that_lead_elsewhere_the_state_is_that_of_the_height_below() {
     assert!(lag::catch_up(&mut store, LagLimits::default()).is_err());
     store.crash(store.unsynced());
     assert_eq!(executed(&store), Height(1));
+}
+
+/// Stores batches that nobody has ordered, in this validator's name.
+fn put_batches(
+    store: &mut MemStore,
+    numbers: core::ops::Range<u64>,
+    expiry: BlockTime,
+) -> Vec<BatchId> {
+    let mut writes = WriteBatch::new();
+    let ids = numbers.map(|sequence| {
+        let batch = Batch {
+            version: FORMAT_VERSION,
+            epoch: Epoch(0),
+            origin: ME,
+            sequence,
+            expiry,
+            transactions: Vec::new(),
+        };
+        ledger::put_batch(&mut writes, batch.id(), &batch);
+        batch.id()
+    });
+    let ids = ids.collect();
+    store.write(writes, Sync::Yes).unwrap();
+    ids
+}
+
+/// However many are stored: they are read in pages.
+#[test]
+fn a_start_finds_every_batch_that_may_still_be_ordered() {
+    let (mut store, _) = ran();
+    let _over = put_batches(&mut store, 0..300, BlockTime(START - 1));
+    let live = put_batches(&mut store, 300..1_000, BlockTime(START + 60_000_000_000));
+    let (replica, _) = Replica::open(setup(), &mut store, at(0)).unwrap();
+    let bytes = ledger::batch(&store, live[0])
+        .unwrap()
+        .unwrap()
+        .encoded_len();
+    assert_eq!(replica.status().pool_bytes, 700 * bytes);
+}
+
+/// The blocks of a leader that is faulty may be stored with 64 batches each and never be committed: what was deleted with a
+/// commit was no more than 128, and so what had expired could pile up.
+#[test]
+fn expired_batches_are_deleted_as_fast_as_they_pile_up() {
+    let (mut store, tip) = ran();
+    let over = put_batches(&mut store, 0..3_000, BlockTime(START - 1));
+    let (mut replica, mut output) = Replica::open(setup(), &mut store, at(0)).unwrap();
+    for step in 10.. {
+        let own = output.persist(&mut store).unwrap().sign(&key()).own;
+        if replica.status().height.0 >= tip.height.0 + 8 {
+            break;
+        }
+        output = replica.turn(&store, at(step * STEP), own).unwrap();
+    }
+    let left = over
+        .iter()
+        .filter(|id| ledger::has_batch(&store, **id).unwrap());
+    assert_eq!(left.count(), 0);
 }
