@@ -27,6 +27,15 @@ pub(crate) struct Pruned {
     time: BlockTime,
     /// Expired batches to look at next.
     step: usize,
+    /// The pool has let go of what it held only for blocks up to this one.
+    let_go: Option<ledger::Tip>,
+}
+
+impl Pruned {
+    /// The pool lets go of what it holds only for blocks up to the tip.
+    pub(crate) fn let_go(&mut self, tip: ledger::Tip) {
+        self.let_go = Some(tip);
+    }
 }
 
 impl Default for Pruned {
@@ -35,6 +44,7 @@ impl Default for Pruned {
             round: Round::default(),
             time: BlockTime::default(),
             step: PRUNE_STEP,
+            let_go: None,
         }
     }
 }
@@ -180,19 +190,26 @@ impl Replica {
 
     /// Deletes what nobody can commit any more, from where the last commit left off.
     fn prune(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
-        let mut stale = quorate_storage::WriteBatch::new();
-        let Pruned { round, time, step } = self.pruned;
-        let (view, tip) = (turn.view(), &self.tip);
-        let round = ledger::remove_stale_blocks(view, &mut stale, tip, round, PRUNE_STEP)?;
-        let time = ledger::prune_expired_batches(view, &mut stale, self.time, time, step)?;
+        let mut removed = quorate_storage::WriteBatch::new();
+        let mut pruned = self.pruned;
+        let (view, writes) = (turn.view(), &mut removed);
+        // Not up to the tip: what the pool still holds for a block that has just become stale would stay for ever.
+        if let Some(tip) = &pruned.let_go {
+            let (stale, round) =
+                ledger::remove_stale_blocks(view, writes, tip, pruned.round, PRUNE_STEP)?;
+            ledger::remove_stale_batches(view, writes, &stale, |id| self.pool.holds(id))?;
+            pruned.round = round;
+        }
+        let (from, step) = (pruned.time, pruned.step);
+        pruned.time = ledger::prune_expired_batches(view, writes, self.time, from, step)?;
         // A commit may bring more than a step: a stretch of the ledger does, and so do the blocks of faulty leaders that
         // were never complete.
-        let step = match time < self.time {
+        pruned.step = match pruned.time < self.time {
             true => step.saturating_mul(2).min(PRUNE_MOST),
             false => PRUNE_STEP,
         };
-        self.pruned = Pruned { round, time, step };
-        turn.write(|writes| writes.extend(stale));
+        self.pruned = pruned;
+        turn.write(|writes| writes.extend(removed));
         Ok(())
     }
 }

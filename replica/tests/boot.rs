@@ -11,9 +11,9 @@ use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Store, Sync, Table, View, WriteBatch};
 use quorate_types::vote::Signable;
 use quorate_types::{
-    Batch, BatchId, BlockId, BlockTime, Cc, CommitVote, Digest, Epoch, FORMAT_VERSION, Finality,
-    Genesis, Height, Instant, Now, Parameters, Qc, Reject, Roots, Signature, ValidatorIndex,
-    ValidatorInfo, Vote, codec,
+    Batch, BatchId, Block, BlockId, BlockTime, Cc, CommitVote, Digest, Epoch, FORMAT_VERSION,
+    Finality, Genesis, Height, Instant, Now, Parameters, Qc, Reject, Roots, Signature,
+    ValidatorIndex, ValidatorInfo, Vote, codec,
 };
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -357,20 +357,48 @@ fn a_start_finds_every_batch_that_may_still_be_ordered() {
     assert_eq!(replica.status().pool_bytes, 700 * bytes);
 }
 
+/// Starts again, and has some more blocks committed.
+fn go_on(store: &mut MemStore, height: Height) {
+    let (mut replica, mut output) = Replica::open(setup(), store, at(0)).unwrap();
+    for step in 10.. {
+        let own = output.persist(store).unwrap().sign(&key()).own;
+        if replica.status().height >= height {
+            break;
+        }
+        output = replica.turn(store, at(step * STEP), own).unwrap();
+    }
+}
+
+/// A faulty leader's block named them, and was never complete; they expire at the end of time, and stayed on disk until then.
+#[test]
+fn what_was_invented_for_a_block_goes_with_it() {
+    let (mut store, tip) = ran();
+    let mut batches = put_batches(&mut store, 0..3, BlockTime(u64::MAX));
+    let live = put_batches(&mut store, 3..4, BlockTime(START + 60_000_000_000));
+    batches.extend(&live);
+    let mut stale = ledger::block_by_height(&store, Height(2)).unwrap().unwrap();
+    stale.header.payload = Block::payload_root(&batches);
+    stale.batches = batches.clone();
+    let mut writes = WriteBatch::new();
+    ledger::put_block(&mut writes, &stale);
+    store.write(writes, Sync::Yes).unwrap();
+    go_on(&mut store, Height(tip.height.0 + 3));
+    let found = ledger::block_by_id(&store, stale.id()).unwrap();
+    assert_eq!(found, None);
+    let there = batches
+        .iter()
+        .filter(|id| ledger::has_batch(&store, **id).unwrap());
+    let there: Vec<BatchId> = there.copied().collect();
+    assert_eq!(there, live, "the pool holds it, or it is ordered");
+}
+
 /// The blocks of a leader that is faulty may be stored with 64 batches each and never be committed: what was deleted with a
 /// commit was no more than 128, and so what had expired could pile up.
 #[test]
 fn expired_batches_are_deleted_as_fast_as_they_pile_up() {
     let (mut store, tip) = ran();
     let over = put_batches(&mut store, 0..3_000, BlockTime(START - 1));
-    let (mut replica, mut output) = Replica::open(setup(), &mut store, at(0)).unwrap();
-    for step in 10.. {
-        let own = output.persist(&mut store).unwrap().sign(&key()).own;
-        if replica.status().height.0 >= tip.height.0 + 8 {
-            break;
-        }
-        output = replica.turn(&store, at(step * STEP), own).unwrap();
-    }
+    go_on(&mut store, Height(tip.height.0 + 8));
     let left = over
         .iter()
         .filter(|id| ledger::has_batch(&store, **id).unwrap());
