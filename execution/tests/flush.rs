@@ -329,12 +329,12 @@ fn a_journal_that_is_longer_than_any_message_is_read_back() {
 #[test]
 fn a_journal_that_rotted_is_damage() {
     let (chain, _) = steady(3, 1);
-    let journals = chain
+    let mut journals = chain
         .memory
         .0
         .keys()
         .filter(|(_, key)| key.starts_with(JOURNAL));
-    let rotten = journals.last().expect("never flushed").clone();
+    let rotten = journals.next_back().expect("never flushed").clone();
     for length in [u64::MAX, 1 << 40, 1 << 20] {
         let mut memory = chain.memory.clone();
         let journal = memory.0.get_mut(&rotten).expect("it is there");
