@@ -3,8 +3,10 @@
 //! The replicated state remembers, per client key, the numbers executed within a window below the highest. So numbers
 //! are counted up from the `next_sequence` that a validator reports, never taken from a clock: microseconds of two
 //! processes that share a key would lie further apart than the window. Two such processes do collide now and then; the
-//! receipt `SequenceReused` then proves that *this* transaction had no effect and never will, and only on that proof
-//! is the operation signed again, with a number beyond the answering validator's.
+//! receipt `SequenceReused` then proves that *this* transaction has had no effect, and only on that proof is the operation
+//! signed again, with a number beyond the answering validator's. It will have none while the session remembers the number:
+//! until everything that was executed in it has expired. A transaction that is valid for longer could be ordered again after
+//! that, by whoever has its bytes (docs/API.md).
 
 use std::hash::{BuildHasher, RandomState};
 

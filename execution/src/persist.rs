@@ -11,14 +11,15 @@
 //! |---|---|
 //! | `execution/tip` | [`Tip`] |
 //! | `execution/anchor` | [`AnchorRecord`] |
-//! | `execution/journal/` height (8, big-endian) | `Vec<(Blob, Option<Digest>)>`: keys with digests of their records |
+//! | `execution/journal/` height (8, big-endian) | `Vec<(Blob, Option<Digest>)>`: keys with digests of their records; as long as the block made it |
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use quorate_crypto::Digest;
 use quorate_types::accumulator::{Accumulator, NodeId};
-use quorate_types::{Blob, Height, Parameters, PublicKey, Role, Roots, codec};
+use quorate_types::codec::{self, MAX_ENCODED_BYTES};
+use quorate_types::{Blob, Height, Parameters, PublicKey, Role, Roots};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::executor::OpenError;
@@ -33,8 +34,10 @@ const ANCHOR: &[u8] = b"execution/anchor";
 const JOURNAL: &[u8] = b"execution/journal/";
 const ROOTS: &[u8] = b"roots/";
 
-/// Entries that a start reads at a time.
+/// Records that a start reads at a time.
 const SCAN_PAGE: usize = 64;
+/// Journals that it does. One may take tens of megabytes: a block that releases a checkpoint deletes many long keys.
+const JOURNAL_PAGE: usize = 1;
 
 /// Where execution stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,10 +255,12 @@ fn replay<R: Reader>(
     let from = at_height(JOURNAL, anchor.next());
     let to = at_height(JOURNAL, tip.next());
     let (mut journals, mut journalled) = (Vec::new(), 0);
-    for_each(reader, Space::Meta, from, &to, |(key, value)| {
+    let page = (Space::Meta, JOURNAL_PAGE);
+    for_each(reader, page, from, &to, |(key, value)| {
         let height = key.last_chunk().ok_or(OpenError::Damaged)?;
-        let edits: Vec<(Blob, Option<Digest>)> = decode(&value)?;
-        let edits: Vec<tree::Change> = edits.into_iter().map(|(key, d)| (key.0, d)).collect();
+        let edits = codec::decode_list::<(Blob, Option<Digest>)>(&value);
+        let edits = edits.map_err(|_| OpenError::Damaged)?.into_iter();
+        let edits: Vec<tree::Change> = edits.map(|(key, d)| (key.0, d)).collect();
         journals.push(Height(u64::from_be_bytes(*height)));
         journalled += edits.len();
         match tree.apply(&Pages(reader), &edits) {
@@ -273,7 +278,8 @@ fn clients<R: Reader>(
 ) -> Result<BTreeMap<PublicKey, Role>, OpenError<R::Error>> {
     let mut clients = BTreeMap::new();
     let (from, to) = (keys::CLIENTS.to_vec(), keys::behind(keys::CLIENTS));
-    for_each(reader, Space::State, from, &to, |(key, value)| {
+    let page = (Space::State, SCAN_PAGE);
+    for_each(reader, page, from, &to, |(key, value)| {
         check(reader, tree, &key, Some(&value))?;
         let key = key.last_chunk().ok_or(OpenError::Damaged)?;
         let client: ClientRecord = record::unseal(&value).map_err(|_| OpenError::Damaged)?;
@@ -283,22 +289,22 @@ fn clients<R: Reader>(
     Ok(clients)
 }
 
-/// Visits all entries with `from` ≤ key < `to`.
+/// Visits all entries of a space with `from` ≤ key < `to`, and reads so many at a time.
 fn for_each<R: Reader>(
     reader: &R,
-    space: Space,
+    (space, page): (Space, usize),
     mut from: Vec<u8>,
     to: &[u8],
     mut visit: impl FnMut(Entry) -> Result<(), OpenError<R::Error>>,
 ) -> Result<(), OpenError<R::Error>> {
     loop {
-        let page = reader.scan(space, &from, Some(to), SCAN_PAGE);
-        let page = page.map_err(OpenError::Source)?;
-        let Some((last, _)) = page.last() else {
+        let entries = reader.scan(space, &from, Some(to), page);
+        let entries = entries.map_err(OpenError::Source)?;
+        let Some((last, _)) = entries.last() else {
             return Ok(());
         };
         from = crate::overlay::successor(last);
-        page.into_iter().try_for_each(&mut visit)?;
+        entries.into_iter().try_for_each(&mut visit)?;
     }
 }
 
@@ -347,5 +353,5 @@ fn check<R: Reader>(
 }
 
 fn decode<T: DeserializeOwned, E>(bytes: &[u8]) -> Result<T, OpenError<E>> {
-    codec::decode(bytes, usize::MAX).map_err(|_| OpenError::Damaged)
+    codec::decode(bytes, MAX_ENCODED_BYTES).map_err(|_| OpenError::Damaged)
 }

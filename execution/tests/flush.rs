@@ -4,9 +4,10 @@ mod common;
 
 use common::*;
 use quorate_execution::flush::FlushPolicy;
+use quorate_execution::kv::Command;
 use quorate_execution::persist::AnchorRecord;
 use quorate_execution::tree::{PageSource, Tree, TreeLimits};
-use quorate_execution::{Change, Executed, Reader, Space, record};
+use quorate_execution::{Change, Executed, Executor, OpenError, Reader, Space, record};
 use quorate_types::{Height, Roots, Transaction, codec};
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -281,4 +282,63 @@ fn a_piece_is_small_and_a_nearing_flush_makes_it_larger() {
         ..policy
     });
     assert!(pressed > 2 * page, "{pressed}");
+}
+
+/// Commands of the writer's, in blocks of 20 transactions of 100.
+fn run(chain: &mut Chain, commands: &[Command]) {
+    for commands in commands.chunks(2_000) {
+        let transactions = commands.chunks(100);
+        let transactions = transactions.map(|commands| chain.next(WRITER, commands));
+        let block = transactions.collect();
+        let receipts = chain.block(block);
+        assert!(receipts.iter().all(|receipt| executed(&receipt.outcome)));
+    }
+}
+
+/// A client that may write could release a checkpoint with so many long keys in one block that the journal of it was longer
+/// than any message may be, and was not read back: every validator that was restarted then called its state damaged.
+#[test]
+fn a_journal_that_is_longer_than_any_message_is_read_back() {
+    let mut chain = Chain::new();
+    chain.executor.set_flush_policy(FlushPolicy {
+        dirty_bytes: usize::MAX,
+        changes: usize::MAX,
+        piece_bytes: 1,
+    });
+    run(&mut chain, &[Command::Checkpoint { name: blob("cp") }]);
+    let key = |number: u32| format!("{number:0>1024}");
+    let puts: Vec<Command> = (0..40_000).map(|number| put(key(number), "")).collect();
+    run(&mut chain, &puts);
+    let mut release = |checkpoint: Option<&str>| {
+        let checkpoint = checkpoint.map(blob);
+        let limit = 7_900;
+        chain.next(WRITER, &[Command::Release { checkpoint, limit }])
+    };
+    let mut releases = vec![release(Some("cp"))];
+    releases.extend((1..5).map(|_| release(None)));
+    let receipts = chain.block(releases);
+    assert!(receipts.iter().all(|receipt| executed(&receipt.outcome)));
+    let journals = chain.memory.0.iter();
+    let journals = journals.filter(|((_, key), _)| key.starts_with(JOURNAL));
+    let longest = journals.map(|(_, journal)| journal.len()).max();
+    assert!(longest > Some(codec::MAX_ENCODED_BYTES), "{longest:?}");
+    chain.reopen();
+}
+
+/// A journal that says it has more in it than there is: damage, and no memory is taken for what it says.
+#[test]
+fn a_journal_that_rotted_is_damage() {
+    let (chain, _) = steady(3, 1);
+    let mut journals = chain
+        .memory
+        .0
+        .keys()
+        .filter(|(_, key)| key.starts_with(JOURNAL));
+    let rotten = journals.next_back().expect("never flushed").clone();
+    for length in [u64::MAX, 1 << 40, 1 << 20] {
+        let mut memory = chain.memory.clone();
+        let journal = memory.0.get_mut(&rotten).expect("it is there");
+        journal[..8].copy_from_slice(&length.to_le_bytes());
+        assert!(matches!(Executor::open(&memory), Err(OpenError::Damaged)));
+    }
 }

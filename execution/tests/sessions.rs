@@ -120,6 +120,34 @@ fn a_number_belongs_to_one_transaction() {
     assert!(executed(&chain.one(other)));
 }
 
+/// So a client that signs again what was rejected for its number has to wait until the first is over itself
+/// (docs/API.md): nothing in the state says that the first never executes.
+#[test]
+fn a_number_that_another_used_is_free_again_after_the_session() {
+    let mut chain = Chain::new();
+    let one = chain.numbered(WRITER, 3, &incr());
+    let long = chain.time.plus_nanos(3_000 * SECOND);
+    let two = chain.until(WRITER, 3, long, &[put("k", "other")]);
+    assert!(executed(&chain.one(one.clone())));
+    assert_eq!(chain.one(two.clone()), rejected(Rejection::SequenceReused));
+    chain.time = chain.time.plus_nanos(60 * SECOND + BUCKET_NS);
+    assert!(executed(&chain.one(two)), "the first one's session is over");
+    assert_eq!(chain.one(one), rejected(Rejection::Expired));
+}
+
+/// Nor does the floor outlive the session that raised it.
+#[test]
+fn a_number_below_the_window_is_free_again_after_the_session() {
+    let mut chain = window(64);
+    let high = chain.numbered(WRITER, 1_000, &incr());
+    let long = chain.time.plus_nanos(3_000 * SECOND);
+    let low = chain.until(WRITER, 3, long, &incr());
+    assert!(executed(&chain.one(high)));
+    assert_eq!(chain.one(low.clone()), rejected(Rejection::TooOld));
+    chain.time = chain.time.plus_nanos(60 * SECOND + BUCKET_NS);
+    assert!(executed(&chain.one(low)));
+}
+
 #[test]
 fn failed_commands_use_their_number_up() {
     let mut chain = Chain::new();

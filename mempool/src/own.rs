@@ -247,16 +247,26 @@ impl Pool {
 
     /// After a restart, puts back batches from the replica's own store that are not committed; their origins' bounds
     /// hold, and what does not fit is left to the store. Own ones are in flight again. How many were put back.
-    pub fn restore(&mut self, now: Instant, batches: Vec<HashedBatch>) -> usize {
-        let mut batches = batches;
-        batches.sort_by_key(|batch| (batch.origin, batch.sequence));
+    ///
+    /// Each is let go before the next is asked for, unless it is held: a faulty leader has others store as many as it
+    /// likes, and they must not be in memory together.
+    ///
+    /// # Errors
+    /// The first of reading them.
+    pub fn restore<E>(
+        &mut self,
+        now: Instant,
+        batches: impl IntoIterator<Item = Result<HashedBatch, E>>,
+    ) -> Result<usize, E> {
         let mut restored = 0;
         for batch in batches {
+            let batch = batch?;
             let id = batch.id();
             let new = !self.shelf.contains(&id) && !self.remembered.contains(&id);
             restored += usize::from(new && self.restore_one(now, batch));
         }
-        restored
+        self.shelf.line_up();
+        Ok(restored)
     }
 
     fn restore_one(&mut self, now: Instant, batch: HashedBatch) -> bool {

@@ -212,6 +212,21 @@ impl Shelf {
         }
     }
 
+    /// Lets the batches of each origin wait in the order of its numbers, whatever order they came in.
+    pub(crate) fn line_up(&mut self) {
+        for origin in &mut self.origins {
+            let (arrivals, mut ids): (Vec<u64>, Vec<BatchId>) =
+                origin.waiting.iter().copied().unzip();
+            ids.sort_by_key(|id| self.held.get(id).map(|held| held.batch.sequence));
+            for (arrival, id) in arrivals.iter().zip(&ids) {
+                if let Some(held) = self.held.get_mut(id) {
+                    held.arrival = *arrival;
+                }
+            }
+            origin.waiting = arrivals.into_iter().zip(ids).collect();
+        }
+    }
+
     /// Batches that are held only because a block needs them, or did.
     pub(crate) fn wanted(&self) -> Vec<BatchId> {
         self.wanted.iter().copied().collect()

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use common::*;
 use quorate_mempool::{Limits, Payload, PayloadCheck, Refusal};
@@ -231,4 +232,56 @@ fn what_only_a_dead_block_needed_goes_with_it() {
     assert_eq!(stream(&mut pool, &streamed), Ok(true));
     pool.expire(START, &BTreeSet::new());
     assert!(pool.holds(&streamed.0));
+}
+
+/// Batches of 256 KiB of one origin, as a store reads them, and whether each was let go when the next is asked for.
+struct Stored {
+    left: u64,
+    last: Option<HashedBatch>,
+    kept: usize,
+}
+
+impl Iterator for Stored {
+    type Item = Result<HashedBatch, Infallible>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(last) = self.last.take() {
+            let here = last.transactions.as_ptr();
+            // It is copied if anybody else has it.
+            self.kept += usize::from(last.into_batch().transactions.as_ptr() != here);
+        }
+        self.left = self.left.checked_sub(1)?;
+        let batch = HashedBatch::clone(&foreign(2, self.left, 256 * 1024 - 36).1);
+        self.last = Some(batch.clone());
+        Some(Ok(batch))
+    }
+}
+
+/// A leader that is faulty proposes blocks with batches that it invents, and one that does not exist: all of them are stored
+/// until they expire. A start read them all before it looked at what the pool may hold.
+#[test]
+fn what_a_restart_cannot_put_back_is_let_go_at_once() {
+    let mut pool = pool();
+    let mut stored = Stored {
+        left: 200,
+        last: None,
+        kept: 0,
+    };
+    let most = Limits::default().max_origin_bytes / (256 * 1024);
+    assert_eq!(pool.restore(T0, &mut stored), Ok(most));
+    assert_eq!((stored.left, stored.kept), (0, most), "all were looked at");
+    assert_eq!(pool.batches(), most);
+}
+
+/// A store lists them by expiry, and those of one time by digest.
+#[test]
+fn what_a_restart_puts_back_waits_in_the_order_of_its_making() {
+    let mut batches: Vec<_> = (0..20).map(|number| foreign(2, number, 700)).collect();
+    let made: Vec<_> = batches.iter().map(|(id, _)| *id).collect();
+    batches.sort_by_key(|(id, _)| *id);
+    let stored = batches.iter().map(|(_, batch)| HashedBatch::clone(batch));
+    let mut pool = pool();
+    assert_eq!(restore(&mut pool, T0, stored.collect()), 20);
+    all_hold(&mut pool);
+    assert_eq!(pool.candidates(T0, START, &[]).batches, made);
 }

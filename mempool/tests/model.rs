@@ -234,7 +234,7 @@ impl World {
         let carried: BTreeSet<TransactionId> = own
             .flat_map(|batch| batch.transactions.iter().map(Transaction::id))
             .collect();
-        self.pool.restore(ms(self.now), open);
+        restore(&mut self.pool, ms(self.now), open);
         self.put_back = self.pool.pending();
         self.ordered.retain(|id| self.pool.holds(id));
         self.streamed = [0; 4];

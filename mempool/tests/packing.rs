@@ -247,7 +247,7 @@ fn what_cannot_be_admitted_again_is_named() {
         before.committed(&ids(&sealed));
     }
     let mut pool = pool_with(limits);
-    assert_eq!(pool.restore(T0, stored), 2);
+    assert_eq!(restore(&mut pool, T0, stored), 2);
     assert_eq!(pool.pending(), 2);
     let third = admit(&mut pool, &valid_until(&client(3), 1, 700, far));
     assert!(matches!(third, Err(Refusal::Full { .. })), "{third:?}");
@@ -306,8 +306,8 @@ fn a_restart_puts_back_what_was_not_committed() {
 
     let mut after = pool();
     after.committed(&[gone.0]);
-    assert_eq!(after.restore(T0, store.clone()), 2);
-    assert_eq!(after.restore(T0, store), 0, "once is enough");
+    assert_eq!(restore(&mut after, T0, store.clone()), 2);
+    assert_eq!(restore(&mut after, T0, store), 0, "once is enough");
     assert_eq!(after.held(), [1, 0, 18, 0]);
     assert_eq!(after.next_sequence(), 1);
     assert_eq!(ids(&after.resend()), ids(&own));

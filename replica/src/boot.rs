@@ -7,9 +7,9 @@ use quorate_consensus::{Boot, Engine, Start, committed_headers};
 use quorate_execution::{Executor, OpenError, genesis_roots};
 use quorate_mempool::{Limits, Pool, Seat};
 use quorate_storage::ledger::{self, LedgerError, Tip};
-use quorate_storage::{Order, Store, StoreError, Sync, Table, View, WriteBatch};
+use quorate_storage::{Store, StoreError, Sync, Table, View, WriteBatch};
 use quorate_types::validators::ValidatorsError;
-use quorate_types::{Batch, BatchId, Block, BlockTime, Digest, Epoch, Finality, Genesis, Header};
+use quorate_types::{Batch, Block, BlockTime, Epoch, Finality, Genesis, Header};
 use quorate_types::{Height, Manifest, Now, Parameters, PublicKey, Reject, Roots, SafetyRecord};
 use quorate_types::{Signers, Unverified, ValidatorIndex, Validators, Verified};
 
@@ -24,6 +24,7 @@ use crate::replica::{Replica, ReplicaError};
 use crate::serve::Allowance;
 use crate::transfer::Transfer;
 use crate::turn::Turn;
+use crate::unordered::Unordered;
 use crate::view::table;
 
 /// A batch that a proposal names is on its way from its origin: it is asked for after this long.
@@ -391,33 +392,15 @@ fn restore_pool(
             pool.committed(&block.batches);
         }
     }
-    let from = ledger::keys::expiry(time);
     // What lives longer than any correct origin says was only ever wanted for somebody's block: it is left to the store.
     let lifetime = setup.parameters.batch_lifetime_ns.saturating_mul(2);
-    let end = ledger::keys::expiry(BlockTime(first).plus_nanos(lifetime));
-    let mut batches = Vec::new();
-    for (key, _) in view.scan(
-        Table::Ledger,
-        &from,
-        Some(&end),
-        usize::MAX,
-        Order::Ascending,
-    )? {
-        let Some(bytes) = key.get(9..).and_then(|bytes| bytes.try_into().ok()) else {
-            continue;
-        };
-        let id = BatchId(Digest::from_bytes(bytes));
-        if ledger::ordered_at(view, id)?.is_some() {
-            continue;
-        }
-        // Nobody signs a batch: one in our name with a number that we have not come to is not ours, and would end the
-        // numbering.
-        let latest = first.saturating_add(NUMBERS_AHEAD);
-        let forged = |batch: &Batch| seat.me == Some(batch.origin) && batch.sequence > latest;
-        if let Some(batch) = ledger::batch(view, id)?.filter(|batch| !forged(batch)) {
-            batches.push(batch);
-        }
-    }
-    pool.restore(now.monotonic, batches);
+    let end = BlockTime(first).plus_nanos(lifetime);
+    // Nobody signs a batch: one in our name with a number that we have not come to is not ours, and would end the
+    // numbering.
+    let latest = first.saturating_add(NUMBERS_AHEAD);
+    let forged = |batch: &Batch| seat.me == Some(batch.origin) && batch.sequence > latest;
+    let batches = Unordered::new(view, time, end);
+    let batches = batches.filter(|batch| !batch.as_ref().is_ok_and(|batch| forged(batch)));
+    pool.restore(now.monotonic, batches)?;
     Ok(pool)
 }

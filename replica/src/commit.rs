@@ -15,14 +15,38 @@ use crate::replica::{Replica, ReplicaError};
 use crate::turn::Turn;
 use crate::view::StateReader;
 
-/// Stale blocks and expired batches looked at with each commit: more than one block brings.
+/// Stale blocks and expired batches looked at with each commit, as long as that is enough.
 const PRUNE_STEP: usize = 128;
+/// Expired batches that are, while more of them wait: a few milliseconds.
+const PRUNE_MOST: usize = 2_048;
 
 /// Up to where stale blocks and expired batches are deleted already.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pruned {
     round: Round,
     time: BlockTime,
+    /// Expired batches to look at next.
+    step: usize,
+    /// The pool has let go of what it held only for blocks up to this one.
+    let_go: Option<ledger::Tip>,
+}
+
+impl Pruned {
+    /// The pool lets go of what it holds only for blocks up to the tip.
+    pub(crate) fn let_go(&mut self, tip: ledger::Tip) {
+        self.let_go = Some(tip);
+    }
+}
+
+impl Default for Pruned {
+    fn default() -> Pruned {
+        Pruned {
+            round: Round::default(),
+            time: BlockTime::default(),
+            step: PRUNE_STEP,
+            let_go: None,
+        }
+    }
 }
 
 impl Replica {
@@ -166,14 +190,26 @@ impl Replica {
 
     /// Deletes what nobody can commit any more, from where the last commit left off.
     fn prune(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
-        let mut stale = quorate_storage::WriteBatch::new();
-        let Pruned { round, time } = self.pruned;
-        let (view, tip) = (turn.view(), &self.tip);
-        self.pruned = Pruned {
-            round: ledger::remove_stale_blocks(view, &mut stale, tip, round, PRUNE_STEP)?,
-            time: ledger::prune_expired_batches(view, &mut stale, self.time, time, PRUNE_STEP)?,
+        let mut removed = quorate_storage::WriteBatch::new();
+        let mut pruned = self.pruned;
+        let (view, writes) = (turn.view(), &mut removed);
+        // Not up to the tip: what the pool still holds for a block that has just become stale would stay for ever.
+        if let Some(tip) = &pruned.let_go {
+            let (stale, round) =
+                ledger::remove_stale_blocks(view, writes, tip, pruned.round, PRUNE_STEP)?;
+            ledger::remove_stale_batches(view, writes, &stale, |id| self.pool.holds(id))?;
+            pruned.round = round;
+        }
+        let (from, step) = (pruned.time, pruned.step);
+        pruned.time = ledger::prune_expired_batches(view, writes, self.time, from, step)?;
+        // A commit may bring more than a step: a stretch of the ledger does, and so do the blocks of faulty leaders that
+        // were never complete.
+        pruned.step = match pruned.time < self.time {
+            true => step.saturating_mul(2).min(PRUNE_MOST),
+            false => PRUNE_STEP,
         };
-        turn.write(|writes| writes.extend(stale));
+        self.pruned = pruned;
+        turn.write(|writes| writes.extend(removed));
         Ok(())
     }
 }

@@ -28,6 +28,7 @@
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
 //! | `proofs` | keys proved against a claimed state |
 //! | `boot`, [`found`], [`inspect`] | from disk in any state; from another chain's state; looked at only |
+//! | `unordered` | stored batches that go back into the pool at a start |
 //! | [`view`] | where the executor's spaces are stored |
 
 mod boot;
@@ -50,6 +51,7 @@ pub mod snapshot;
 mod submit;
 mod transfer;
 mod turn;
+mod unordered;
 pub mod view;
 
 pub use boot::{BootError, Past, Setup};

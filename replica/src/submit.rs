@@ -111,6 +111,7 @@ impl Replica {
     /// Drops what can no longer be ordered, and tells those who wait for it.
     pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) {
         let time = self.pool_time(turn.now);
+        self.pruned.let_go(self.tip);
         if self.pool.is_settled(time) {
             return; // as in most turns
         }

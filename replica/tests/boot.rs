@@ -11,8 +11,9 @@ use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Store, Sync, Table, View, WriteBatch};
 use quorate_types::vote::Signable;
 use quorate_types::{
-    BlockId, BlockTime, Cc, CommitVote, Digest, FORMAT_VERSION, Finality, Genesis, Height, Instant,
-    Now, Parameters, Qc, Reject, Roots, Signature, ValidatorIndex, ValidatorInfo, Vote, codec,
+    Batch, BatchId, Block, BlockId, BlockTime, Cc, CommitVote, Digest, Epoch, FORMAT_VERSION,
+    Finality, Genesis, Height, Instant, Now, Parameters, Qc, Reject, Roots, Signature,
+    ValidatorIndex, ValidatorInfo, Vote, codec,
 };
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -316,4 +317,90 @@ fn before_blocks_that_lead_elsewhere_the_state_is_that_of_the_height_below() {
     assert!(lag::catch_up(&mut store, LagLimits::default()).is_err());
     store.crash(store.unsynced());
     assert_eq!(executed(&store), Height(1));
+}
+
+/// Stores batches that nobody has ordered, in this validator's name.
+fn put_batches(
+    store: &mut MemStore,
+    numbers: core::ops::Range<u64>,
+    expiry: BlockTime,
+) -> Vec<BatchId> {
+    let mut writes = WriteBatch::new();
+    let ids = numbers.map(|sequence| {
+        let batch = Batch {
+            version: FORMAT_VERSION,
+            epoch: Epoch(0),
+            origin: ME,
+            sequence,
+            expiry,
+            transactions: Vec::new(),
+        };
+        ledger::put_batch(&mut writes, batch.id(), &batch);
+        batch.id()
+    });
+    let ids = ids.collect();
+    store.write(writes, Sync::Yes).unwrap();
+    ids
+}
+
+/// However many are stored: they are read in pages.
+#[test]
+fn a_start_finds_every_batch_that_may_still_be_ordered() {
+    let (mut store, _) = ran();
+    let _over = put_batches(&mut store, 0..300, BlockTime(START - 1));
+    let live = put_batches(&mut store, 300..1_000, BlockTime(START + 60_000_000_000));
+    let (replica, _) = Replica::open(setup(), &mut store, at(0)).unwrap();
+    let bytes = ledger::batch(&store, live[0])
+        .unwrap()
+        .unwrap()
+        .encoded_len();
+    assert_eq!(replica.status().pool_bytes, 700 * bytes);
+}
+
+/// Starts again, and has some more blocks committed.
+fn go_on(store: &mut MemStore, height: Height) {
+    let (mut replica, mut output) = Replica::open(setup(), store, at(0)).unwrap();
+    for step in 10.. {
+        let own = output.persist(store).unwrap().sign(&key()).own;
+        if replica.status().height >= height {
+            break;
+        }
+        output = replica.turn(store, at(step * STEP), own).unwrap();
+    }
+}
+
+/// A faulty leader's block named them, and was never complete; they expire at the end of time, and stayed on disk until then.
+#[test]
+fn what_was_invented_for_a_block_goes_with_it() {
+    let (mut store, tip) = ran();
+    let mut batches = put_batches(&mut store, 0..3, BlockTime(u64::MAX));
+    let live = put_batches(&mut store, 3..4, BlockTime(START + 60_000_000_000));
+    batches.extend(&live);
+    let mut stale = ledger::block_by_height(&store, Height(2)).unwrap().unwrap();
+    stale.header.payload = Block::payload_root(&batches);
+    stale.batches = batches.clone();
+    let mut writes = WriteBatch::new();
+    ledger::put_block(&mut writes, &stale);
+    store.write(writes, Sync::Yes).unwrap();
+    go_on(&mut store, Height(tip.height.0 + 3));
+    let found = ledger::block_by_id(&store, stale.id()).unwrap();
+    assert_eq!(found, None);
+    let there = batches
+        .iter()
+        .filter(|id| ledger::has_batch(&store, **id).unwrap());
+    let there: Vec<BatchId> = there.copied().collect();
+    assert_eq!(there, live, "the pool holds it, or it is ordered");
+}
+
+/// The blocks of a leader that is faulty may be stored with 64 batches each and never be committed: what was deleted with a
+/// commit was no more than 128, and so what had expired could pile up.
+#[test]
+fn expired_batches_are_deleted_as_fast_as_they_pile_up() {
+    let (mut store, tip) = ran();
+    let over = put_batches(&mut store, 0..3_000, BlockTime(START - 1));
+    go_on(&mut store, Height(tip.height.0 + 8));
+    let left = over
+        .iter()
+        .filter(|id| ledger::has_batch(&store, **id).unwrap());
+    assert_eq!(left.count(), 0);
 }

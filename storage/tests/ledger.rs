@@ -232,7 +232,8 @@ fn uncommitted_blocks_stay_until_their_round_is_committed() {
     let stale = |store: &MemStore, from: Round| {
         let mut write = WriteBatch::new();
         let tip = ledger::tip(store).expect("there");
-        let next = ledger::remove_stale_blocks(store, &mut write, &tip, from, 9).expect("whole");
+        let removed = ledger::remove_stale_blocks(store, &mut write, &tip, from, 9);
+        let (_, next) = removed.expect("whole");
         (write, next)
     };
     let tip = ledger::tip(&store).expect("there");
@@ -265,6 +266,40 @@ fn uncommitted_blocks_stay_until_their_round_is_committed() {
     }
     assert_eq!(from, tip.round.next());
     assert_eq!(stale(&store, Round::default()).0.len(), 0);
+}
+
+/// B5, P1: with a block that nobody can commit any more go those of its batches that only it had a use for. Until they did,
+/// what a faulty leader invented to expire at the end of time stayed on disk for ever.
+#[test]
+fn the_batches_of_a_stale_block_go_unless_something_needs_them() {
+    let Chain { mut store, blocks } = chain(4);
+    let tip = ledger::tip(&store).expect("there");
+    let last = blocks.last().expect("a few");
+    let ordered = *last.batches.first().expect("the fourth has one");
+    let made: Vec<Batch> = (900..904).map(|number| batch(number, u64::MAX)).collect();
+    let ids: Vec<BatchId> = made.iter().map(Batch::id).collect();
+    let [invented, held, above, absent] = ids[..] else {
+        panic!("four")
+    };
+    let mut write = WriteBatch::new();
+    for (id, batch) in ids.iter().zip(&made).take(3) {
+        ledger::put_batch(&mut write, *id, batch);
+    }
+    let rival = child(&blocks[3], 7, vec![invented, held, above, absent, ordered]);
+    for block in [&rival, &child(last, 20, vec![above])] {
+        ledger::put_block(&mut write, block);
+    }
+    commit(&mut store, write);
+    let mut write = WriteBatch::new();
+    let removed = ledger::remove_stale_blocks(&store, &mut write, &tip, Round::default(), 9);
+    let (stale, _) = removed.expect("whole");
+    assert_eq!(stale, [rival.id()]);
+    let needed = |id: &BatchId| *id == held;
+    ledger::remove_stale_batches(&store, &mut write, &stale, needed).expect("whole");
+    commit(&mut store, write);
+    let there =
+        [invented, held, above, ordered].map(|id| ledger::has_batch(&store, id).expect("readable"));
+    assert_eq!(there, [false, true, true, true]);
 }
 
 #[test]

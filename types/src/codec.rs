@@ -121,10 +121,41 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Deco
             limit,
         });
     }
-    let (value, used) =
-        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|_| DecodeError::Malformed)?;
-    match bytes.len() - used {
-        0 => Ok(value),
-        rest => Err(DecodeError::Trailing(rest)),
+    match decode_first(bytes)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(DecodeError::Trailing(rest.len())),
     }
+}
+
+/// Decodes a list that must fill `bytes` exactly, however long it is: for what a validator wrote for itself, where it made
+/// a list as long as it had to be. What a peer sends has a limit, and goes through [`decode`].
+///
+/// # Errors
+/// [`DecodeError::Malformed`], [`DecodeError::Trailing`]. Rot is no reason to run out of memory: each element is bounded as
+/// by [`decode`], and no room is made ahead for as many as the list claims to have.
+pub fn decode_list<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, DecodeError> {
+    let (count, mut rest) = decode_first::<u64>(bytes)?;
+    // Every element takes a byte at least.
+    let most = u64::try_from(rest.len()).map_err(|_| DecodeError::Malformed)?;
+    if count > most {
+        return Err(DecodeError::Malformed);
+    }
+    let mut list = Vec::new();
+    for _ in 0..count {
+        let (element, behind) = decode_first(rest)?;
+        list.push(element);
+        rest = behind;
+    }
+    match rest {
+        [] => Ok(list),
+        rest => Err(DecodeError::Trailing(rest.len())),
+    }
+}
+
+/// Decodes a value at the beginning, of [`MAX_ENCODED_BYTES`] at most. Returns what follows it, too.
+fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    let decoded = bincode::serde::decode_from_slice(bytes, CONFIG);
+    let (value, used) = decoded.map_err(|_| DecodeError::Malformed)?;
+    let rest = bytes.get(used..).ok_or(DecodeError::Malformed)?;
+    Ok((value, rest))
 }

@@ -9,7 +9,7 @@ use common::*;
 use proptest::prelude::*;
 use quorate_types::codec::{self, DecodeError, MAX_ENCODED_BYTES};
 use quorate_types::merkle::Path;
-use quorate_types::{Batch, Digest, Entry, Genesis, Header, Message, Transaction};
+use quorate_types::{Batch, Blob, Digest, Entry, Genesis, Header, Message, Transaction};
 
 #[test]
 fn every_format_survives_the_round_trip() {
@@ -128,6 +128,41 @@ fn every_byte_counts() {
                 assert_canonical(&format, &bytes);
             }
         }
+    }
+}
+
+/// What a validator wrote for itself may be longer than any message, and is refused for everything else that messages are.
+#[test]
+fn a_list_of_one_s_own_may_be_of_any_length() {
+    let element = Blob(vec![7; 1 << 20]);
+    let list = vec![element; (MAX_ENCODED_BYTES >> 20) + 1];
+    let mut bytes = codec::encode(&list);
+    assert!(bytes.len() > MAX_ENCODED_BYTES);
+    assert_eq!(codec::decode_list::<Blob>(&bytes), Ok(list));
+    bytes.push(0);
+    let refused = codec::decode_list::<Blob>(&bytes);
+    assert_eq!(refused, Err(DecodeError::Trailing(1)));
+    bytes.truncate(bytes.len() - 2);
+    let refused = codec::decode_list::<Blob>(&bytes);
+    assert_eq!(refused, Err(DecodeError::Malformed));
+}
+
+#[test]
+fn a_list_s_hostile_lengths_are_errors() {
+    let bytes = codec::encode(&vec!["a string".to_owned()]);
+    let decoded = codec::decode_list::<String>(&bytes);
+    assert_eq!(decoded, Ok(vec!["a string".to_owned()]));
+    for length in [u64::MAX, 1 << 46, 1 << 31, 2] {
+        // The list's, and that of the string in it: bincode would make room for that.
+        for place in [0, 8] {
+            let mut hostile = bytes.clone();
+            hostile[place..place + 8].copy_from_slice(&length.to_le_bytes());
+            assert!(codec::decode_list::<String>(&hostile).is_err());
+        }
+    }
+    for length in 0..bytes.len() {
+        let cut = codec::decode_list::<String>(&bytes[..length]);
+        assert_eq!(cut, Err(DecodeError::Malformed));
     }
 }
 

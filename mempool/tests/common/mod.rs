@@ -1,6 +1,8 @@
 //! A pool with clients, a clock and peers, for the tests.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+use std::convert::Infallible;
+
 use quorate_crypto::SecretKey;
 use quorate_mempool::{Admission, Limits, Pool, Refusal, Seat};
 use quorate_types::{
@@ -130,4 +132,10 @@ pub fn all_hold(pool: &mut Pool) {
 
 pub fn ms(count: u64) -> Instant {
     T0.plus_nanos(count * MILLISECOND)
+}
+
+/// Puts back what a store holds that does not fail.
+pub fn restore(pool: &mut Pool, now: Instant, stored: Vec<HashedBatch>) -> usize {
+    let stored = stored.into_iter().map(Ok::<_, Infallible>);
+    pool.restore(now, stored).expect("it does not fail")
 }

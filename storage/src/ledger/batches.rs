@@ -1,8 +1,10 @@
 //! Batches: stored before a vote that needs them (P1), kept while a block above the root may order them (B5).
 
-use quorate_types::{Batch, BatchId, BlockTime, Digest, HashedBatch, Height, codec};
+use std::collections::BTreeSet;
 
-use super::{LedgerError, damaged, decode, fixed, get, keys};
+use quorate_types::{Batch, BatchId, BlockId, BlockTime, Digest, HashedBatch, Height, codec};
+
+use super::{LedgerError, block_by_id, damaged, decode, fixed, get, keys, uncommitted_blocks};
 use crate::{Order, Table, View, WriteBatch};
 
 /// Adds a batch. `id` is its digest, which the caller has from verifying it.
@@ -93,4 +95,39 @@ pub fn prune_expired_batches<V: View + ?Sized>(
         write.delete(Table::Ledger, key.as_slice());
     }
     Ok(if listed.len() < limit { time } else { from })
+}
+
+/// Adds the removal of the batches of stale blocks, which the view still shows, as far as nothing else needs them: no block
+/// has ordered them, none that is stored above the tip names them (B5), and `needed` does not know them. Nobody signs a
+/// batch: those that a faulty leader invents may expire at the end of time. Their places in the list of what expires stay.
+///
+/// # Errors
+/// The disk's. What is damaged is left alone: it takes no more room than it did.
+pub fn remove_stale_batches<V: View + ?Sized>(
+    view: &V,
+    write: &mut WriteBatch,
+    stale: &[BlockId],
+    needed: impl Fn(&BatchId) -> bool,
+) -> Result<(), LedgerError> {
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let above = match uncommitted_blocks(view) {
+        Err(error) if error.is_damage() => return Ok(()),
+        blocks => blocks?,
+    };
+    let above: BTreeSet<BatchId> = above.into_iter().flat_map(|block| block.batches).collect();
+    for id in stale {
+        let block = match block_by_id(view, *id) {
+            Err(error) if error.is_damage() => continue,
+            block => block?,
+        };
+        for batch in block.into_iter().flat_map(|block| block.batches) {
+            let named = above.contains(&batch) || needed(&batch);
+            if !named && ordered_at(view, batch)?.is_none() {
+                write.delete(Table::Batches, *batch.as_bytes());
+            }
+        }
+    }
+    Ok(())
 }

@@ -156,7 +156,7 @@ pub fn uncommitted_blocks<V: View + ?Sized>(view: &V) -> Result<Vec<Block>, Ledg
 }
 
 /// Adds the removal of stored blocks that can never be committed any more: those of rounds from `from` up to that of `tip`,
-/// which the view shows. At most `limit`. Returns where the next call goes on.
+/// which the view shows. At most `limit`. Returns which they are, and where the next call goes on.
 ///
 /// Call it on the persisted view: a committed block leaves the list with the write that commits it, so whatever is still
 /// on it there, at or below the tip's round, is stale. A caller that begins each call where the last one ended is spared
@@ -170,7 +170,7 @@ pub fn remove_stale_blocks<V: View + ?Sized>(
     tip: &Tip,
     from: Round,
     limit: usize,
-) -> Result<Round, LedgerError> {
+) -> Result<(Vec<BlockId>, Round), LedgerError> {
     let end = tip.round.next();
     let range = (keys::uncommitted_round(from), keys::uncommitted_round(end));
     let listed = view.scan(
@@ -180,12 +180,16 @@ pub fn remove_stale_blocks<V: View + ?Sized>(
         limit,
         Order::Ascending,
     )?;
+    let mut stale = Vec::new();
     for (key, _) in &listed {
-        write.delete(Table::Blocks, *listed_block(key)?.as_bytes());
+        let id = listed_block(key)?;
+        write.delete(Table::Blocks, *id.as_bytes());
         write.delete(Table::Ledger, key.as_slice());
+        stale.push(id);
     }
     // The list may go on at the limit, within the round of the last one.
-    Ok(if listed.len() < limit { end } else { from })
+    let next = if listed.len() < limit { end } else { from };
+    Ok((stale, next))
 }
 
 /// The finality proof of exactly the block at a height; most have one, the others are final by a descendant's.

@@ -48,7 +48,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use batches::{
-    batch, has_batch, ordered_at, prune_expired_batches, put_batch, raw_batch, rewrite_batch,
+    batch, has_batch, ordered_at, prune_expired_batches, put_batch, raw_batch,
+    remove_stale_batches, rewrite_batch,
 };
 pub use blocks::{
     append, block_by_height, block_by_id, finality, finality_at_or_above, finality_at_or_below,
