@@ -197,7 +197,8 @@ impl Replica {
         if let Some(tip) = &pruned.let_go {
             let (stale, round) =
                 ledger::remove_stale_blocks(view, writes, tip, pruned.round, PRUNE_STEP)?;
-            ledger::remove_stale_batches(view, writes, &stale, |id| self.pool.holds(id))?;
+            // Blocks of this turn are not in the view yet.
+            ledger::remove_stale_batches(view, writes, &stale, |id| self.needs_batch(*id))?;
             pruned.round = round;
         }
         let (from, step) = (pruned.time, pruned.step);

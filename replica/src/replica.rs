@@ -161,7 +161,7 @@ impl Replica {
 
     /// Whether a batch has to be on this disk although no block that is committed needs it (P1). One that is held is: a vote
     /// for a block that orders it writes it no second time.
-    fn needs_batch(&self, id: BatchId) -> bool {
+    pub(crate) fn needs_batch(&self, id: BatchId) -> bool {
         let mut blocks = self.blocks.values();
         self.pool.holds(&id) || blocks.any(|block| block.batches.contains(&id))
     }
