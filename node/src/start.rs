@@ -28,8 +28,9 @@ use crate::exit::{ExitStatus, Failure};
 use crate::metrics::Metrics;
 use crate::net::verify::{Rules, remembering};
 use crate::passphrase::Passphrase;
+use crate::snapshot::disk::{Disk, Space};
 use crate::snapshot::files::Directory;
-use crate::snapshot::keeper::{self, Keeper, Policy, Space};
+use crate::snapshot::keeper::{self, Keeper, Policy};
 use crate::snapshot::shelf::{self, Shelf};
 use crate::trace::{Journeys, Source, Tracer};
 use crate::validator::api::{Served, member};
@@ -149,6 +150,12 @@ impl Prepared {
             })
             .map(Arc::new)
             .map_err(|error| Failure::failed(&error))?;
+        let disk = Disk {
+            home: self.home.clone(),
+            min_free: self.config.storage.min_free_bytes,
+            space: Arc::clone(&space),
+            metrics: metrics.clone(),
+        };
         let readers = queue
             .start(
                 Arc::clone(&shelf),
@@ -157,14 +164,14 @@ impl Prepared {
                 Arc::clone(&stopping),
             )
             .and_then(|serving| {
+                disk.clone().watch(Arc::clone(&stopping))?;
                 let keeper = Keeper {
-                    home: self.home.clone(),
                     policy: policy(&self.config),
                     reader,
                     core: core.clone(),
                     shelf,
                     validators: own_set,
-                    space: Arc::clone(&space),
+                    disk,
                     metrics: metrics.clone(),
                     stopping: Arc::clone(&stopping),
                 };
@@ -253,7 +260,6 @@ fn policy(config: &Config) -> Policy {
         snapshots: usize::try_from(config.snapshots.keep).unwrap_or(usize::MAX),
         blocks: config.storage.keep_blocks,
         max_bytes: config.storage.max_bytes,
-        min_free: config.storage.min_free_bytes,
     }
 }
 

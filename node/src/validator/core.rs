@@ -25,7 +25,8 @@ use super::clock::{Clock, wall};
 use super::tickets::Tickets;
 use super::watch::{Watch, signed};
 use crate::net::{Credit, Network};
-use crate::snapshot::keeper::{Hook, Space};
+use crate::snapshot::disk::Space;
+use crate::snapshot::keeper::Hook;
 use crate::trace::Journeys;
 
 /// Clients' inputs that wait for a turn.
