@@ -29,7 +29,6 @@ use crate::metrics::Metrics;
 use crate::net::verify::{Rules, remembering};
 use crate::passphrase::Passphrase;
 use crate::snapshot::disk::{Disk, Space};
-use crate::snapshot::files::Directory;
 use crate::snapshot::keeper::{self, Keeper, Policy};
 use crate::snapshot::shelf::{self, Shelf};
 use crate::trace::{Journeys, Source, Tracer};
@@ -144,12 +143,8 @@ impl Prepared {
         let reloading = tokio::spawn(reload_on_hangup(self.options));
         let reader = self.store.reader();
         let own_set = Arc::clone(&self.setup.validators);
-        let shelf = Directory::open(&self.home)
-            .and_then(|directory| {
-                Shelf::open(directory, |manifest| manifest.check(&own_set).is_ok())
-            })
-            .map(Arc::new)
-            .map_err(|error| Failure::failed(&error))?;
+        let shelf = Shelf::open(self.snapshots, |manifest| manifest.check(&own_set).is_ok())?;
+        let shelf = Arc::new(shelf);
         let disk = Disk {
             home: self.home.clone(),
             min_free: self.config.storage.min_free_bytes,

@@ -12,6 +12,7 @@ use super::failures::{boot_failure, home_failure, store_failure};
 use super::{StartOptions, start_logging};
 use crate::config::{self, Config};
 use crate::exit::Failure;
+use crate::snapshot::files::Directory;
 use crate::validator::api::member;
 use crate::validator::clock::Clock;
 use crate::{backup, ceremony, genesis, keys, origin};
@@ -27,6 +28,7 @@ pub(super) struct Prepared {
     pub(super) network_key: quorate_crypto::SecretKey,
     pub(super) home: PathBuf,
     pub(super) sockets: Sockets,
+    pub(super) snapshots: Directory,
     pub(super) store: RocksStore,
     pub(super) replica: Replica,
     pub(super) first: Output,
@@ -73,8 +75,10 @@ impl Prepared {
         if locked.is_forgetful() {
             setup.past = Past::Forgotten;
         }
-        let mut store = open_store(locked, &config)?;
+        // Before the store is opened, which takes room: on a full disk, what a crash left may be all that there is to free.
         backup::clean(home)?;
+        let snapshots = Directory::open(home)?;
+        let mut store = open_store(locked, &config)?;
         origin::found(home, &setup, &mut store)?;
         let clock = Clock::start();
         let (replica, first) =
@@ -89,6 +93,7 @@ impl Prepared {
             network_key,
             home: home.clone(),
             sockets,
+            snapshots,
             store,
             replica,
             first,
