@@ -39,7 +39,7 @@ use crate::validator::watch::Watch;
 use crate::{logging, service};
 
 pub(crate) use self::failures::{home_failure, store_failure};
-pub(crate) use self::prepare::{check_membership, open_home, open_state, open_store};
+pub(crate) use self::prepare::{check_membership, open_home, open_state, open_store, whole};
 
 /// What `quorate start` was told.
 #[derive(Clone, Debug)]
