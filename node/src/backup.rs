@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
 use crate::staged::{cannot, copy};
-use crate::start::{open_home, open_store};
+use crate::start::{open_home, open_store, whole};
 use crate::{ceremony, genesis, origin};
 
 /// Name of the file that describes a backup.
@@ -201,11 +201,12 @@ pub fn size(directory: &Path) -> u64 {
 /// Opens a copy and checks what a start would check. Says what it is.
 ///
 /// # Errors
-/// Status 8: it is damaged; 3: it is of another chain than its genesis.
+/// Status 8: it is damaged; 3: it is of another chain than its genesis; 1: its validator was installing a snapshot.
 pub fn verify(copy: &Path, config: &Config, keys: bool) -> Result<Description, Failure> {
     let genesis = genesis::read(&copy.join("genesis.json"))?;
     let setup = Setup::new(&genesis, None).map_err(Failure::config)?;
     let mut store = open_store(open_home(copy)?, config)?;
+    whole(&store)?;
     let (tip, roots) = inspect(&setup, &mut store)?;
     let now = quorate_client::validity::wall_clock();
     Ok(Description {

@@ -28,8 +28,8 @@ use crate::exit::{ExitStatus, Failure};
 use crate::metrics::Metrics;
 use crate::net::verify::{Rules, remembering};
 use crate::passphrase::Passphrase;
-use crate::snapshot::files::Directory;
-use crate::snapshot::keeper::{self, Keeper, Policy, Space};
+use crate::snapshot::disk::{Disk, Space};
+use crate::snapshot::keeper::{self, Keeper, Policy};
 use crate::snapshot::shelf::{self, Shelf};
 use crate::trace::{Journeys, Source, Tracer};
 use crate::validator::api::{Served, member};
@@ -39,7 +39,7 @@ use crate::validator::watch::Watch;
 use crate::{logging, service};
 
 pub(crate) use self::failures::{home_failure, store_failure};
-pub(crate) use self::prepare::{check_membership, open_home, open_state, open_store};
+pub(crate) use self::prepare::{check_membership, open_home, open_state, open_store, whole};
 
 /// What `quorate start` was told.
 #[derive(Clone, Debug)]
@@ -143,12 +143,14 @@ impl Prepared {
         let reloading = tokio::spawn(reload_on_hangup(self.options));
         let reader = self.store.reader();
         let own_set = Arc::clone(&self.setup.validators);
-        let shelf = Directory::open(&self.home)
-            .and_then(|directory| {
-                Shelf::open(directory, |manifest| manifest.check(&own_set).is_ok())
-            })
-            .map(Arc::new)
-            .map_err(|error| Failure::failed(&error))?;
+        let shelf = Shelf::open(self.snapshots, |manifest| manifest.check(&own_set).is_ok())?;
+        let shelf = Arc::new(shelf);
+        let disk = Disk {
+            home: self.home.clone(),
+            min_free: self.config.storage.min_free_bytes,
+            space: Arc::clone(&space),
+            metrics: metrics.clone(),
+        };
         let readers = queue
             .start(
                 Arc::clone(&shelf),
@@ -157,14 +159,14 @@ impl Prepared {
                 Arc::clone(&stopping),
             )
             .and_then(|serving| {
+                disk.clone().watch(Arc::clone(&stopping))?;
                 let keeper = Keeper {
-                    home: self.home.clone(),
                     policy: policy(&self.config),
                     reader,
                     core: core.clone(),
                     shelf,
                     validators: own_set,
-                    space: Arc::clone(&space),
+                    disk,
                     metrics: metrics.clone(),
                     stopping: Arc::clone(&stopping),
                 };
@@ -253,7 +255,6 @@ fn policy(config: &Config) -> Policy {
         snapshots: usize::try_from(config.snapshots.keep).unwrap_or(usize::MAX),
         blocks: config.storage.keep_blocks,
         max_bytes: config.storage.max_bytes,
-        min_free: config.storage.min_free_bytes,
     }
 }
 

@@ -53,6 +53,7 @@ class Chart:
         self.look_at_disruption()
         self.look_at_container()
         self.look_at_keys()
+        self.look_at_monitor()
 
     def look_at_set(self):
         names = [s["metadata"]["name"] for s in self.of["StatefulSet"]]
@@ -124,6 +125,20 @@ class Chart:
         paths = {item["path"] for s in sources for item in s["secret"]["items"]}
         wanted = {f"{i}/{file}" for i in range(self.validators) for file in ("consensus.pem", "network.pem", "config.toml")}
         self.must(paths == wanted, "not every validator has its keys and settings")
+
+    def look_at_monitor(self):
+        """Prometheus' operator takes the job from a label of the scraped service, or else from its name; the alerts ask for `quorate`."""
+        for monitor in (m["spec"] for m in self.of.get("ServiceMonitor", [])):
+            for endpoint in monitor["endpoints"]:
+                scraped = [
+                    s["metadata"]["labels"]
+                    for s in self.of.get("Service", [])
+                    if includes(s["metadata"]["labels"], monitor["selector"]["matchLabels"])
+                    and endpoint["port"] in {p["name"] for p in s["spec"]["ports"]}
+                ]
+                self.must(len(scraped) == 1, f"{len(scraped)} services and not one have the port {endpoint['port']} to scrape")
+                jobs = {labels.get(monitor.get("jobLabel")) for labels in scraped}
+                self.must(jobs == {"quorate"}, f"the scraped job is called {jobs}, and the alerts ask for quorate")
 
     def lay_homes(self, net, quorate):
         """Runs the init container's script twice, as at a start and a restart, with the homes' files as secrets."""

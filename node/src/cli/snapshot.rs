@@ -156,9 +156,7 @@ fn create_offline(home: &Path, config: &Config) -> Result<Height, Failure> {
     let manifest = cut::<Failure>(&frozen, *manifest, |index, chunk| {
         Ok(draft.chunk(index, &chunk)?)
     })?;
-    if directory.heights()?.contains(&height) {
-        draft.discard();
-    } else {
+    if !directory.heights()?.contains(&height) {
         draft.finish(&manifest)?;
     }
     Ok(height)

@@ -138,7 +138,8 @@ impl Directory {
     }
 }
 
-/// A snapshot that is being written. Dropped before it is finished, it is removed by the next start.
+/// A snapshot that is being written. Dropped before it is finished, it is removed: what failed for want of room gives back
+/// what it took. After a crash, the next start does that.
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
@@ -165,12 +166,13 @@ impl Draft {
         sync_directory(&self.path)?;
         fs::rename(&self.path, &self.target).map_err(failed("rename", &self.path))?;
         sync_directory(self.target.parent().unwrap_or(Path::new(".")))?;
-        Ok(self.target)
+        Ok(self.target.clone())
     }
+}
 
-    /// Removes what was written.
-    pub fn discard(self) {
-        // What cannot be removed now is by the next start.
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Finished, it has another name by now. What cannot be removed is by the next start.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -257,6 +259,7 @@ pub(super) mod tests {
         draft.chunk(0, b"chunk").expect("written");
         assert!(directory.heights().expect("readable").is_empty());
         // A crash: the next start removes it.
+        std::mem::forget(draft);
         let directory = Directory::open(home.path()).expect("there");
         assert!(
             !home
@@ -280,6 +283,24 @@ pub(super) mod tests {
         assert!(read_chunk(&path, 1).is_err());
         directory.remove(Height(7)).expect("removed");
         assert_eq!(directory.heights().expect("readable"), [Height(9)]);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_given_up_leaves_nothing() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::open(home.path()).expect("made");
+        let mut draft = directory.begin(Height(7)).expect("made");
+        draft.chunk(0, b"chunk").expect("written");
+        drop(draft);
+        let left = fs::read_dir(home.path().join("snapshots")).expect("there");
+        assert_eq!(left.count(), 0);
+        // Its very last step may fail, too: here its name is taken.
+        let draft = directory.begin(Height(7)).expect("made");
+        draft.finish(&manifest(7, b"")).expect("whole");
+        let draft = directory.begin(Height(7)).expect("made");
+        assert!(draft.finish(&manifest(7, b"")).is_err());
+        let left = fs::read_dir(home.path().join("snapshots")).expect("there");
+        assert_eq!(left.count(), 1, "the one that has the name");
     }
 
     #[test]

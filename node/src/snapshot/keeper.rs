@@ -1,4 +1,4 @@
-//! Decides what is kept: when a snapshot is made, how much of the past goes, and what happens when the disk fills.
+//! Decides what is kept: when a snapshot is made, and how much of the past goes.
 //!
 //! A snapshot is due at every multiple of the interval. All validators try to freeze the same height then, the first above
 //! it whose block claims nothing in between, so that a peer that joins can fetch from all of them at once: the core meets
@@ -7,16 +7,8 @@
 //! own thread.
 //!
 //! Nothing above the oldest snapshot goes, so that whoever fetches it finds the blocks that follow.
-//!
-//! | free space | what happens |
-//! |---|---|
-//! | below `storage.min_free_bytes` | clients' transactions are refused here (503), no snapshot is begun |
-//! | below half of it | the core halts: it takes nothing, signs nothing and writes nothing but deletions, and what has to be there before them |
-//! | a quarter above either again | it goes on by itself |
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -29,6 +21,8 @@ use quorate_storage::{Frozen, RocksReader, StoreError, Table};
 use quorate_types::{Height, Manifest, Validators};
 use tokio::sync::oneshot;
 
+use super::disk::Disk;
+pub use super::disk::Space;
 use super::files::FileError;
 use super::shelf::Shelf;
 use crate::metrics::Metrics;
@@ -64,8 +58,6 @@ pub struct Policy {
     pub blocks: u64,
     /// Bytes of the database above which fewer are kept; 0: no bound.
     pub max_bytes: u64,
-    /// Free space below which no writes are taken; 0: never looked at.
-    pub min_free: u64,
 }
 
 /// Why the keeper failed at something. It tries again later.
@@ -160,81 +152,8 @@ impl Hook {
     }
 }
 
-/// Whether there is room on the disk. Shared with the core and the API.
-#[derive(Debug, Default)]
-pub struct Space {
-    low: AtomicBool,
-    out: AtomicBool,
-    /// As last looked at, and what is wanted: bytes.
-    free: AtomicU64,
-    min: AtomicU64,
-}
-
-impl fmt::Display for Space {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let free = self.free.load(Ordering::Relaxed) >> 20;
-        let enough = enough(self.min.load(Ordering::Relaxed)) >> 20;
-        write!(
-            f,
-            "{free} MiB are free, {enough} are wanted (storage.min_free_bytes and a quarter)"
-        )
-    }
-}
-
-impl Space {
-    /// Whether clients' transactions are refused.
-    #[must_use]
-    pub fn is_low(&self) -> bool {
-        self.low.load(Ordering::Relaxed)
-    }
-
-    /// Whether the core halts.
-    #[must_use]
-    pub fn is_out(&self) -> bool {
-        self.out.load(Ordering::Relaxed)
-    }
-
-    /// What was found, and `storage.min_free_bytes`.
-    pub(crate) fn update(&self, free: u64, min: u64) {
-        self.free.store(free, Ordering::Relaxed);
-        self.min.store(min, Ordering::Relaxed);
-        let judge = |flag: &AtomicBool, bound: u64, what: &str| {
-            let was = flag.load(Ordering::Relaxed);
-            let is = match was {
-                true => free < enough(bound),
-                false => free < bound,
-            };
-            flag.store(is, Ordering::Relaxed);
-            match (was, is) {
-                (false, true) => tracing::error!(
-                    event = "disk_nearly_full",
-                    free,
-                    bound,
-                    "the disk is nearly full: {what}"
-                ),
-                (true, false) => tracing::info!(
-                    event = "disk_has_room",
-                    free,
-                    bound,
-                    "there is room again: {what} no more"
-                ),
-                _ => {}
-            }
-        };
-        judge(&self.low, min, "transactions are refused");
-        judge(&self.out, min / 2, "the validator halts");
-    }
-}
-
-/// With so much free, it goes on.
-fn enough(bound: u64) -> u64 {
-    bound.saturating_add(bound / 4)
-}
-
 /// See the [module](self).
 pub struct Keeper {
-    /// The home, whose disk is looked at.
-    pub home: PathBuf,
     /// What to keep.
     pub policy: Policy,
     /// The store.
@@ -246,7 +165,7 @@ pub struct Keeper {
     /// The first epoch's set.
     pub validators: Arc<Validators>,
     /// Whether there is room.
-    pub space: Arc<Space>,
+    pub disk: Disk,
     /// What is shown.
     pub metrics: Metrics,
     /// Set when the process has been told to stop.
@@ -279,14 +198,13 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.look_at_disk();
             match self.truncate() {
                 Ok(heights) => removed += heights,
                 Err(error) => {
                     tracing::error!(event = "truncation_failed", %error, "the past cannot be removed")
                 }
             }
-            if removed >= COMPACT_HEIGHTS || (removed > 0 && self.space.is_low()) {
+            if removed >= COMPACT_HEIGHTS || (removed > 0 && self.disk.space.is_low()) {
                 removed = 0;
                 if let Err(error) = self.compact() {
                     tracing::error!(event = "compaction_failed", %error, "space cannot be given back");
@@ -355,9 +273,7 @@ impl Keeper {
             if self.stops() {
                 return Err(KeeperError::Stopping);
             }
-            if self.space.is_low() {
-                return Err(KeeperError::DiskLow);
-            }
+            self.room()?;
             while let Some(candidate) = frozen.front() {
                 match certified(candidate, &self.reader, &self.validators)? {
                     Certified::Yes(manifest) => {
@@ -389,19 +305,13 @@ impl Keeper {
             return Ok(height);
         }
         let mut draft = self.shelf.directory().begin(height)?;
-        let cut = cut::<KeeperError>(frozen, manifest, |index, chunk| {
+        let manifest = cut::<KeeperError>(frozen, manifest, |index, chunk| {
             if self.stops() {
                 return Err(KeeperError::Stopping);
             }
+            self.room()?;
             Ok(draft.chunk(index, &chunk)?)
-        });
-        let manifest = match cut {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                draft.discard();
-                return Err(error);
-            }
-        };
+        })?;
         draft.finish(&manifest)?;
         tracing::info!(event = "snapshot_made",
             %height, chunks = manifest.pieces.len(), bytes = manifest.bytes(),
@@ -412,19 +322,12 @@ impl Keeper {
         Ok(height)
     }
 
-    fn look_at_disk(&self) {
-        if self.policy.min_free == 0 {
-            return;
-        }
-        match rustix::fs::statvfs(&self.home) {
-            Ok(disk) => {
-                let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-                self.metrics.storage_free_bytes.set(gauge(free));
-                self.space.update(free, self.policy.min_free);
-            }
-            Err(error) => {
-                tracing::warn!(event = "free_space_unread", %error, "the free space cannot be read")
-            }
+    /// Looks, however little time has passed: between two looks nothing may fill the disk.
+    fn room(&self) -> Result<(), KeeperError> {
+        self.disk.look();
+        match self.disk.space.is_low() {
+            true => Err(KeeperError::DiskLow),
+            false => Ok(()),
         }
     }
 
@@ -495,22 +398,69 @@ fn gauge(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    #[test]
-    fn a_nearly_full_disk_halts_and_room_goes_on_by_itself() {
-        let (space, min) = (Space::default(), 1_000);
-        let at = |free| {
-            space.update(free, min);
-            (space.is_low(), space.is_out())
+    use quorate_replica::{Replica, Setup};
+    use quorate_storage::{Home, Options, RocksStore};
+
+    use super::super::files::Directory;
+    use super::super::files::tests::manifest;
+    use super::*;
+    use crate::testnet::tests::sample;
+    use crate::validator::clock::Clock;
+    use crate::validator::core::Inbox;
+
+    /// A keeper of a home at its genesis, whose disk is nearly full as soon as it looks.
+    fn keeper(home: &Path) -> (Keeper, RocksStore) {
+        let setup = Setup::new(&sample(), None).expect("a sound genesis");
+        let locked = Home::open(home).expect("a fresh home");
+        let mut store = RocksStore::open(locked, &Options::default()).expect("opens");
+        let clock = Clock::start();
+        let opened = Replica::open(setup.clone(), &mut store, clock.now());
+        let (replica, _unsent) = opened.expect("a genesis");
+        let directory = Directory::open(home).expect("made");
+        let keeper = Keeper {
+            policy: Policy {
+                interval: 0,
+                snapshots: 1,
+                blocks: 0,
+                max_bytes: 0,
+            },
+            reader: store.reader(),
+            core: Inbox::new(replica.status(), clock).core,
+            shelf: Arc::new(Shelf::open(directory, |_| true).expect("empty")),
+            validators: setup.validators,
+            disk: Disk {
+                home: home.to_path_buf(),
+                min_free: u64::MAX,
+                space: Arc::default(),
+                metrics: Metrics::new(),
+            },
+            metrics: Metrics::new(),
+            stopping: Arc::default(),
         };
-        assert_eq!(at(1_000), (false, false));
-        assert_eq!(at(999), (true, false));
-        assert_eq!(at(499), (true, true));
-        assert_eq!(at(600), (true, true), "not at every small change");
-        assert_eq!(at(625), (true, false));
-        assert_eq!(at(1_200), (true, false));
-        assert_eq!(at(1_250), (false, false));
+        (keeper, store)
+    }
+
+    /// The disk was looked at between two orders only: a snapshot, which takes a minute for each GB, went on until nothing
+    /// was left, and the core's next write was its last.
+    #[test]
+    fn a_snapshot_that_fills_the_disk_is_given_up_and_gives_back_what_it_took() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let (mut keeper, _store) = keeper(home.path());
+        let frozen = keeper.reader.freeze();
+        let mut manifest = manifest(0, b"");
+        manifest.roots = keeper.core.status().roots;
+        manifest.pieces.clear();
+        let refused = keeper.cut(&frozen, manifest.clone());
+        assert!(matches!(refused, Err(KeeperError::DiskLow)), "{refused:?}");
+        assert!(keeper.disk.space.is_out(), "the core is told");
+        let left = std::fs::read_dir(home.path().join("snapshots")).expect("there");
+        assert_eq!(left.count(), 0);
+        keeper.disk.min_free = 1;
+        keeper.disk.look();
+        let made = keeper.cut(&frozen, manifest);
+        assert_eq!(made.expect("there is room"), Height(0));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! is in one. Procedures and figures: docs/SNAPSHOTS.md.
 //!
 //! The core's part is small: it halts for a moment when a height is due ([`keeper::Hook`]), and writes the deletions that
-//! the keeper prepared. Everything else happens on two threads of their own, which read the store as others do.
+//! the keeper prepared. Everything else happens on threads of their own, which read the store as others do.
 
+pub mod disk;
 pub mod files;
 pub mod keeper;
 pub mod shelf;

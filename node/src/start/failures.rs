@@ -66,10 +66,70 @@ impl From<BootError> for Failure {
     }
 }
 
-pub(super) fn core_failure(error: &CoreError) -> Failure {
+/// The same causes have the same status as at a start: a disk that was full is no damage.
+pub(super) fn core_failure(error: CoreError) -> Failure {
     match error {
-        CoreError::Store(store) => store_failure(store),
-        CoreError::Replica(error) => damaged_data(error),
-        CoreError::Boot(error) => damaged_data(error),
+        CoreError::Store(store) => store_failure(&store),
+        CoreError::Replica(error) => boot_failure(BootError::Replica(error)),
+        CoreError::Boot(error) => boot_failure(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_storage::{Fault, Table};
+
+    use super::*;
+
+    fn store(fault: Fault) -> StoreError {
+        StoreError::Database {
+            operation: "write",
+            fault,
+            message: String::from("said so"),
+        }
+    }
+
+    /// Each way in which a store's error reaches the end of the core.
+    fn ends(fault: Fault) -> [CoreError; 8] {
+        let replica = |error| CoreError::Boot(BootError::Replica(error));
+        [
+            CoreError::Store(store(fault)),
+            CoreError::Replica(ReplicaError::Store(store(fault))),
+            CoreError::Replica(ReplicaError::Ledger(store(fault).into())),
+            CoreError::Replica(ReplicaError::Execute(ExecuteError::Source(store(fault)))),
+            CoreError::Boot(BootError::Store(store(fault))),
+            CoreError::Boot(BootError::Ledger(store(fault).into())),
+            CoreError::Boot(BootError::State(OpenError::Source(store(fault)))),
+            replica(ReplicaError::Store(store(fault))),
+        ]
+    }
+
+    /// A disk that filled up while a fetched snapshot was installed ended the process with status 8: systemd never started
+    /// it again, and its operator was told to look for damage.
+    #[test]
+    fn a_disk_that_fills_up_while_it_runs_is_no_damage_and_rot_is() {
+        for error in ends(Fault::Full) {
+            let failure = core_failure(error);
+            assert_eq!(failure.status, ExitStatus::Failed, "{failure}");
+            let hint = failure.hint.unwrap_or_default();
+            assert!(hint.contains("make room on the disk"), "{hint}");
+        }
+        for error in ends(Fault::Corruption) {
+            let failure = core_failure(error);
+            assert_eq!(failure.status, ExitStatus::Damaged, "{failure}");
+        }
+        let entry = || LedgerError::Damaged {
+            table: Table::Blocks,
+            key: vec![1],
+        };
+        for error in [
+            CoreError::Replica(ReplicaError::Ledger(entry())),
+            CoreError::Replica(ReplicaError::Execute(ExecuteError::Damaged)),
+            CoreError::Boot(BootError::Ledger(entry())),
+            CoreError::Boot(BootError::State(OpenError::Damaged)),
+        ] {
+            let failure = core_failure(error);
+            assert_eq!(failure.status, ExitStatus::Damaged, "{failure}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::failures::{boot_failure, home_failure, store_failure};
 use super::{StartOptions, start_logging};
 use crate::config::{self, Config};
 use crate::exit::Failure;
+use crate::snapshot::files::Directory;
 use crate::validator::api::member;
 use crate::validator::clock::Clock;
 use crate::{backup, ceremony, genesis, keys, origin};
@@ -27,6 +28,7 @@ pub(super) struct Prepared {
     pub(super) network_key: quorate_crypto::SecretKey,
     pub(super) home: PathBuf,
     pub(super) sockets: Sockets,
+    pub(super) snapshots: Directory,
     pub(super) store: RocksStore,
     pub(super) replica: Replica,
     pub(super) first: Output,
@@ -73,8 +75,10 @@ impl Prepared {
         if locked.is_forgetful() {
             setup.past = Past::Forgotten;
         }
-        let mut store = open_store(locked, &config)?;
+        // Before the store is opened, which takes room: on a full disk, what a crash left may be all that there is to free.
         backup::clean(home)?;
+        let snapshots = Directory::open(home)?;
+        let mut store = open_store(locked, &config)?;
         origin::found(home, &setup, &mut store)?;
         let clock = Clock::start();
         let (replica, first) =
@@ -89,6 +93,7 @@ impl Prepared {
             network_key,
             home: home.clone(),
             sockets,
+            snapshots,
             store,
             replica,
             first,
@@ -181,6 +186,79 @@ pub(crate) fn open_state(
         let message = format!("{} holds no ledger", path.display());
         return Err(Failure::damaged(message));
     }
+    whole(&store)?;
     let ended = lag::catch_up(&mut store, LagLimits::default()).err();
     Ok((store, ended.map(boot_failure)))
+}
+
+/// Whether there is a state to look at: none while a fetched snapshot takes its place, which only a start goes on with.
+///
+/// # Errors
+/// Status 1: there is none now. That is no damage.
+pub(crate) fn whole(store: &RocksStore) -> Result<(), Failure> {
+    // At 0 everything is staged, and the state before it still there.
+    let mark = ledger::install_mark(store).map_err(|error| boot_failure(error.into()))?;
+    match mark.unwrap_or(0) {
+        0 => Ok(()),
+        _ => {
+            let message =
+                "a snapshot takes the place of this home's state, and has not done so yet";
+            let hint = "start the validator first: it goes on with that, and says snapshot_installed; then try again";
+            Err(Failure::failed(message).hint(hint))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_storage::{Store as _, Sync, WriteBatch};
+
+    use super::*;
+    use crate::exit::ExitStatus;
+    use crate::testnet::tests::sample;
+
+    /// The home of a validator at its genesis, with this mark of an installation.
+    fn home(mark: u32) -> tempfile::TempDir {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let text = genesis::to_json(&sample());
+        std::fs::write(home.path().join("genesis.json"), text).expect("written");
+        let setup = Setup::new(&sample(), None).expect("a sound genesis");
+        let locked = open_home(home.path()).expect("a fresh home");
+        let mut store = open_store(locked, &Config::default()).expect("opens");
+        let opened = Replica::open(setup, &mut store, Clock::start().now());
+        drop(opened.expect("a genesis"));
+        let mut writes = WriteBatch::new();
+        ledger::put_install_mark(&mut writes, mark);
+        // As install.rs does with the first mark above 0: the old state goes.
+        if mark > 0 {
+            writes.delete_range(quorate_storage::Table::State, vec![], vec![u8::MAX]);
+        }
+        store.write(writes, Sync::Yes).expect("written");
+        home
+    }
+
+    /// Backup, `snapshot create` and `diff-state` called a home damaged whose validator was killed while it installed a
+    /// snapshot.
+    #[test]
+    fn a_home_in_the_middle_of_an_installation_is_not_called_damaged() {
+        for (mark, whole) in [(0, true), (1, false), (7, false)] {
+            let home = home(mark);
+            let config = Config::default();
+            let failures = [
+                open_state(home.path(), &config).err(),
+                backup::verify(home.path(), &config, false).err(),
+            ];
+            for failure in failures {
+                match (whole, failure) {
+                    (true, failure) => assert_eq!(failure, None),
+                    (false, failure) => {
+                        let failure = failure.expect("there is no state");
+                        assert_eq!(failure.status, ExitStatus::Failed, "{failure}");
+                        let hint = failure.hint.unwrap_or_default();
+                        assert!(hint.contains("start the validator first"), "{hint}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl Running {
         match outcome {
             None => self.stop().await,
             // The core is gone: there is nothing left to drain.
-            Some(Ok(Err(error))) => Err(core_failure(&error)),
+            Some(Ok(Err(error))) => Err(core_failure(error)),
             Some(Ok(Ok(())) | Err(_)) => Err(Failure::failed("the replica's thread ended")),
         }
     }
@@ -70,7 +70,7 @@ impl Running {
         });
         let _ = joined.await;
         if let Ok(Err(error)) = self.ended.try_recv() {
-            return Err(core_failure(&error));
+            return Err(core_failure(error));
         }
         if let Ok(network) = Arc::try_unwrap(self.network) {
             network.shutdown().await;

@@ -24,7 +24,8 @@ use super::clock::{Clock, wall};
 use super::tickets::Tickets;
 use super::watch::{Watch, signed};
 use crate::net::{Credit, Network};
-use crate::snapshot::keeper::{Hook, Space};
+use crate::snapshot::disk::Space;
+use crate::snapshot::keeper::Hook;
 use crate::trace::Journeys;
 
 /// Clients' inputs that wait for a turn.
@@ -308,15 +309,18 @@ impl Inbox {
         let mut own = release(&mut parts, first, &self.core, wall())?;
         loop {
             self.write_chores(&mut parts)?;
-            if parts.space.is_out() && !self.core.shared.stopping.load(Ordering::SeqCst) {
-                // Nothing is taken, so peers and clients see a validator that is slow; nothing is lost.
-                let now = parts.clock.monotonic();
-                self.core.shared.turned.store(now.0, Ordering::Relaxed);
-                std::thread::sleep(HALT);
-                continue;
-            }
-            if parts.replica.is_ready_to_install() {
-                own = self.install(&mut parts)?;
+            let stopping = self.core.shared.stopping.load(Ordering::SeqCst);
+            let ready = parts.replica.is_ready_to_install();
+            match Step::next(stopping, parts.space.is_out(), ready) {
+                Step::Halt => {
+                    // Nothing is taken, so peers and clients see a validator that is slow; nothing is lost.
+                    let now = parts.clock.monotonic();
+                    self.core.shared.turned.store(now.0, Ordering::Relaxed);
+                    std::thread::sleep(HALT);
+                    continue;
+                }
+                Step::Install => own = self.install(&mut parts)?,
+                Step::Turn => {}
             }
             let patience = match own.is_empty() {
                 true => patience(&parts),
@@ -386,6 +390,28 @@ impl Inbox {
         let height = parts.replica.status().height;
         tracing::info!(event = "snapshot_installed", %height, seconds = Duration::from_nanos(nanos).as_secs_f64(), "snapshot installed");
         Ok(own)
+    }
+}
+
+/// What the core does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// There is no room.
+    Halt,
+    /// A snapshot takes the state's place; then as below.
+    Install,
+    /// Takes what has arrived, or ends.
+    Turn,
+}
+
+impl Step {
+    /// Told to stop, it begins nothing: the next start installs what is here, and a full disk has no room for it.
+    fn next(stopping: bool, out: bool, ready: bool) -> Step {
+        match (stopping, out, ready) {
+            (true, _, _) | (_, false, false) => Step::Turn,
+            (false, true, _) => Step::Halt,
+            (false, false, true) => Step::Install,
+        }
     }
 }
 
@@ -541,6 +567,18 @@ mod tests {
         for _ in 0..=MAX_WAITING {
             assert_eq!(ask(&core), Err(Busy::Stopped));
         }
+    }
+
+    /// A validator that was halted on a full disk, with a snapshot ready, began to install it when it was told to stop.
+    #[test]
+    fn a_snapshot_is_installed_neither_on_a_full_disk_nor_in_a_stop() {
+        assert_eq!(Step::next(false, false, true), Step::Install);
+        assert_eq!(Step::next(false, true, true), Step::Halt);
+        for (out, ready) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(Step::next(true, out, ready), Step::Turn);
+        }
+        assert_eq!(Step::next(false, false, false), Step::Turn);
+        assert_eq!(Step::next(false, true, false), Step::Halt);
     }
 
     #[test]

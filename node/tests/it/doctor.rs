@@ -272,3 +272,37 @@ fn a_full_disk_is_named_by_the_doctor_and_by_the_start_that_it_stops() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("make room on the disk"), "{said}");
 }
+
+/// What a validator that was killed left of a snapshot or a backup was removed behind the opening of the store, which has
+/// to write: on a full disk it could not start although gigabytes would have been free a moment later.
+#[test]
+fn what_a_killed_validator_left_on_a_full_disk_is_removed_by_its_start() {
+    let net = Net::new();
+    let script = r#"
+        start() {
+            "$QUORATE" start --home "$0/home" 2>"$0.log" & process=$!
+            while kill -0 $process && ! grep -q '"event":"started"' "$0.log"; do sleep 0.1; done 2>/dev/null
+            kill $process 2>/dev/null
+            wait $process; status=$?
+            cat "$0.log" >&2; rm "$0.log"
+            [ $status = 0 ] || exit $status
+        }
+        start
+        for left in snapshots/00000000000000000007.new backup.checkpoint; do
+            mkdir -p "$0/home/$left"
+            dd if=/dev/zero of="$0/home/$left/part" bs=1M count=12
+        done 2>/dev/null
+        dd if=/dev/zero of="$0/rest" bs=64k 2>/dev/null
+        start
+        ls "$0/home" "$0/home/snapshots""#;
+    let Some(output) = on_a_small_disk(&net.home(0), script) else {
+        eprintln!("not tried: this user may not mount a file system");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(listed.contains("snapshots"), "{listed}");
+    assert!(!listed.contains("checkpoint"), "{listed}");
+    assert!(!listed.contains(".new"), "{listed}");
+}
