@@ -273,7 +273,7 @@ pub struct KeyReply {
 pub struct RangeReply {
     /// In ascending order of key.
     pub entries: Vec<KeyReply>,
-    /// Whether there are more than the limit.
+    /// Whether there are more than the limit, or than fit an answer.
     pub more: bool,
     /// The executed height that this is the state of.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]

@@ -23,8 +23,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Calls `submit`, which begins submissions and waits for none: they are checked together.
     fn together(&self, submit: &mut dyn FnMut());
 
-    /// Answers from the local state, which may be behind.
-    fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>>;
+    /// Answers from the local state, which may be behind. It reads the disk on the caller's thread, for as long as that
+    /// takes: but for a single record or none, a thread that carries connections must not call it.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    fn read(&self, query: Query) -> Result<Reply, QueryError>;
+
+    /// A key of the key-value machine, without its namespace, with its proof (F2): as of the newest height that a certified
+    /// claim covers.
+    fn prove(&self, key: Vec<u8>) -> BoxFuture<'_, Result<KeyState, QueryError>>;
 
     /// The committed height, as it grows; none, or closed, once there will be no more of it here.
     fn heads(&self) -> watch::Receiver<Option<Height>>;
@@ -79,7 +87,7 @@ pub enum SubmitError {
     Expired(TransactionId),
 }
 
-/// A question to the local state.
+/// A question to the local state. Those for a stretch have a bound in bytes, too, and are answered with less at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
     /// Where a transaction stands. Answered with [`Reply::Transaction`].
@@ -93,8 +101,6 @@ pub enum Query {
     Key {
         /// Which, without its namespace.
         key: Vec<u8>,
-        /// Whether to prove it (F2). The answer is then of the newest height that a certified claim covers.
-        proof: bool,
     },
     /// Keys with a prefix. Answered with [`Reply::Range`].
     Range {
@@ -124,12 +130,14 @@ pub enum Query {
         /// Most receipts.
         limit: u32,
     },
-    /// A stretch of the ledger. Answered with [`Reply::Log`], with as much as fits an answer.
+    /// A stretch of the ledger. Answered with [`Reply::Log`].
     Log {
         /// First height.
         from: Height,
         /// Last height.
         to: Height,
+        /// Bytes of batches that fit the answer, and what the last height has beyond them.
+        bytes: usize,
     },
     /// Answered with [`Reply::Status`].
     Status,
@@ -153,7 +161,7 @@ pub enum Reply {
     Range {
         /// Ascending.
         entries: Vec<(Vec<u8>, KeyValue)>,
-        /// Whether there are more than the limit.
+        /// Whether there are more than the limit, or than fit an answer.
         more: bool,
         /// The executed height.
         height: Height,
@@ -223,7 +231,7 @@ pub struct LogBlock {
 /// Why a question has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryError {
-    /// This validator does not answer now: it starts, stops, or has diverged.
+    /// This validator does not answer now: it starts, stops, installs a snapshot, or has diverged.
     NotServing,
     /// A queue is full.
     Full {

@@ -13,6 +13,7 @@
 //! | [`metrics`], [`logging`] | what can be seen from outside |
 //! | [`audit`] | verifies a ledger from the genesis alone |
 //! | [`rebuild`], [`scratch`] | a state worked out again, and where it lies meanwhile |
+//! | [`descriptors`] | how many files may be open |
 //! | [`service`] | what systemd is told |
 //! | [`trace`] | the way of single transactions, for collectors of traces |
 //! | [`start`], [`validator`] | puts a validator together and runs it |
@@ -23,6 +24,7 @@ pub mod backup;
 pub mod ceremony;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod exit;
 pub mod genesis;
 pub mod http;

@@ -310,7 +310,11 @@ impl Metrics {
                 "Time to answer an HTTP request, waiting for the outcome included; of a stream, until it begins.",
                 "method",
             ),
-            api_connections: gauge(r, "quorate_api_connections", "Open HTTP connections."),
+            api_connections: gauge(
+                r,
+                "quorate_api_connections",
+                "Open HTTP connections, those to the admin port included.",
+            ),
             api_streams: gauge(r, "quorate_api_streams", "Readers that follow the log."),
             api_submission_streams: gauge(
                 r,

@@ -135,7 +135,7 @@ impl Prepared {
             (
                 Arc::clone(&backend),
                 metrics.clone(),
-                Arc::from(self.genesis_text),
+                self.genesis_text.into(),
             ),
         )?;
         let network = Arc::new(network);

@@ -15,7 +15,8 @@ use crate::{Target, Ticket, Wait};
 const MAX_WAITING: usize = 131_072;
 
 impl Replica {
-    /// Admits a transaction, or answers with the receipt of its first execution (X1).
+    /// Admits a transaction, or answers with the receipt of its first execution (X1). One that has diverged has no receipts
+    /// to answer with, only what it took for them (V5).
     pub(crate) fn on_submit(
         &mut self,
         turn: &mut Turn<'_>,
@@ -23,6 +24,10 @@ impl Replica {
         transaction: Verified<Transaction>,
         wait: Wait,
     ) -> Result<(), ReplicaError> {
+        if self.engine.status().diverged {
+            turn.reply(ticket, Reply::Refused(SubmitRefusal::NotServing));
+            return Ok(());
+        }
         let id = transaction.id();
         let receipt = first_receipt(turn.view(), &id)?;
         if let Some(receipt) = receipt.filter(|_| !mutant(Mutant::OtherAnswer)) {
@@ -50,7 +55,7 @@ impl Replica {
         transaction: Verified<Transaction>,
         wait: Wait,
     ) -> Result<(), SubmitRefusal> {
-        if self.setup.me.is_none() || self.engine.status().diverged {
+        if self.setup.me.is_none() {
             return Err(SubmitRefusal::NotServing);
         }
         if !self.setup.clients.contains(&transaction.body.client) {
@@ -76,11 +81,18 @@ impl Replica {
         if self.waiters.is_empty() {
             return Ok(());
         }
+        let diverged = self.engine.status().diverged;
         for receipt in receipts {
             let Some(tickets) = self.waiters.remove(&receipt.transaction) else {
                 continue;
             };
             self.waiting -= tickets.len();
+            if diverged {
+                for ticket in tickets {
+                    turn.reply(ticket, Reply::Refused(SubmitRefusal::NotServing));
+                }
+                continue;
+            }
             let answer = match &receipt.outcome {
                 Outcome::Duplicate { height, index } if !mutant(Mutant::OtherAnswer) => {
                     ledger::receipt(turn.view(), *height, *index)?

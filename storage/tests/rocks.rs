@@ -282,6 +282,43 @@ fn a_reader_sees_writes_and_keeps_the_home_locked() {
     assert!(Home::open(disk.path()).is_ok());
 }
 
+/// A range of large values is read as far as its bound in bytes, whether they are on the disk or deferred, and no further.
+#[test]
+fn a_scan_ends_behind_the_entry_that_fills_its_bytes() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    for key in 0..60 {
+        store.write(put(key, 99), Sync::No).expect("a good disk");
+    }
+    let mut batch = WriteBatch::new();
+    for key in 20..40 {
+        let value = (key % 2 == 0).then(|| vec![key; 199]);
+        batch.defer(Table::State, [key], value);
+    }
+    store.write(batch, Sync::No).expect("a good disk");
+    let reader = store.reader();
+    let all = |limit| reader.scan(Table::State, &[1], Some(&[59]), limit, Order::Ascending);
+    let whole = all(99).expect("readable");
+    assert_eq!(whole.len(), 48);
+    for (limit, bytes, found, more) in [
+        (99, usize::MAX, 48, true),
+        (48, usize::MAX, 48, true),
+        (47, usize::MAX, 47, true),
+        (99, 1, 1, true),
+        (99, 1_000, 10, true),
+        (99, 1_001, 11, true),
+        (99, 1_900 + 200 * 10 + 1_900 - 1, 48, false),
+        (99, 0, 0, true),
+    ] {
+        let range = (&[1][..], Some(&[59][..]));
+        let scanned = reader.scan_within(Table::State, range, limit, bytes);
+        let (entries, goes_on) = scanned.expect("readable");
+        assert_eq!(entries, whole[..found], "{limit} {bytes}");
+        let more = more && found < whole.len();
+        assert_eq!(goes_on, more, "{limit} {bytes}");
+    }
+}
+
 #[test]
 fn what_is_frozen_shows_what_was_deferred_then() {
     let home = tempfile::tempdir().expect("a temporary directory");

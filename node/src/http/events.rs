@@ -25,10 +25,12 @@ use super::reads::log_entry;
 use super::{Api, Open, problem};
 use crate::backend::{LogBlock, Query, QueryError, Reply};
 
-/// Readers that one validator has at a time. With the largest stretch, they hold 4 MiB each.
+/// Readers that one validator has at a time. Each holds a stretch, encoded.
 pub const MAX_STREAMS: usize = 64;
 /// Heights that are read at once for a stream.
 const STRETCH: u64 = 32;
+/// Bytes of their batches, and what the last height has beyond them.
+const STRETCH_BYTES: usize = 1 << 20;
 /// Where a reader says what it has.
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -99,6 +101,14 @@ pub(super) async fn events(api: Api, from: Option<Height>, to: Height) -> Respon
 /// What a reader is told to wait when all places are taken, in seconds.
 const RETRY_AFTER: u32 = 5;
 
+/// A height as the event that tells it.
+fn event_of(block: &LogBlock) -> (Height, Event) {
+    let entry = log_entry(block);
+    let event = Event::default().event("block");
+    let event = event.id(entry.height.to_string()).json_data(&entry);
+    (entry.height, event.expect("an entry is JSON"))
+}
+
 /// Where one reader stands.
 struct Reader {
     api: Api,
@@ -106,8 +116,8 @@ struct Reader {
     /// The height that is sent next.
     next: Height,
     to: Height,
-    /// Read, and not sent yet.
-    read: VecDeque<LogBlock>,
+    /// Read and encoded, and not sent yet.
+    read: VecDeque<(Height, Event)>,
     ended: bool,
     #[expect(dead_code, reason = "held for its Drop")]
     open: Open,
@@ -118,12 +128,9 @@ impl Reader {
     /// The next event; none behind the last.
     async fn event(&mut self) -> Option<Event> {
         while !self.ended && self.next <= self.to {
-            if let Some(block) = self.read.pop_front() {
-                let entry = log_entry(&block);
-                self.next = entry.height.next();
-                let event = Event::default().event("block");
-                let event = event.id(entry.height.to_string()).json_data(&entry);
-                return Some(event.expect("an entry is JSON"));
+            if let Some((height, event)) = self.read.pop_front() {
+                self.next = height.next();
+                return Some(event);
             }
             let Some(head) = *self.heads.borrow_and_update() else {
                 return Some(self.end("not_serving", "the validator stops; go on with another"));
@@ -148,16 +155,18 @@ impl Reader {
         let query = Query::Log {
             from: self.next,
             to: Height(last),
+            bytes: STRETCH_BYTES,
         };
-        match self.api.backend.query(query).await? {
+        let backend = Arc::clone(&self.api.backend);
+        let read = move || match backend.read(query)? {
             // The head is there, so its block is too.
             Reply::Log(blocks) if blocks.is_empty() => Err(QueryError::Damaged),
-            Reply::Log(blocks) => {
-                self.read = blocks.into();
-                Ok(())
-            }
+            Reply::Log(blocks) => Ok(blocks.iter().map(event_of).collect()),
             _ => Err(QueryError::NotServing),
-        }
+        };
+        // A reader has its place already, and is not sent away for others who read.
+        self.read = self.api.reading.run(read).await??;
+        Ok(())
     }
 
     fn end(&mut self, code: &'static str, detail: &str) -> Event {

@@ -50,14 +50,15 @@ pub(super) async fn blocks(
     if query.from.is_some() && from.is_none() {
         return problem("malformed", "from is above any height");
     }
-    match api.backend.query(Query::Blocks { from, limit }).await {
+    let encode = |answer| match answer {
         Ok(Reply::Blocks(blocks, more)) => {
             let blocks = blocks.iter().map(block_reply).collect();
             axum::Json(BlocksReply { blocks, more }).into_response()
         }
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
-    }
+    };
+    api.read(Query::Blocks { from, limit }, encode).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -73,6 +74,8 @@ pub(super) struct ReceiptsQuery {
 }
 
 /// What became of a block's transactions, in the order of execution.
+///
+/// An answer holds 4 MiB of them and one receipt more, at most: with `more`, ask again from the next.
 #[utoipa::path(
     get,
     path = "/v1/blocks/{height}/receipts",
@@ -102,7 +105,7 @@ pub(super) async fn receipts(
         from: query.from.unwrap_or(0),
         limit,
     };
-    match api.backend.query(query).await {
+    let encode = |answer| match answer {
         Ok(Reply::Receipts(Some((receipts, more)))) => {
             let receipts = receipts.iter().map(ReceiptReply::from).collect();
             axum::Json(ReceiptsReply { receipts, more }).into_response()
@@ -112,7 +115,8 @@ pub(super) async fn receipts(
         }
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
-    }
+    };
+    api.read(query, encode).await
 }
 
 fn limited(limit: Option<u32>) -> Option<u32> {

@@ -19,6 +19,10 @@ use crate::metrics::Metrics;
 /// Pause after a failed accept, which most often means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes a second that a client takes of what waits for it, at least. One that takes a little now and then would hold large
+/// answers in memory for hours.
+pub const SLOWEST_TAKER: u64 = 8 << 10;
+
 /// Accepts only while fewer than `max_connections` are open; the others wait in the kernel's queue.
 #[derive(Debug)]
 pub struct Bounded {
@@ -58,6 +62,7 @@ impl Listener for Bounded {
                         stream,
                         idle: self.idle,
                         last: Instant::now(),
+                        owed: None,
                         alarm: Box::pin(sleep_until(Instant::now() + self.idle)),
                         metrics: self.metrics.clone(),
                         _slot: slot,
@@ -77,12 +82,43 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that occupies a slot, and ends when nothing has moved on it for the idle time.
+/// Since when bytes wait for a client without a break, and how many it has taken meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owed {
+    since: Instant,
+    taken: u64,
+}
+
+impl Owed {
+    fn begun(now: Instant) -> Owed {
+        Owed {
+            since: now,
+            taken: 0,
+        }
+    }
+
+    /// Whether the client has taken less than it must, over an idle time at least; if it has taken enough, that time begins
+    /// anew.
+    fn is_slow(&mut self, now: Instant, idle: Duration) -> bool {
+        let passed = now.duration_since(self.since);
+        if passed < idle {
+            return false;
+        }
+        let least = SLOWEST_TAKER.saturating_mul(passed.as_secs());
+        let slow = self.taken < least;
+        *self = Owed::begun(now);
+        slow
+    }
+}
+
+/// A connection that occupies a slot, and ends when nothing has moved on it for the idle time, or when its client takes too
+/// slowly what waits for it.
 #[derive(Debug)]
 pub struct Guarded {
     stream: TcpStream,
     idle: Duration,
     last: Instant,
+    owed: Option<Owed>,
     alarm: Pin<Box<Sleep>>,
     metrics: Metrics,
     _slot: OwnedSemaphorePermit,
@@ -107,11 +143,30 @@ impl Guarded {
         result
     }
 
-    /// Whether nothing has moved for the idle time. The alarm is moved only when it rings, not with every byte.
+    /// What came of writing: as [`Guarded::moved`], and it is counted while some of it waits.
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match (&written, &mut self.owed) {
+            (Poll::Ready(Ok(bytes)), Some(owed)) => {
+                let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
+                owed.taken = owed.taken.saturating_add(bytes);
+            }
+            (Poll::Pending, owed @ None) => *owed = Some(Owed::begun(Instant::now())),
+            (Poll::Ready(_), _) | (Poll::Pending, Some(_)) => {}
+        }
+        self.moved(cx, written)
+    }
+
+    /// Whether nothing has moved for the idle time, or too little of what waits. The alarm is moved only when it rings, not
+    /// with every byte.
     fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let end = self.last + self.idle;
-            if Instant::now() >= end {
+            let (now, end) = (Instant::now(), self.last + self.idle);
+            let slow = |owed: &mut Owed| owed.is_slow(now, self.idle);
+            if now >= end || self.owed.as_mut().is_some_and(slow) {
                 return true;
             }
             self.alarm.as_mut().reset(end);
@@ -146,7 +201,7 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.moved(cx, written)
+        this.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -156,7 +211,7 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
-        this.moved(cx, written)
+        this.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -164,10 +219,37 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // Asked for once everything is written: nothing waits any more.
+        this.owed = None;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever took a few bytes within each idle time kept an answer of megabytes in memory for hours.
+    #[test]
+    fn who_takes_a_little_of_what_waits_is_too_slow_after_an_idle_time() {
+        let (start, idle) = (Instant::now(), Duration::from_secs(10));
+        let mut owed = Owed::begun(start);
+        owed.taken = 10 * SLOWEST_TAKER - 1;
+        assert!(!owed.is_slow(start + idle - Duration::from_millis(1), idle));
+        let mut enough = Owed {
+            taken: 10 * SLOWEST_TAKER,
+            ..owed
+        };
+        assert!(owed.is_slow(start + idle, idle));
+        assert!(!enough.is_slow(start + idle, idle));
+        // What was taken before counts once.
+        assert_eq!(enough, Owed::begun(start + idle));
+        assert!(!enough.is_slow(start + idle, idle));
+        assert!(enough.is_slow(start + idle * 2, idle));
     }
 }

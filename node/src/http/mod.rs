@@ -13,6 +13,9 @@
 //! | [`MAX_SUBMITTERS`] streams of submissions | 429 `full` with `Retry-After` |
 //! | a reader of the log that takes nothing for `idle_timeout` | closed |
 //! | [`MAX_STREAMS`] readers of the log | 429 `full` with `Retry-After` |
+//! | [`MAX_READING`] long reads that run, and [`MAX_READS_WAITING`] that wait | 429 `full` with `Retry-After` |
+//! | [`MAX_SENDING`] bytes of large answers that are not taken yet | 429 `full` with `Retry-After` |
+//! | a client that takes less than [`SLOWEST_TAKER`] bytes a second of what waits for it | closed |
 //! | a full queue behind it | 429 `full` with `Retry-After` |
 
 mod admin;
@@ -22,7 +25,9 @@ mod listener;
 pub mod openapi;
 mod pages;
 mod problem;
+mod reading;
 mod reads;
+mod sending;
 mod submissions;
 mod transactions;
 
@@ -32,6 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -42,12 +48,14 @@ use prometheus::IntGauge;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Query, QueryError, Reply};
 use crate::metrics::Metrics;
 pub use events::{MAX_STREAMS, streams};
-pub use listener::Bounded;
+pub use listener::{Bounded, SLOWEST_TAKER};
 pub use problem::{CODES, problem};
+pub use reading::{MAX_READING, MAX_READS_WAITING, Reading};
 pub(crate) use reads::log_entry;
+pub use sending::{MAX_SENDING, Sending};
 pub use submissions::{MAX_SUBMITTERS, MAX_UNDER_WAY, submitters};
 pub use transactions::submitted;
 
@@ -59,7 +67,7 @@ pub struct Api {
     /// Counts requests.
     pub metrics: Metrics,
     /// The file's text, served at `/v1/genesis`.
-    pub genesis: Arc<str>,
+    pub genesis: Bytes,
     /// The chain's largest transaction, in bytes.
     pub max_transaction_bytes: usize,
     /// Longest time for one request.
@@ -71,6 +79,10 @@ pub struct Api {
     pub streams: Arc<Semaphore>,
     /// Places of streams of submissions.
     pub submitters: Arc<Semaphore>,
+    /// Threads for long reads.
+    pub reading: Reading,
+    /// Memory for large answers.
+    pub sending: Sending,
     /// Set once the validator stops: a stream of submissions then takes no more.
     pub stopping: watch::Receiver<bool>,
 }
@@ -79,6 +91,18 @@ impl Api {
     /// How long a transaction is followed: a little less than the whole request may take, so that the answer names it.
     fn within(&self) -> Duration {
         self.request_timeout.mul_f32(0.95)
+    }
+
+    /// Answers a question that takes long, on a thread where that holds up nobody, the encoding of the answer included.
+    async fn read(
+        &self,
+        query: Query,
+        encode: impl FnOnce(Result<Reply, QueryError>) -> Response + Send + 'static,
+    ) -> Response {
+        let backend = Arc::clone(&self.backend);
+        let read = move || encode(backend.read(query));
+        let answer = self.reading.run_soon(read).await;
+        answer.unwrap_or_else(problem::of_query)
     }
 
     /// Bytes of the largest transaction in JSON: as base64, four bytes for three, and a little around it.
@@ -173,6 +197,7 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
         Ok(response) => response,
         Err(_) => problem("timed_out", "no outcome within the time of a request"),
     };
+    let response = api.sending.admit(response).await;
     let metrics = &api.metrics;
     let class = class_of(response.status());
     metrics.api_requests_total.with_label_values(&[class]).inc();
@@ -185,6 +210,7 @@ async fn observe(State(api): State<Api>, request: Request, next: Next) -> Respon
 
 fn class_of(status: StatusCode) -> &'static str {
     match status.as_u16() {
+        300..=399 => "3xx",
         429 => "429",
         400..=499 => "4xx",
         500..=599 => "5xx",

@@ -4,8 +4,10 @@
 //! which the document gets one answer a status, with the codes that a program may meet there.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use axum::response::Response;
+use bytes::Bytes;
 use quorate_client::api::{
     BlockReply, BlocksReply, ClientReply, KeyReply, LogEntry, PROBLEM, Problem, RangeReply,
     ReceiptsReply, StatusReply, SubmissionReply, SubmitReply, SubmitRequest, ValidatorsReply,
@@ -17,7 +19,8 @@ use utoipa::openapi::{HeaderBuilder, OpenApi as Document, Required};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::CODES;
-use super::{explorer, reads, submissions, transactions, typed};
+use super::sending::shared;
+use super::{explorer, reads, submissions, transactions};
 
 /// What every route may answer.
 const ANY: &[&str] = &["method_not_allowed", "timed_out"];
@@ -108,10 +111,9 @@ pub fn openapi() -> Document {
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
 )]
 pub(super) async fn document() -> Response {
-    typed(
-        "application/json",
-        openapi().to_json().expect("a document is JSON"),
-    )
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    let text = TEXT.get_or_init(|| openapi().to_json().expect("a document is JSON").into());
+    shared("application/json", text.clone())
 }
 
 struct Problems;

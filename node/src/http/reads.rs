@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::events::{events, resumed};
 use super::problem::of_query;
+use super::sending::shared;
 use super::{Api, accepts_canonical, problem, typed};
 use crate::backend::{BlockState, KeyState, KeyValue, LogBlock, Query, Reply};
 
@@ -22,6 +23,8 @@ use crate::backend::{BlockState, KeyState, KeyValue, LogBlock, Query, Reply};
 const DEFAULT_RANGE: u32 = 100;
 /// Most entries of a range.
 const MAX_RANGE: u32 = 1_000;
+/// Bytes of batches of one answer with a stretch of the log.
+const LINES_BYTES: usize = 4 << 20;
 
 /// Where a read may be answered from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -75,15 +78,12 @@ pub(super) async fn key(
     let Some(key) = unescape(name) else {
         return problem("malformed", "a % in the key needs two hexadecimal digits");
     };
-    let proof = query.proof;
-    match api
-        .backend
-        .query(Query::Key {
-            key: key.clone(),
-            proof,
-        })
-        .await
-    {
+    let answer = match query.proof {
+        true => api.backend.prove(key.clone()).await.map(Reply::Key),
+        // One record, as often as not in memory: a thread of its own would cost more than it.
+        false => api.backend.read(Query::Key { key: key.clone() }),
+    };
+    match answer {
         Ok(Reply::Key(KeyState {
             proof: Some(proof), ..
         })) if accepts_canonical(&headers) => typed(CANONICAL, proof),
@@ -113,6 +113,8 @@ pub(super) struct RangeQuery {
 }
 
 /// The keys with a prefix, in ascending order.
+///
+/// An answer holds 4 MiB of keys and values and one entry more, at most: what `more` leaves out has a longer prefix.
 #[utoipa::path(
     get,
     path = "/v1/kv",
@@ -144,7 +146,8 @@ pub(super) async fn range(
             "a % in the prefix needs two hexadecimal digits",
         );
     };
-    match api.backend.query(Query::Range { prefix, limit }).await {
+    let range = Query::Range { prefix, limit };
+    let encode = |answer| match answer {
         Ok(Reply::Range {
             entries,
             more,
@@ -162,7 +165,8 @@ pub(super) async fn range(
         }
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
-    }
+    };
+    api.read(range, encode).await
 }
 
 /// A block without its transactions.
@@ -185,14 +189,14 @@ pub(super) async fn block(
     let Some(height) = height_of(height) else {
         return problem("malformed", "a height is a number");
     };
-    match api.backend.query(Query::Block { height }).await {
-        Ok(Reply::Block(Some(block))) if accepts_canonical(&headers) => {
-            typed(CANONICAL, codec::encode(&block.block))
-        }
+    let canonical = accepts_canonical(&headers);
+    let encode = move |answer| match answer {
+        Ok(Reply::Block(Some(block))) if canonical => typed(CANONICAL, codec::encode(&block.block)),
         Ok(Reply::Block(Some(block))) => axum::Json(block_reply(&block)).into_response(),
         Ok(_) => problem("unknown_height", "no block is committed at this height yet"),
         Err(error) => of_query(error),
-    }
+    };
+    api.read(Query::Block { height }, encode).await
 }
 
 /// A height in a path.
@@ -279,7 +283,8 @@ fn is_streamed(headers: &HeaderMap, to: Option<u64>) -> bool {
 }
 
 async fn lines(api: &Api, from: Height, to: Height) -> Response {
-    match api.backend.query(Query::Log { from, to }).await {
+    let bytes = LINES_BYTES;
+    let encode = |answer| match answer {
         Ok(Reply::Log(blocks)) => {
             let mut text = Vec::new();
             for block in &blocks {
@@ -290,7 +295,8 @@ async fn lines(api: &Api, from: Height, to: Height) -> Response {
         }
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
-    }
+    };
+    api.read(Query::Log { from, to, bytes }, encode).await
 }
 
 /// How this validator is.
@@ -300,7 +306,7 @@ async fn lines(api: &Api, from: Height, to: Height) -> Response {
     responses((status = 200, description = "How it is", body = StatusReply))
 )]
 pub(super) async fn status(State(api): State<Api>) -> Response {
-    match api.backend.query(Query::Status).await {
+    match api.backend.read(Query::Status) {
         Ok(Reply::Status(status)) => axum::Json(*status).into_response(),
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
@@ -314,7 +320,7 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
     responses((status = 200, description = "The set", body = ValidatorsReply))
 )]
 pub(super) async fn validators(State(api): State<Api>) -> Response {
-    match api.backend.query(Query::Validators).await {
+    match api.backend.read(Query::Validators) {
         Ok(Reply::Validators(validators)) => axum::Json(validators).into_response(),
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
@@ -335,7 +341,7 @@ pub(super) async fn client(
     let Some(key) = key.ok().and_then(|Path(key)| key.parse::<PublicKey>().ok()) else {
         return problem("malformed", "a key has 64 hexadecimal digits");
     };
-    match api.backend.query(Query::Client { key }).await {
+    match api.backend.read(Query::Client { key }) {
         Ok(Reply::Client(client)) => axum::Json(client).into_response(),
         Ok(_) => not_serving(),
         Err(error) => of_query(error),
@@ -349,7 +355,7 @@ pub(super) async fn client(
     responses((status = 200, description = "The file", content_type = "application/json"))
 )]
 pub(super) async fn genesis(State(api): State<Api>) -> Response {
-    typed("application/json", api.genesis.to_string())
+    shared("application/json", api.genesis.clone())
 }
 
 /// One height as a line of the log.

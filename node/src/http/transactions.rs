@@ -152,10 +152,10 @@ pub(super) async fn show(
     let Ok(UrlQuery(ProofQuery { proof })) = query else {
         return problem("malformed", "the only parameter is proof, true or false");
     };
-    match api.backend.query(Query::Transaction { id, proof }).await {
-        Ok(Reply::Transaction(Some((Progress::Executed(receipt), _))))
-            if accepts_canonical(&headers) =>
-        {
+    let canonical = accepts_canonical(&headers);
+    let query = Query::Transaction { id, proof };
+    let encode = move |answer| match answer {
+        Ok(Reply::Transaction(Some((Progress::Executed(receipt), _)))) if canonical => {
             typed(CANONICAL, codec::encode(&receipt))
         }
         Ok(Reply::Transaction(Some((progress, proof)))) => {
@@ -163,6 +163,11 @@ pub(super) async fn show(
         }
         Ok(_) => about("unknown_transaction", "it has not been seen here", Some(id)),
         Err(error) => of_query(error),
+    };
+    match proof {
+        true => api.read(query, encode).await,
+        // Two records, as often as not in memory: a thread of its own would cost more than they do.
+        false => encode(api.backend.read(query)),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::snapshot::files::Directory;
 use crate::validator::api::member;
 use crate::validator::clock::Clock;
-use crate::{backup, ceremony, genesis, keys, origin};
+use crate::{backup, ceremony, descriptors, genesis, keys, origin};
 
 /// Everything that was checked before the first thread starts.
 pub(super) struct Prepared {
@@ -55,8 +55,9 @@ impl Prepared {
             std::env::vars(),
             &options.settings,
         )?;
-        let config = loaded.config;
+        let mut config = loaded.config;
         start_logging(&config, options.verbose)?;
+        fit_connections(&mut config);
         let genesis_path = home.join("genesis.json");
         let genesis = genesis::read(&genesis_path)?;
         ceremony::check_home(home, &genesis)?;
@@ -129,6 +130,21 @@ impl Sockets {
                 .map_err(|error| Failure::failed(format!("a listening socket: {error}")))?;
         }
         Ok(sockets)
+    }
+}
+
+/// No more connections of clients than there are files for.
+fn fit_connections(config: &mut Config) {
+    let (wanted, files) = (config.api.max_connections, descriptors::raise());
+    config.api.max_connections = descriptors::connections(wanted, files);
+    if config.api.max_connections < wanted {
+        tracing::warn!(
+            event = "connections_limited",
+            wanted,
+            connections = config.api.max_connections,
+            files,
+            "the limit of open files leaves fewer connections than api.max_connections"
+        );
     }
 }
 

@@ -19,6 +19,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// A stream of the log without a block says something at least so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Connections to the admin port: a few tools, each with one or two.
+const ADMIN_CONNECTIONS: usize = 64;
+
 /// The two HTTP servers.
 pub(super) struct Servers {
     api: Server,
@@ -35,7 +38,7 @@ impl Servers {
         (api, admin): (std::net::TcpListener, std::net::TcpListener),
         config: &Config,
         setup: &Setup,
-        (backend, metrics, genesis): (Arc<dyn Backend>, Metrics, Arc<str>),
+        (backend, metrics, genesis): (Arc<dyn Backend>, Metrics, axum::body::Bytes),
     ) -> Result<Servers, Failure> {
         let limits = http::Limits {
             max_connections: config.api.max_connections,
@@ -52,12 +55,18 @@ impl Servers {
             keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
             streams: http::streams(),
             submitters: http::submitters(),
+            reading: http::Reading::default(),
+            sending: http::Sending::default(),
             stopping,
         });
         let probes = http::admin_router(backend, metrics.clone());
+        let few = http::Limits {
+            max_connections: ADMIN_CONNECTIONS,
+            ..limits
+        };
         Ok(Servers {
             api: Server::start(api, routes, limits, metrics.clone(), stop_api)?,
-            admin: Server::start(admin, probes, limits, metrics, watch::Sender::new(false))?,
+            admin: Server::start(admin, probes, few, metrics, watch::Sender::new(false))?,
         })
     }
 

@@ -21,7 +21,7 @@ use quorate_replica::{Input, ReplicaError, Reply as CoreReply, Setup, SubmitRefu
 use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::store::prefix_end;
 use quorate_storage::{Order, RocksReader, StoreError, Table, View};
-use quorate_types::{Genesis, Height, PublicKey, Receipt, Transaction, TransactionId};
+use quorate_types::{Genesis, Height, PublicKey, Receipt, Transaction, TransactionId, codec};
 use quorate_types::{Unverified, ValidatorIndex, ValidatorInfo};
 use tokio::sync::watch;
 
@@ -44,8 +44,8 @@ const STUCK: Duration = Duration::from_secs(5);
 const STALLED: Duration = Duration::from_secs(5);
 /// Blocks that a validator may be behind and still be of use.
 const BEHIND: u64 = 16;
-/// Bytes of one answer with a stretch of the log.
-const LOG_BYTES: usize = 4 << 20;
+/// Bytes of one answer with a range or with receipts, and one entry more.
+const ANSWER_BYTES: usize = 4 << 20;
 /// Heights of one answer with a stretch of the log.
 const LOG_HEIGHTS: u64 = 512;
 
@@ -122,22 +122,23 @@ impl Backend for Served {
         self.verifier.together(submit);
     }
 
-    fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
+    fn read(&self, query: Query) -> Result<Reply, QueryError> {
+        if !reads_state(&query) {
+            return Ok(self.answer(query)?);
+        }
+        let standing = self.standing().ok_or(QueryError::NotServing)?;
+        let answer = self.answer(query);
+        // Whatever was found, there may have been no state to find it in.
+        match self.standing() == Some(standing) {
+            true => Ok(answer?),
+            false => Err(QueryError::NotServing),
+        }
+    }
+
+    fn prove(&self, key: Vec<u8>) -> BoxFuture<'_, Result<KeyState, QueryError>> {
         async move {
-            match query {
-                // V5: a state that a quorum contradicts is not served.
-                Query::Transaction { .. }
-                | Query::Key { .. }
-                | Query::Range { .. }
-                | Query::Log { .. }
-                | Query::Client { .. }
-                    if self.core.status().consensus.diverged =>
-                {
-                    Err(QueryError::NotServing)
-                }
-                Query::Key { key, proof: true } => self.proved_key(key).await,
-                query => self.answer(query).map_err(|error| error.into()),
-            }
+            self.standing().ok_or(QueryError::NotServing)?;
+            self.proved_key(key).await
         }
         .boxed()
     }
@@ -222,8 +223,29 @@ impl Backend for Served {
     }
 }
 
+/// Whether the answer tells what this validator's execution led to. Status, validators and blocks are not of that kind: a
+/// quorum stands behind them.
+fn reads_state(query: &Query) -> bool {
+    match query {
+        Query::Transaction { .. }
+        | Query::Key { .. }
+        | Query::Range { .. }
+        | Query::Receipts { .. }
+        | Query::Log { .. }
+        | Query::Client { .. } => true,
+        Query::Block { .. } | Query::Blocks { .. } | Query::Status | Query::Validators => false,
+    }
+}
+
 impl Served {
-    async fn proved_key(&self, key: Vec<u8>) -> Result<Reply, QueryError> {
+    /// The state that may be told of, by the number of its installation: none during one, and none if a quorum contradicts
+    /// it (V5).
+    fn standing(&self) -> Option<u64> {
+        let diverged = self.core.status().consensus.diverged;
+        self.core.installed().filter(|_| !diverged)
+    }
+
+    async fn proved_key(&self, key: Vec<u8>) -> Result<KeyState, QueryError> {
         let (claim, answer) = self.core.tickets().issue();
         let input = Input::Prove {
             ticket: claim.ticket(),
@@ -242,16 +264,19 @@ impl Served {
                     retry_after_seconds: RETRY_AFTER,
                 });
             }
+            Some(Ok(CoreReply::Refused(SubmitRefusal::NotServing))) => {
+                return Err(QueryError::NotServing);
+            }
             Some(Ok(CoreReply::Refused(_))) => return Err(QueryError::NotProvable),
             Some(_) | None => return Err(QueryError::NotServing),
         };
         let value = proof.record.as_ref().map(|record| key_value(&record.0));
         let height = proof.headers.first().map_or(Height(0), |h| h.claim.height);
-        Ok(Reply::Key(KeyState {
+        Ok(KeyState {
             value: value.transpose().map_err(|_| QueryError::Damaged)?,
             height,
             proof: Some(ClientProof::Key(proof).encode()),
-        }))
+        })
     }
 
     /// Answers from the store and the last status.
@@ -260,7 +285,7 @@ impl Served {
         let height = self.core.status().height;
         Ok(match query {
             Query::Transaction { id, proof } => Reply::Transaction(self.transaction(id, proof)?),
-            Query::Key { key, .. } => {
+            Query::Key { key } => {
                 let stored = reader.get(Table::State, &state_key(&key))?;
                 let value = stored.map(|record| key_value(&record)).transpose()?;
                 Reply::Key(KeyState {
@@ -277,7 +302,7 @@ impl Served {
                 from,
                 limit,
             } => Reply::Receipts(self.receipts(height, from, limit)?),
-            Query::Log { from, to } => Reply::Log(self.log(from, to)?),
+            Query::Log { from, to, bytes } => Reply::Log(self.log(from, to, bytes)?),
             Query::Status => Reply::Status(Box::new(self.status())),
             Query::Validators => Reply::Validators(self.validators()),
             Query::Client { key } => Reply::Client(self.client(key, height)?),
@@ -306,12 +331,9 @@ impl Served {
         let namespace = state_key(b"").len();
         let end = prefix_end(&from);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let most = limit.saturating_add(1);
-        let mut stored =
-            self.reader
-                .scan(Table::State, &from, end.as_deref(), most, Order::Ascending)?;
-        let more = stored.len() > limit;
-        stored.truncate(limit);
+        let range = (from.as_slice(), end.as_deref());
+        let reader = &self.reader;
+        let (stored, more) = reader.scan_within(Table::State, range, limit, ANSWER_BYTES)?;
         let entries = stored
             .into_iter()
             .map(|(key, record)| {
@@ -380,17 +402,19 @@ impl Served {
             self.check_kept(height)?;
         }
         let end = from.saturating_add(limit).min(count);
-        let receipts = (from..end).map(|index| {
-            let receipt = ledger::receipt(&self.reader, height, index)?;
-            receipt.map_or_else(|| self.check_kept(height).and(Err(ReadError::Damaged)), Ok)
-        });
-        Ok(Some((
-            receipts.collect::<Result<_, ReadError>>()?,
-            end < count,
-        )))
+        let (mut receipts, mut bytes, mut next) = (Vec::new(), 0, from);
+        while next < end && bytes < ANSWER_BYTES {
+            let Some(receipt) = ledger::receipt(&self.reader, height, next)? else {
+                return self.check_kept(height).and(Err(ReadError::Damaged));
+            };
+            bytes += codec::encoded_len(&receipt);
+            receipts.push(receipt);
+            next += 1;
+        }
+        Ok(Some((receipts, next < count)))
     }
 
-    fn log(&self, from: Height, to: Height) -> Result<Vec<LogBlock>, ReadError> {
+    fn log(&self, from: Height, to: Height, most: usize) -> Result<Vec<LogBlock>, ReadError> {
         let reader = &self.reader;
         let last = to.0.min(from.0.saturating_add(LOG_HEIGHTS - 1));
         let (mut blocks, mut bytes) = (Vec::new(), 0);
@@ -404,7 +428,9 @@ impl Served {
             };
             let mut batches = Vec::new();
             for id in &block.batches {
-                let batch = ledger::batch(reader, *id)?.ok_or(ReadError::Damaged)?;
+                let Some(batch) = ledger::batch(reader, *id)? else {
+                    return self.check_kept(height).and(Err(ReadError::Damaged));
+                };
                 bytes += batch.encoded_len();
                 batches.push(batch);
             }
@@ -414,7 +440,7 @@ impl Served {
                 block,
                 batches,
             });
-            if bytes >= LOG_BYTES {
+            if bytes >= most {
                 break;
             }
         }

@@ -68,8 +68,8 @@ struct Shared {
     stopping: AtomicBool,
     /// The committed height, for those who follow the log; none once they should go elsewhere.
     heads: watch::Sender<Option<Height>>,
-    /// A snapshot takes the state's place.
-    installing: AtomicBool,
+    /// Odd while a snapshot takes the state's place; each begin and end adds one.
+    installations: AtomicU64,
     /// Deletions to write between two turns, and who waits for that.
     chores: Mutex<VecDeque<(WriteBatch, SyncSender<()>)>>,
     clock: Clock,
@@ -153,10 +153,18 @@ impl Core {
         self.shared.heads.send_replace(None);
     }
 
+    /// A number that another installation of a snapshot changes; none during one, when there is no state. What was read
+    /// between two equal ones was the state.
+    #[must_use]
+    pub fn installed(&self) -> Option<u64> {
+        let installations = self.shared.installations.load(Ordering::SeqCst);
+        installations.is_multiple_of(2).then_some(installations)
+    }
+
     /// Time since the last turn.
     #[must_use]
     pub fn silence(&self) -> Duration {
-        if self.shared.installing.load(Ordering::Relaxed) {
+        if self.installed().is_none() {
             return Duration::ZERO;
         }
         self.since(&self.shared.turned)
@@ -277,7 +285,7 @@ impl Inbox {
                 moved: AtomicU64::new(now),
                 stopping: AtomicBool::new(false),
                 heads,
-                installing: AtomicBool::new(false),
+                installations: AtomicU64::new(0),
                 chores: Mutex::default(),
                 clock,
             }),
@@ -373,7 +381,8 @@ impl Inbox {
     /// Closes the replica and opens it again on the snapshot that is here whole. Peers stay connected.
     fn install(&self, parts: &mut Parts) -> Result<Vec<Input>, CoreError> {
         let begun = parts.clock.monotonic();
-        self.core.shared.installing.store(true, Ordering::Relaxed);
+        let installations = &self.core.shared.installations;
+        installations.fetch_add(1, Ordering::SeqCst);
         tracing::info!(
             event = "snapshot_complete",
             "all chunks of the snapshot are here; starting from it"
@@ -385,7 +394,7 @@ impl Inbox {
         self.core.tickets.answer(closed.close());
         let mut own = release(parts, first, &self.core, wall())?;
         own.extend(connected.iter().map(Input::Connected));
-        self.core.shared.installing.store(false, Ordering::Relaxed);
+        installations.fetch_add(1, Ordering::SeqCst);
         let nanos = parts.clock.monotonic().since(begun);
         let height = parts.replica.status().height;
         tracing::info!(event = "snapshot_installed", %height, seconds = Duration::from_nanos(nanos).as_secs_f64(), "snapshot installed");
@@ -559,6 +568,19 @@ mod tests {
         inbox.core.taken(&inputs);
         assert_eq!(ask(&inbox.core), Ok(()));
         assert_eq!(ask(&inbox.core), Err(Busy::Full));
+    }
+
+    /// A read that lies across a whole installation must show, not only one that ends within it.
+    #[test]
+    fn an_installation_shows_before_within_and_behind_it() {
+        let core = inbox().core;
+        let before = core.installed();
+        assert!(before.is_some());
+        core.shared.installations.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(core.installed(), None);
+        core.shared.installations.fetch_add(1, Ordering::SeqCst);
+        assert!(core.installed().is_some());
+        assert_ne!(core.installed(), before);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use quorate_types::{Height, Receipt, Reject, codec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::mock::{Mock, Script, serve, serve_admin, transaction};
+use crate::mock::{Mock, Script, serve, serve_admin, serve_idle, transaction};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -314,6 +314,64 @@ async fn a_connection_that_says_nothing_is_closed() {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(WITHIN, socket.read_to_end(&mut rest)).await;
     end.expect("closed within its idle time").ok();
+}
+
+/// Clients that ask for megabytes and read nothing took the validator's memory, connection by connection. They share a
+/// budget: who comes late is told so, small answers go on, and what goes gives its part back.
+#[tokio::test]
+async fn large_answers_that_nobody_reads_take_so_much_memory_and_no_more() {
+    let mock = Arc::new(Mock::default());
+    // Seven heights of a megabyte each, which is a third more in base64.
+    *mock.ledger.batches.lock().expect("unpoisoned") = 32 << 10;
+    let address = serve_idle(mock, WITHIN, WITHIN * 10).await;
+    let mut silent = Vec::new();
+    let refused = loop {
+        assert!(silent.len() < 16, "nobody was refused");
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let ask = b"GET /v1/log?from=1&to=7 HTTP/1.1\r\nhost: x\r\n\r\n";
+        socket.write_all(ask).await.expect("writable");
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).await.expect("an answer");
+        if head.ends_with(b" 429") {
+            break socket;
+        }
+        assert!(head.ends_with(b" 200"));
+        silent.push(socket);
+    };
+    assert_eq!(silent.len(), 6, "of 9.4 MiB each in 64 MiB");
+    drop(refused);
+    let large = || call(address, Call::get("/v1/log?from=1&to=7".into()));
+    let answer = large().await;
+    assert_eq!(problem(&answer), (429, String::from("full")));
+    assert!(answer.retry_after.is_some());
+    for small in ["/v1/status", "/v1/kv/a", "/openapi.json"] {
+        assert_eq!(call(address, Call::get(small.into())).await.status, 200);
+    }
+    silent.pop();
+    let gone = async {
+        while large().await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let gone = tokio::time::timeout(WITHIN, gone).await;
+    gone.expect("room, once one of them is gone");
+}
+
+/// Such a client need not go by itself.
+#[tokio::test]
+async fn a_connection_that_does_not_take_its_answer_is_closed() {
+    let mock = Arc::new(Mock::default());
+    *mock.ledger.batches.lock().expect("unpoisoned") = 32 << 10;
+    let address = serve_idle(mock, WITHIN, Duration::from_millis(300)).await;
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    let ask = b"GET /v1/log?from=1&to=7 HTTP/1.1\r\nhost: x\r\n\r\n";
+    socket.write_all(ask).await.expect("writable");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut answer = Vec::new();
+    let end = tokio::time::timeout(WITHIN, socket.read_to_end(&mut answer)).await;
+    // Either way it ends before the answer does.
+    end.expect("closed within its idle time").ok();
+    assert!(answer.len() < 9 << 20, "{} bytes", answer.len());
 }
 
 #[tokio::test]

@@ -251,9 +251,9 @@ impl Backend for Mock {
         submit();
     }
 
-    fn query(&self, query: Query) -> BoxFuture<'_, Result<Reply, QueryError>> {
+    fn read(&self, query: Query) -> Result<Reply, QueryError> {
         if let Some(error) = *self.queries.lock().expect("unpoisoned") {
-            return future::ready(Err(error)).boxed();
+            return Err(error);
         }
         let height = Height(7);
         let value = |value: &[u8]| KeyValue {
@@ -267,7 +267,7 @@ impl Backend for Mock {
                 let log = self.executed.lock().expect("unpoisoned");
                 Reply::Transaction(log.get(&id).map(|r| (Progress::Executed(r.clone()), None)))
             }
-            Query::Key { key, .. } => Reply::Key(KeyState {
+            Query::Key { key } => Reply::Key(KeyState {
                 value: (key != b"absent").then(|| value(&key)),
                 height,
                 proof: None,
@@ -280,10 +280,7 @@ impl Backend for Mock {
             Query::Block { .. } => Reply::Block(None),
             Query::Blocks { .. } => Reply::Blocks(Vec::new(), false),
             Query::Receipts { .. } => Reply::Receipts(None),
-            Query::Log { from, to } => match self.ledger.read(from, to) {
-                Ok(blocks) => Reply::Log(blocks),
-                Err(error) => return future::ready(Err(error)).boxed(),
-            },
+            Query::Log { from, to, .. } => Reply::Log(self.ledger.read(from, to)?),
             Query::Status => Reply::Status(Box::new(StatusReply {
                 chain: chain(),
                 validator: String::from("mock"),
@@ -302,7 +299,18 @@ impl Backend for Mock {
                 height,
             }),
         };
-        future::ready(Ok(reply)).boxed()
+        Ok(reply)
+    }
+
+    fn prove(&self, key: Vec<u8>) -> BoxFuture<'_, Result<KeyState, QueryError>> {
+        let answer = self.read(Query::Key { key });
+        async move {
+            match answer? {
+                Reply::Key(state) => Ok(state),
+                _ => Err(QueryError::NotServing),
+            }
+        }
+        .boxed()
     }
 
     fn heads(&self) -> watch::Receiver<Option<Height>> {
@@ -324,6 +332,9 @@ impl Backend for Mock {
     }
 }
 
+/// A connection on which nothing moves for so long ends.
+const IDLE: Duration = Duration::from_millis(600);
+
 /// The API of a mock, until the runtime ends. Returns where it listens.
 pub(crate) async fn serve(mock: Arc<Mock>) -> SocketAddr {
     serve_within(mock, Duration::from_millis(300)).await
@@ -331,33 +342,44 @@ pub(crate) async fn serve(mock: Arc<Mock>) -> SocketAddr {
 
 /// As [`serve`], with the longest time of a request.
 pub(crate) async fn serve_within(mock: Arc<Mock>, request_timeout: Duration) -> SocketAddr {
+    serve_idle(mock, request_timeout, IDLE).await
+}
+
+/// As [`serve_within`], with the longest time in which nothing moves on a connection.
+pub(crate) async fn serve_idle(
+    mock: Arc<Mock>,
+    request_timeout: Duration,
+    idle: Duration,
+) -> SocketAddr {
     let metrics = Metrics::new();
     let router = http::router(Api {
         stopping: mock.stopping.subscribe(),
         backend: mock,
         metrics: metrics.clone(),
-        genesis: Arc::from("{}"),
+        genesis: bytes::Bytes::from_static(b"{}"),
         max_transaction_bytes: 4_096,
         request_timeout,
         keep_alive: Duration::from_millis(100),
         streams: http::streams(),
         submitters: http::submitters(),
+        reading: http::Reading::default(),
+        sending: http::Sending::default(),
     });
-    listen(router, metrics).await
+    listen(router, metrics, idle).await
 }
 
 /// The admin port of a mock.
 pub(crate) async fn serve_admin(mock: Arc<Mock>) -> SocketAddr {
     let metrics = Metrics::new();
-    listen(http::admin_router(mock, metrics.clone()), metrics).await
+    listen(http::admin_router(mock, metrics.clone()), metrics, IDLE).await
 }
 
-async fn listen(router: axum::Router, metrics: Metrics) -> SocketAddr {
+async fn listen(router: axum::Router, metrics: Metrics, idle_timeout: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let limits = Limits {
         max_connections: 128,
-        idle_timeout: Duration::from_millis(600),
+        idle_timeout,
     };
     let forever = future::pending();
     tokio::spawn(http::serve(listener, router, limits, metrics, forever));

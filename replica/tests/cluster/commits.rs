@@ -1,6 +1,7 @@
 //! Transactions, from a client to a receipt that all have: with nobody dead, one, and all of them; with work and without.
 
-use quorate_replica::Input;
+use quorate_replica::{Input, Reply, SubmitRefusal};
+use quorate_storage::{Order, Store as _, Sync, Table, View as _, WriteBatch};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::vote::Signable as _;
 use quorate_types::{
@@ -86,6 +87,39 @@ fn a_repeat_is_answered_with_the_first_receipt() {
     }
     cluster.submit(2, 9, put);
     assert_eq!(cluster.answer(9, 10).1, first);
+}
+
+/// V5: what a diverged validator took for receipts is not said, to whom repeats a transaction no more than to others. It
+/// answered repeats, since it looked for a receipt before it looked at itself.
+#[test]
+fn a_validator_that_diverged_answers_no_repeat() {
+    let mut cluster = Cluster::new(4);
+    let first = cluster.put(1);
+    cluster.submit(0, 1, first.clone());
+    assert!(executed(&cluster.answer(1, 2_000).1));
+    cluster.run(100);
+    // The next put finds a record under its key in one store, and so gives it another version there.
+    let store = &mut cluster.nodes[3].store;
+    let all = store.scan(Table::State, b"", None, 1_000, Order::Ascending);
+    let records = all.unwrap().into_iter();
+    let mut planted = WriteBatch::new();
+    for (mut key, record) in records.filter(|(key, _)| key.ends_with(b"k1")) {
+        key.pop();
+        key.push(b'2');
+        planted.put(Table::State, key, record);
+    }
+    assert_eq!(planted.len(), 1);
+    store.write(planted, Sync::Yes).unwrap();
+    let second = cluster.put(2);
+    cluster.submit(0, 2, second.clone());
+    assert!(executed(&cluster.answer(2, 5_000).1));
+    cluster.run(10_000);
+    assert!(cluster.status(3).consensus.diverged);
+    for (ticket, repeated) in [(10, first), (11, second)] {
+        cluster.submit(3, ticket, repeated);
+        let (_, reply) = cluster.answer(ticket, 10);
+        assert_eq!(reply, Reply::Refused(SubmitRefusal::NotServing));
+    }
 }
 
 #[test]

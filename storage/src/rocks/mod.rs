@@ -32,6 +32,8 @@ const SYNCED: &[u8] = b"synced";
 const OP_BYTES: usize = 12;
 /// Most bytes that it takes for itself and the number of a synced write.
 const SYNCED_BYTES: usize = 40;
+/// Entries that a scan with a bound in bytes holds beyond it, at most.
+const STEP: usize = 16;
 
 /// A store on disk. Dropped, it leaves everything written to the operating system but what is deferred; what was not
 /// synced is lost only if the machine stops as well.
@@ -305,6 +307,57 @@ impl RocksReader {
         checkpoint
             .create_checkpoint(path)
             .map_err(failed("checkpoint"))
+    }
+
+    /// As [`View::scan`], ascending and as of one moment, but ending behind the entry with which keys and values make
+    /// `bytes`: of large entries it never holds many. Also whether the range goes on behind them.
+    ///
+    /// # Errors
+    /// As [`View::scan`].
+    pub fn scan_within(
+        &self,
+        table: Table,
+        (from, to): (&[u8], Option<&[u8]>),
+        limit: usize,
+        bytes: usize,
+    ) -> Result<(Vec<Entry>, bool), StoreError> {
+        let pending = self.0.pending();
+        let most = limit.saturating_add(1);
+        let above = pending.range(table, (from, to), most, Order::Ascending);
+        let snapshot = self.0.db.snapshot();
+        drop(pending);
+        let step = |from: &[u8], most| {
+            let behind = above.partition_point(|(key, _)| key.as_slice() < from);
+            let above = above.iter().skip(behind);
+            let above = above.map(|(key, value)| (key, value.as_deref()));
+            let below = |from: &_, to: Option<&_>, limit| {
+                let mut options = ReadOptions::default();
+                options.set_snapshot(&snapshot);
+                self.0
+                    .scan_with(options, table, from, to, limit, Order::Ascending)
+            };
+            merge(above, (from, to), most, Order::Ascending, below)
+        };
+        let (mut found, mut size, mut next) = (Vec::new(), 0, from.to_vec());
+        while found.len() < limit && size < bytes {
+            let wanted = STEP.min(limit - found.len());
+            let entries = step(&next, wanted)?;
+            let ended = entries.len() < wanted;
+            for (key, value) in entries {
+                if size >= bytes {
+                    return Ok((found, true));
+                }
+                size += key.len() + value.len();
+                next.clone_from(&key);
+                next.push(0);
+                found.push((key, value));
+            }
+            if ended {
+                return Ok((found, false));
+            }
+        }
+        let more = !step(&next, 1)?.is_empty();
+        Ok((found, more))
     }
 
     /// Gives the space of what was deleted from a table back to the disk: of keys from `from` up to `to`, or of all. It

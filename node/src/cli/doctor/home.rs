@@ -13,10 +13,8 @@ use super::{Finding, advice};
 use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::passphrase::Passphrase;
-use crate::{ceremony, genesis, keys};
+use crate::{ceremony, descriptors, genesis, keys};
 
-/// Fewest open files that a validator can work with, besides the connections of its clients: the database's and peers'.
-const FILES: u64 = 1_024;
 /// A disk with less than this is full, in bytes: the next segment of the database's log may not fit.
 const FULL: u64 = 64 << 20;
 /// Longest wait for this machine's own admin port.
@@ -211,11 +209,15 @@ fn look_at_disk(home: &Path, min_free: u64, found: &mut Vec<Finding>) {
 fn look_at_limits(settings: &Config, found: &mut Vec<Finding>) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let connections = u64::try_from(settings.api.max_connections).unwrap_or(u64::MAX);
-    let needed = FILES.saturating_add(connections);
-    if let Some(current) = limit.current.filter(|current| *current < needed) {
-        let message = format!("a process here may open {current} files, and may need {needed}");
+    let needed = descriptors::OTHERS.saturating_add(connections);
+    // A start raises the soft limit to the hard one.
+    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
+        let connections = descriptors::connections(settings.api.max_connections, Some(most));
+        let message = format!(
+            "a process here may open {most} files, and may need {needed}: it would take {connections} connections of clients"
+        );
         let action =
-            "LimitNOFILE= in the unit, `ulimit -n` in a shell, or a lower api.max_connections";
+            "LimitNOFILE= in the unit, `ulimit -Hn` in a shell, or a lower api.max_connections";
         found.push(Finding::warning("few_files", message, action));
     }
 }
