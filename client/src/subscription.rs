@@ -10,8 +10,9 @@ use hyper::body::Incoming;
 use quorate_types::{Block, BlockId, Height, codec};
 
 use crate::api::{EVENT_STREAM, LogEntry, Problem};
-use crate::client::{Client, goes_elsewhere};
+use crate::client::Client;
 use crate::error::ClientError;
+use crate::failover::goes_elsewhere;
 use crate::http::Call;
 use crate::sse::{Event, Parser};
 
