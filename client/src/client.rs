@@ -4,31 +4,30 @@
 //! is never signed anew: wherever the same bytes arrive, and however often, they execute once. A new signature is made
 //! only after a receipt has proved that the old transaction had no effect.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use quorate_crypto::SecretKey;
-use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Height, Outcome, PublicKey, Receipt};
-use quorate_types::{Rejection, Transaction, TransactionBody, TransactionId, codec};
+use quorate_types::{Blob, BlockTime, ChainId, FORMAT_VERSION, Genesis, Height, Outcome};
+use quorate_types::{PublicKey, Receipt, Rejection};
+use quorate_types::{Transaction, TransactionBody, TransactionId, codec};
 use serde::de::DeserializeOwned;
 
 use crate::api::{
     Base64, BlockReply, BlocksReply, CANONICAL, ClientReply, JSON_LINES, KeyReply, LogEntry,
-    RangeReply, StatusReply, SubmitReply, ValidatorsReply,
+    RangeReply, ReceiptReply, StatusReply, SubmitReply, ValidatorsReply,
 };
+use crate::backoff::{Backoff, FIRST_PATIENCE, MAX_PAUSE};
 use crate::error::ClientError;
-use crate::http::{Answer, Call, Http, NoAnswer, check_endpoint};
+use crate::http::{Answer, Call, Http, check_endpoint};
 use crate::profile::Profile;
 use crate::sequence::Sequence;
 use crate::validity::{Clocks, DEFAULT_VALIDITY, wall_clock};
 
-/// How long one validator may take before the next is tried, at first; doubled with every pass over all of them.
-const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
-/// Pause after a pass over all validators, at first; doubled up to a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How long the set's clocks are believed without asking again.
 const CLOCKS_AGE: Duration = Duration::from_secs(30);
 /// How often an operation is signed again because another process had used the number.
@@ -75,7 +74,10 @@ pub struct Client {
     http: Http,
     /// Index of the endpoint that answered last.
     preferred: AtomicUsize,
-    sequence: Mutex<Sequence>,
+    /// Of each key that has signed.
+    sequences: Mutex<BTreeMap<PublicKey, Sequence>>,
+    /// Once it was needed.
+    genesis: OnceLock<Genesis>,
     clocks: Mutex<Option<(Clocks, Instant)>>,
     timeout: Duration,
     validity: Duration,
@@ -95,7 +97,8 @@ impl Client {
             profile,
             http: Http::default(),
             preferred: AtomicUsize::new(0),
-            sequence: Mutex::default(),
+            sequences: Mutex::default(),
+            genesis: OnceLock::new(),
             clocks: Mutex::default(),
             timeout,
             validity: DEFAULT_VALIDITY,
@@ -125,6 +128,19 @@ impl Client {
         self.preferred.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn prefer(&self, index: usize) {
+        self.preferred.store(index, Ordering::Relaxed);
+    }
+
+    /// Asks another validator first from now on.
+    fn turn_away(&self) {
+        self.preferred.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn known_genesis(&self) -> &OnceLock<Genesis> {
+        &self.genesis
+    }
+
     // ---------------------------------------------------------------------------------------------- transactions
 
     /// Executes commands in one transaction: signs, submits, waits for the receipt. Exactly once, whatever fails.
@@ -137,35 +153,63 @@ impl Client {
         commands: Vec<Blob>,
     ) -> Result<(Receipt, Submission), ClientError> {
         let deadline = Instant::now() + self.timeout;
+        let mut lifetime = BlockTime(0);
         let mut collisions = 0;
         loop {
-            let transaction = self.sign(key, commands.clone()).await?;
-            let result = self.settle(&transaction, deadline).await;
-            let reused = match &result {
-                Ok((receipt, _)) => {
-                    matches!(
-                        receipt.outcome,
-                        Outcome::Rejected(Rejection::SequenceReused)
-                    )
-                }
-                Err(ClientError::Refused { code, .. }) => code == "sequence_reused",
-                Err(_) => false,
-            };
-            // Another transaction has our number, so ours had no effect and never will: a new one may be signed.
-            if reused && collisions < MAX_COLLISIONS {
-                collisions += 1;
-                let next = self.client_info(&key.public()).await?.next_sequence;
-                self.lock_sequence().collided(next);
-                continue;
+            let transaction = self.sign_until(key, commands.clone(), lifetime).await?;
+            let settled = self.settle(&transaction, deadline).await;
+            let (receipt, submission) = settled.inspect_err(|error| self.learn(key, error))?;
+            if !is_reused(&receipt) {
+                return self.conclude(key, receipt, submission);
             }
-            let (receipt, submission) = result?;
-            if let Outcome::Rejected(rejection) = receipt.outcome {
-                let id = submission.id;
-                return Err(ClientError::Rejected { id, rejection });
+            // Another transaction has our number, so ours had no effect and never will. That allows to sign a new one,
+            // and a liar would have the operation executed twice by it: so it has to be proved.
+            let receipt = self.proved_receipt(submission.id, deadline).await?;
+            if !is_reused(&receipt) || collisions == MAX_COLLISIONS {
+                let submission = submission.with(&receipt);
+                return self.conclude(key, receipt, submission);
             }
-            self.lock_sequence().executed();
-            return Ok((receipt, submission));
+            collisions += 1;
+            // What remembers the number's user is dropped when the last transaction of the key is past its time. The
+            // new one keeps it there as long as the old one could still come.
+            lifetime = transaction.body.valid_until;
+            let next = self.next_sequence(&key.public()).await?;
+            self.sequence(key, |sequence| sequence.collided(next));
         }
+    }
+
+    /// The end of an operation that has a receipt.
+    fn conclude(
+        &self,
+        key: &SecretKey,
+        receipt: Receipt,
+        submission: Submission,
+    ) -> Result<(Receipt, Submission), ClientError> {
+        let Outcome::Rejected(rejection) = receipt.outcome else {
+            self.sequence(key, Sequence::executed);
+            return Ok((receipt, submission));
+        };
+        let id = submission.id;
+        let error = ClientError::Rejected { id, rejection };
+        self.learn(key, &error);
+        Err(error)
+    }
+
+    /// Forgets what led to an error, so that the next operation asks for it, and another validator first.
+    fn learn(&self, key: &SecretKey, error: &ClientError) {
+        match error {
+            ClientError::Rejected {
+                rejection: Rejection::TooOld,
+                ..
+            } => self.sequence(key, Sequence::forget),
+            ClientError::Rejected {
+                rejection: Rejection::Expired | Rejection::TooFarAhead,
+                ..
+            }
+            | ClientError::Refused { status: 422, .. } => *self.clocks() = None,
+            _ => return,
+        }
+        self.turn_away();
     }
 
     /// Signs commands with the next number and a deadline that one wrong clock does not spoil.
@@ -177,17 +221,29 @@ impl Client {
         key: &SecretKey,
         commands: Vec<Blob>,
     ) -> Result<Transaction, ClientError> {
-        let valid_until = self.valid_until().await?;
-        if self.lock_sequence().is_unknown() {
-            let next = self.client_info(&key.public()).await?.next_sequence;
-            self.lock_sequence().learn(next);
-        }
-        let sequence = self.lock_sequence().take();
+        self.sign_until(key, commands, BlockTime(0)).await
+    }
+
+    /// As [`Client::sign`], and valid until `lifetime` at least.
+    async fn sign_until(
+        &self,
+        key: &SecretKey,
+        commands: Vec<Blob>,
+        lifetime: BlockTime,
+    ) -> Result<Transaction, ClientError> {
+        let valid_until = self.valid_until().await?.max(lifetime);
+        let sequence = match self.sequence(key, Sequence::take) {
+            Some(number) => number,
+            None => {
+                let next = self.next_sequence(&key.public()).await?;
+                self.sequence(key, |sequence| sequence.take_from(next))
+            }
+        };
         Ok(TransactionBody {
             version: FORMAT_VERSION,
             chain: self.profile.chain,
             client: key.public(),
-            sequence: sequence.unwrap_or(u64::MAX),
+            sequence,
             valid_until,
             commands,
         }
@@ -199,10 +255,7 @@ impl Client {
     /// # Errors
     /// If the set's clocks have to be asked for, and nobody answers.
     pub async fn valid_until(&self) -> Result<BlockTime, ClientError> {
-        let known = *self
-            .clocks
-            .lock()
-            .expect("nothing panics while it holds the lock");
+        let known = *self.clocks();
         if let Some((clocks, at)) = known
             && at.elapsed() < CLOCKS_AGE
         {
@@ -214,10 +267,7 @@ impl Client {
             validator: status.now,
             head: status.head_time,
         };
-        *self
-            .clocks
-            .lock()
-            .expect("nothing panics while it holds the lock") = Some((clocks, Instant::now()));
+        *self.clocks() = Some((clocks, Instant::now()));
         Ok(clocks.valid_until(self.validity))
     }
 
@@ -240,10 +290,17 @@ impl Client {
     /// [`ClientError::Unreachable`] if nobody answered to the last; [`ClientError::TimedOut`] with the id if somebody did,
     /// and knew no receipt; what [`Client::transaction`] returns.
     pub async fn wait(&self, id: TransactionId) -> Result<Submission, ClientError> {
-        let deadline = Instant::now() + self.timeout;
-        let mut pause = FIRST_PAUSE;
+        self.wait_until(id, Instant::now() + self.timeout).await
+    }
+
+    async fn wait_until(
+        &self,
+        id: TransactionId,
+        deadline: Instant,
+    ) -> Result<Submission, ClientError> {
+        let mut backoff = Backoff::default();
         loop {
-            let open = match self.transaction(id, false).await {
+            let open = match self.transaction_until(id, false, deadline).await {
                 Ok(found) if found.reply.receipt.is_some() => return Ok(found),
                 Ok(_)
                 | Err(
@@ -252,15 +309,22 @@ impl Client {
                         ..
                     }
                     | ClientError::TimedOut { .. },
-                ) => ClientError::TimedOut { pending: Some(id) },
+                ) => ClientError::TimedOut {
+                    pending: Some(id),
+                    last: None,
+                },
                 Err(error @ ClientError::Unreachable { .. }) => error,
                 Err(error) => return Err(error),
             };
-            if Instant::now() + pause >= deadline {
+            let pause = backoff.next();
+            if deadline.saturating_duration_since(Instant::now()) <= pause {
                 return Err(open);
             }
+            // Who does not know it for long may be behind, or lie.
+            if pause == MAX_PAUSE {
+                self.turn_away();
+            }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 
@@ -275,7 +339,7 @@ impl Client {
         let mut receipt = receipt_of(&submission)?;
         // A repeated transaction can have several places; the first has the answer (X1).
         if matches!(receipt.outcome, Outcome::Duplicate { .. }) {
-            submission = self.transaction(submission.id, false).await?;
+            submission = self.wait_until(submission.id, deadline).await?;
             receipt = receipt_of(&submission)?;
         }
         Ok((receipt, submission))
@@ -294,24 +358,15 @@ impl Client {
             accept: "application/json",
             body: Some((CANONICAL, Bytes::from(codec::encode(transaction)))),
         };
-        let (answer, endpoint, ambiguous) = self.attempt(&call, deadline, Some(id)).await?;
-        if !answer.status.is_success() {
-            // One of the earlier attempts may have executed it: a refusal of the repeat says nothing about that.
-            return Err(match ambiguous {
-                true => ClientError::TimedOut { pending: Some(id) },
-                false => answer.refusal(),
-            });
-        }
-        let reply: SubmitReply = parse(&answer, &endpoint)?;
-        if reply.id != id {
-            let what = format!("it answers for transaction {} instead of {id}", reply.id);
-            return Err(ClientError::BadAnswer { endpoint, what });
-        }
-        Ok(Submission {
-            id,
-            reply,
-            endpoint,
-        })
+        let read = |answer: &_, endpoint: &str| {
+            let submission = about(id, parse(answer, endpoint)?, endpoint)?;
+            if wait == Wait::Executed {
+                receipt_of(&submission)?;
+            }
+            Ok(submission)
+        };
+        let (submission, _) = self.attempt(&call, deadline, Some(id), read).await?;
+        Ok(submission)
     }
 
     // ----------------------------------------------------------------------------------------------------- reads
@@ -325,13 +380,19 @@ impl Client {
         id: TransactionId,
         proof: bool,
     ) -> Result<Submission, ClientError> {
-        let path = format!("/v1/transactions/{id}{}", proof_query(proof));
-        let (reply, endpoint): (SubmitReply, String) = self.get(path).await?;
-        Ok(Submission {
-            id,
-            reply,
-            endpoint,
-        })
+        let deadline = Instant::now() + self.timeout;
+        self.transaction_until(id, proof, deadline).await
+    }
+
+    async fn transaction_until(
+        &self,
+        id: TransactionId,
+        proof: bool,
+        deadline: Instant,
+    ) -> Result<Submission, ClientError> {
+        let call = Call::get(format!("/v1/transactions/{id}{}", proof_query(proof)));
+        let read = |answer: &_, endpoint: &str| about(id, parse(answer, endpoint)?, endpoint);
+        Ok(self.attempt(&call, deadline, None, read).await?.0)
     }
 
     /// A key's value as one validator has it, possibly old; with `proof`, the proof of it.
@@ -340,7 +401,7 @@ impl Client {
     /// [`ClientError`]; an absent key is no error.
     pub async fn key(&self, key: &[u8], proof: bool) -> Result<KeyReply, ClientError> {
         let path = format!("/v1/kv/{}{}", percent(key), proof_query(proof));
-        Ok(self.get(path).await?.0)
+        self.get(path, |reply: &KeyReply| reply.key.0 == key).await
     }
 
     /// The keys with a prefix, as one validator has them.
@@ -349,7 +410,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn range(&self, prefix: &[u8], limit: u32) -> Result<RangeReply, ClientError> {
         let path = format!("/v1/kv?prefix={}&limit={limit}", percent(prefix));
-        Ok(self.get(path).await?.0)
+        self.get(path, |_| true).await
     }
 
     /// How the first validator that answers is. Checks the chain.
@@ -357,8 +418,11 @@ impl Client {
     /// # Errors
     /// [`ClientError::WrongChain`], and as every read.
     pub async fn status(&self) -> Result<StatusReply, ClientError> {
-        let (status, endpoint): (StatusReply, _) = self.get("/v1/status".into()).await?;
-        self.check_chain(status, &endpoint)
+        let call = Call::get("/v1/status".into());
+        let read =
+            |answer: &_, endpoint: &str| self.check_chain(parse(answer, endpoint)?, endpoint);
+        let deadline = Instant::now() + self.timeout;
+        Ok(self.attempt(&call, deadline, None, read).await?.0)
     }
 
     /// How one validator is, without failing over.
@@ -366,7 +430,8 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn status_of(&self, endpoint: &str) -> Result<StatusReply, ClientError> {
-        self.check_chain(self.get_of(endpoint, "/v1/status").await?, endpoint)
+        let within = self.timeout.min(FIRST_PATIENCE);
+        self.check_chain(self.get_of(endpoint, "/v1/status", within).await?, endpoint)
     }
 
     /// The validator set as one validator sees it, without failing over.
@@ -374,15 +439,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn validators_of(&self, endpoint: &str) -> Result<ValidatorsReply, ClientError> {
-        self.get_of(endpoint, "/v1/validators").await
+        let within = self.timeout.min(FIRST_PATIENCE);
+        self.get_of(endpoint, "/v1/validators", within).await
     }
 
-    async fn get_of<T: DeserializeOwned>(
+    pub(crate) async fn get_of<T: DeserializeOwned>(
         &self,
         endpoint: &str,
         path: &str,
+        within: Duration,
     ) -> Result<T, ClientError> {
-        let within = self.timeout.min(FIRST_ATTEMPT);
         let call = Call::get(path.into());
         let answer = self.http.call(endpoint, &call, within).await;
         let answer = answer.map_err(|error| ClientError::Unreachable {
@@ -396,11 +462,7 @@ impl Client {
 
     fn check_chain(&self, status: StatusReply, endpoint: &str) -> Result<StatusReply, ClientError> {
         if status.chain != self.profile.chain {
-            return Err(ClientError::WrongChain {
-                endpoint: endpoint.to_owned(),
-                found: status.chain.to_string(),
-                expected: self.profile.chain.to_string(),
-            });
+            return Err(wrong_chain(endpoint, status.chain, self.profile.chain));
         }
         Ok(status)
     }
@@ -410,7 +472,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn validators(&self) -> Result<ValidatorsReply, ClientError> {
-        Ok(self.get("/v1/validators".into()).await?.0)
+        self.get("/v1/validators".into(), |_| true).await
     }
 
     /// What the validators know of a client key.
@@ -418,7 +480,9 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; an unregistered key is no error.
     pub async fn client_info(&self, key: &PublicKey) -> Result<ClientReply, ClientError> {
-        Ok(self.get(format!("/v1/clients/{key}")).await?.0)
+        let path = format!("/v1/clients/{key}");
+        self.get(path, |reply: &ClientReply| reply.key == *key)
+            .await
     }
 
     /// A block.
@@ -426,7 +490,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with status 404 above the head.
     pub async fn block(&self, height: Height) -> Result<BlockReply, ClientError> {
-        Ok(self.get(format!("/v1/blocks/{height}")).await?.0)
+        let path = format!("/v1/blocks/{height}");
+        self.get(path, |reply: &BlockReply| reply.height == height)
+            .await
     }
 
     /// At most `limit` blocks (1 to 100) from a height downwards, the newest first; from the validator's head if that is
@@ -436,7 +502,7 @@ impl Client {
     /// [`ClientError`]; with status 410 if the height is no longer kept.
     pub async fn blocks(&self, from: Height, limit: u32) -> Result<BlocksReply, ClientError> {
         let path = format!("/v1/blocks?from={from}&limit={limit}");
-        Ok(self.get(path).await?.0)
+        self.get(path, |_| true).await
     }
 
     /// A stretch of the ledger from `from` on: as much as the validator sends at once, nothing above the head.
@@ -447,116 +513,112 @@ impl Client {
         let mut call = Call::get(format!("/v1/log?from={from}&to={to}"));
         call.accept = JSON_LINES;
         let deadline = Instant::now() + self.timeout;
-        let (answer, endpoint, _) = self.attempt(&call, deadline, None).await?;
-        if !answer.status.is_success() {
-            return Err(answer.refusal());
-        }
-        let lines = answer.body.split(|byte| *byte == b'\n');
-        lines
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).map_err(|error| bad(&endpoint, &error)))
-            .collect()
+        let read = |answer: &Answer, endpoint: &str| {
+            let lines = answer.body.split(|byte| *byte == b'\n');
+            lines
+                .filter(|line| !line.is_empty())
+                .map(serde_json::from_slice)
+                .collect::<Result<_, _>>()
+                .map_err(|error| bad(endpoint, &error.to_string()))
+        };
+        Ok(self.attempt(&call, deadline, None, read).await?.0)
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<(T, String), ClientError> {
-        let deadline = Instant::now() + self.timeout;
-        let (answer, endpoint, _) = self.attempt(&Call::get(path), deadline, None).await?;
-        if !answer.status.is_success() {
-            return Err(answer.refusal());
-        }
-        Ok((parse(&answer, &endpoint)?, endpoint))
-    }
-
-    // -------------------------------------------------------------------------------------------------- failover
-
-    /// Sends a request until a validator answers it with anything but "try elsewhere". Also returns who answered, and
-    /// whether some validator may have acted on an earlier attempt.
-    async fn attempt(
+    /// What a validator answers; an answer that does not fit the question is none.
+    async fn get<T: DeserializeOwned>(
         &self,
-        call: &Call,
-        deadline: Instant,
-        id: Option<TransactionId>,
-    ) -> Result<(Answer, String, bool), ClientError> {
-        let count = self.profile.endpoints.len();
-        let mut patience = FIRST_ATTEMPT;
-        let mut pause = FIRST_PAUSE;
-        let mut ambiguous = false;
-        let mut last = None;
-        loop {
-            let start = self.preferred.load(Ordering::Relaxed);
-            for index in (0..count).map(|step| (start + step) % count) {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(give_up(last, ambiguous, id));
-                }
-                let endpoint = &self.profile.endpoints[index];
-                match self.http.call(endpoint, call, left.min(patience)).await {
-                    Ok(answer) if !goes_elsewhere(answer.status) => {
-                        self.preferred.store(index, Ordering::Relaxed);
-                        return Ok((answer, endpoint.clone(), ambiguous));
-                    }
-                    Ok(answer) => {
-                        // 504: it was taken, and has no outcome yet.
-                        ambiguous |= answer.status == StatusCode::GATEWAY_TIMEOUT;
-                        pause = pause.max(answer.retry_after.unwrap_or_default());
-                        last = Some(format!("{endpoint}: {}", answer.refusal()));
-                    }
-                    Err(error) => {
-                        ambiguous |= !matches!(error, NoAnswer::Connect(..));
-                        last = Some(error.to_string());
-                    }
-                }
+        path: String,
+        fits: impl Fn(&T) -> bool,
+    ) -> Result<T, ClientError> {
+        let read = |answer: &_, endpoint: &str| {
+            let reply = parse(answer, endpoint)?;
+            match fits(&reply) {
+                true => Ok(reply),
+                false => Err(bad(endpoint, "it answers another question")),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            tokio::time::sleep(pause.min(left)).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-            patience *= 2;
-        }
+        };
+        let deadline = Instant::now() + self.timeout;
+        let call = Call::get(path);
+        Ok(self.attempt(&call, deadline, None, read).await?.0)
     }
 
-    fn lock_sequence(&self) -> std::sync::MutexGuard<'_, Sequence> {
-        self.sequence
+    /// Does something with a key's numbers.
+    fn sequence<T>(&self, key: &SecretKey, act: impl FnOnce(&mut Sequence) -> T) -> T {
+        let mut all = self
+            .sequences
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        act(all.entry(key.public()).or_default())
+    }
+
+    fn clocks(&self) -> std::sync::MutexGuard<'_, Option<(Clocks, Instant)>> {
+        self.clocks
             .lock()
             .expect("nothing panics while it holds the lock")
     }
 }
 
-/// Whether another validator may do better: full, not ready, or no outcome yet.
-pub(crate) fn goes_elsewhere(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
-}
-
-fn give_up(last: Option<String>, ambiguous: bool, id: Option<TransactionId>) -> ClientError {
-    match (last, ambiguous) {
-        (Some(last), false) => ClientError::Unreachable { last },
-        (Some(last), true) if id.is_none() => ClientError::Unreachable { last },
-        _ => ClientError::TimedOut { pending: id },
+impl Submission {
+    /// The same with another receipt.
+    fn with(mut self, receipt: &Receipt) -> Submission {
+        self.reply.height = Some(receipt.height);
+        self.reply.index = Some(receipt.index);
+        self.reply.receipt = Some(ReceiptReply::from(receipt));
+        self
     }
 }
 
-fn receipt_of(submission: &Submission) -> Result<Receipt, ClientError> {
-    let bad = |what: &str| ClientError::BadAnswer {
-        endpoint: submission.endpoint.clone(),
-        what: what.to_owned(),
+fn is_reused(receipt: &Receipt) -> bool {
+    receipt.outcome == Outcome::Rejected(Rejection::SequenceReused)
+}
+
+/// An answer about a transaction, if it is about this one.
+fn about(id: TransactionId, reply: SubmitReply, endpoint: &str) -> Result<Submission, ClientError> {
+    if reply.id != id {
+        let what = format!("it answers for transaction {} instead of {id}", reply.id);
+        return Err(bad(endpoint, &what));
+    }
+    let submission = Submission {
+        id,
+        reply,
+        endpoint: endpoint.to_owned(),
     };
+    if submission.reply.receipt.is_some() {
+        receipt_of(&submission)?;
+    }
+    Ok(submission)
+}
+
+fn receipt_of(submission: &Submission) -> Result<Receipt, ClientError> {
+    let bad = |what: &str| bad(&submission.endpoint, what);
     let reply = submission.reply.receipt.as_ref();
-    let receipt = reply
-        .ok_or_else(|| bad("executed, without a receipt"))?
-        .decode()?;
+    let reply = reply.ok_or_else(|| bad("executed, without a receipt"))?;
+    let receipt = reply.decode().map_err(|error| bad(&error.to_string()))?;
     if receipt.transaction != submission.id {
         return Err(bad("the receipt is another transaction's"));
     }
     Ok(receipt)
 }
 
-fn parse<T: DeserializeOwned>(answer: &Answer, endpoint: &str) -> Result<T, ClientError> {
-    serde_json::from_slice(&answer.body).map_err(|error| bad(endpoint, &error))
+pub(crate) fn parse<T: DeserializeOwned>(
+    answer: &Answer,
+    endpoint: &str,
+) -> Result<T, ClientError> {
+    serde_json::from_slice(&answer.body).map_err(|error| bad(endpoint, &error.to_string()))
 }
 
-fn bad(endpoint: &str, error: &serde_json::Error) -> ClientError {
+pub(crate) fn bad(endpoint: &str, what: &str) -> ClientError {
     ClientError::BadAnswer {
         endpoint: endpoint.to_owned(),
-        what: error.to_string(),
+        what: what.to_owned(),
+    }
+}
+
+pub(crate) fn wrong_chain(endpoint: &str, found: ChainId, expected: ChainId) -> ClientError {
+    ClientError::WrongChain {
+        endpoint: endpoint.to_owned(),
+        found: found.to_string(),
+        expected: expected.to_string(),
     }
 }
 

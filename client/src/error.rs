@@ -26,10 +26,16 @@ pub enum ClientError {
         last: String,
     },
     /// The time ran out. With an id: the transaction may still be executed until its `valid_until`.
-    #[error("timed out{}", .pending.map(|id| format!("; the outcome of transaction {id} is not known yet")).unwrap_or_default())]
+    #[error(
+        "timed out{}{}",
+        .pending.map(|id| format!("; the outcome of transaction {id} is not known yet")).unwrap_or_default(),
+        .last.as_ref().map(|last| format!("; the last answer was: {last}")).unwrap_or_default()
+    )]
     TimedOut {
         /// The transaction whose outcome is unknown.
         pending: Option<TransactionId>,
+        /// What the last endpoint said or did, if any was asked.
+        last: Option<String>,
     },
     /// A validator refused the request for good.
     #[error("{detail} ({code})")]

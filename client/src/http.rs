@@ -63,12 +63,17 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The problem document that it is, if it is one.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
     /// The answer as an error: the problem document if it is one.
     #[must_use]
     pub fn refusal(&self) -> ClientError {
-        let problem = serde_json::from_slice::<Problem>(&self.body).ok();
         let status = self.status.as_u16();
-        match problem {
+        match self.problem() {
             Some(problem) => ClientError::Refused {
                 status,
                 code: problem.code,

@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`profile`] | `client.toml`: endpoints, chain id, genesis |
 //! | [`client`] | [`Client`]: submit with failover, wait, local reads |
+//! | `failover`, `backoff` | one request, one validator after another; when an answer is one |
+//! | `evidence` | what takes more than one validator's word |
 //! | [`kv`] | the key-value machine through signed transactions |
 //! | [`http`], [`raw`] | pooled connections; one connection, for load generators |
 //! | [`submissions`], [`frames`] | many transactions over one connection, for gateways |
@@ -19,8 +21,11 @@
 //! | [`error`] | what went wrong, grouped by what to do next |
 
 pub mod api;
+mod backoff;
 pub mod client;
 pub mod error;
+mod evidence;
+mod failover;
 pub mod frames;
 pub mod http;
 pub mod kv;

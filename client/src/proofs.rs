@@ -82,7 +82,20 @@ pub async fn prove_receipt(
         .proof
         .ok_or_else(|| missing("the proof"))?
         .0;
-    let Facts::Receipt(facts) = verify(genesis, &proof)? else {
+    let facts = receipt_facts(genesis, id, &proof)?;
+    Ok((proof, facts))
+}
+
+/// What a proof shows of a transaction's receipt.
+///
+/// # Errors
+/// [`ClientError::Proof`] if it does not verify, or proves something else.
+pub fn receipt_facts(
+    genesis: &Genesis,
+    id: TransactionId,
+    proof: &[u8],
+) -> Result<ReceiptFacts, ClientError> {
+    let Facts::Receipt(facts) = verify(genesis, proof)? else {
         return Err(missing("a proof of a receipt"));
     };
     if facts.receipt.transaction != id {
@@ -90,7 +103,7 @@ pub async fn prove_receipt(
             "it is about another transaction",
         )));
     }
-    Ok((proof, facts))
+    Ok(facts)
 }
 
 fn missing(what: &str) -> ClientError {

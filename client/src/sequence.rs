@@ -18,17 +18,22 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Whether [`Sequence::learn`] has to be called before numbers can be taken.
-    #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        self.next.is_none()
-    }
-
     /// A validator reports this as the first number above all executed ones. Its state may be older than what this
     /// process has used, so the count never goes back.
     pub fn learn(&mut self, next: u64) {
         let floor = self.next.unwrap_or(next);
         self.next = Some(floor.max(next));
+    }
+
+    /// As [`Sequence::learn`], and the next number.
+    pub fn take_from(&mut self, next: u64) -> u64 {
+        self.learn(next);
+        self.take().unwrap_or(next)
+    }
+
+    /// What is known is of no use: the validators are asked again before the next number is taken.
+    pub fn forget(&mut self) {
+        self.next = None;
     }
 
     /// The next number, if known.
@@ -61,10 +66,8 @@ mod tests {
     #[test]
     fn numbers_count_up_and_never_go_back() {
         let mut sequence = Sequence::default();
-        assert!(sequence.is_unknown());
         assert_eq!(sequence.take(), None);
-        sequence.learn(7);
-        assert_eq!(sequence.take(), Some(7));
+        assert_eq!(sequence.take_from(7), 7);
         sequence.learn(3); // a validator that is behind
         assert_eq!(sequence.take(), Some(8));
         sequence.learn(100);
@@ -80,6 +83,17 @@ mod tests {
             let number = sequence.take().expect("known");
             assert!((round * 1_000..round * 1_000 + 34).contains(&number) || round == 0);
         }
+    }
+
+    /// Another process moved the window beyond what this one counts from; only asking again gets it back there.
+    #[test]
+    fn what_is_forgotten_is_learnt_anew() {
+        let mut sequence = Sequence::default();
+        assert_eq!(sequence.take_from(u64::MAX - 1), u64::MAX - 1);
+        sequence.forget();
+        assert_eq!(sequence.take(), None);
+        assert_eq!(sequence.take_from(7), 7);
+        assert_eq!(sequence.take(), Some(8));
     }
 
     #[test]

@@ -6,20 +6,21 @@
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
+use hyper::StatusCode;
 use hyper::body::Incoming;
 use quorate_types::{Block, BlockId, Height, codec};
 
 use crate::api::{EVENT_STREAM, LogEntry, Problem};
-use crate::client::{Client, goes_elsewhere};
+use crate::backoff::Backoff;
+use crate::client::{Client, bad};
 use crate::error::ClientError;
+use crate::failover::goes_elsewhere;
 use crate::http::Call;
 use crate::sse::{Event, Parser};
 
 /// A validator that has sent nothing of a block for so long is left for the next one: it may be gone without a word, or
 /// be there and cut off from the others.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause after a pass over all validators, at first; doubled up to a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The log from some height on, without an end.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Subscription<'_> {
     /// is lost, and nothing comes twice.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with code `compacted` if the height is no longer kept; [`ClientError::Unreachable`] if no
+    /// [`ClientError::Refused`] with code `compacted` if nobody keeps the height any more; [`ClientError::Unreachable`] if no
     /// validator can be read from for the client's timeout (a later call tries again); [`ClientError::BadAnswer`] if a
     /// validator sent what is no continuation.
     pub async fn next(&mut self) -> Result<LogEntry, ClientError> {
@@ -115,9 +116,12 @@ impl Subscription<'_> {
             let Some(bytes) = frame.data_ref() else {
                 continue;
             };
-            let endpoint = &source.endpoint;
-            let pushed = source.parser.push(bytes);
-            pushed.map_err(|error| bad(endpoint, &error.to_string()))?;
+            if let Err(error) = source.parser.push(bytes) {
+                let error = bad(&source.endpoint, &error.to_string());
+                self.source = None;
+                self.turn += 1;
+                return Err(error);
+            }
             // "I am here" is no news; a piece of a large block is.
             if source.parser.is_inside() {
                 source.heard = Instant::now();
@@ -160,14 +164,14 @@ impl Subscription<'_> {
     fn problem(&mut self, data: &[u8]) -> Result<(), ClientError> {
         self.source = None;
         self.turn += 1;
+        // What this one has pruned, another may keep.
+        let goes_on = |status| matches!(status, 410 | 429 | 500..);
         match serde_json::from_slice::<Problem>(data) {
-            Ok(problem) if problem.status < 500 && problem.status != 429 => {
-                Err(ClientError::Refused {
-                    status: problem.status,
-                    code: problem.code,
-                    detail: problem.detail,
-                })
-            }
+            Ok(problem) if !goes_on(problem.status) => Err(ClientError::Refused {
+                status: problem.status,
+                code: problem.code,
+                detail: problem.detail,
+            }),
             _ => Ok(()),
         }
     }
@@ -177,16 +181,18 @@ impl Subscription<'_> {
         call.accept = EVENT_STREAM;
         let endpoints = &self.client.profile().endpoints;
         let deadline = Instant::now() + self.client.timeout();
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         let mut last = String::new();
         loop {
+            let (mut pruned, mut busy) = (None, false);
             for _ in endpoints {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(ClientError::Unreachable { last });
+                    return Err(pruned.unwrap_or(ClientError::Unreachable { last }));
                 }
                 let endpoint = &endpoints[self.turn % endpoints.len()];
-                match self.client.http().open(endpoint, &call, left).await {
+                let within = left.min(backoff.patience());
+                match self.client.http().open(endpoint, &call, within).await {
                     Ok(Ok(body)) => {
                         return Ok(Source {
                             endpoint: endpoint.clone(),
@@ -195,24 +201,27 @@ impl Subscription<'_> {
                             heard: Instant::now(),
                         });
                     }
+                    Ok(Err(answer)) if answer.status == StatusCode::GONE => {
+                        pruned = Some(answer.refusal());
+                    }
                     Ok(Err(answer)) if !goes_elsewhere(answer.status) => {
                         return Err(answer.refusal());
                     }
-                    Ok(Err(answer)) => last = format!("{endpoint}: {}", answer.refusal()),
+                    Ok(Err(answer)) => {
+                        busy = true;
+                        backoff.asked(answer.retry_after);
+                        last = format!("{endpoint}: {}", answer.refusal());
+                    }
                     Err(error) => last = error.to_string(),
                 }
                 self.turn += 1;
             }
+            // It is gone if nobody who is there keeps it, or will say so when there is room.
+            if let Some(error) = pruned.filter(|_| !busy) {
+                return Err(error);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            tokio::time::sleep(pause.min(left)).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            tokio::time::sleep(backoff.next().min(left)).await;
         }
-    }
-}
-
-fn bad(endpoint: &str, what: &str) -> ClientError {
-    ClientError::BadAnswer {
-        endpoint: endpoint.to_owned(),
-        what: what.to_owned(),
     }
 }

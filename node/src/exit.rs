@@ -170,9 +170,9 @@ impl From<ClientError> for Failure {
         };
         let failure = Failure::new(status, &error);
         match error {
-            ClientError::TimedOut { pending: Some(id) } => {
-                failure.hint(format!("quorate tx wait {id} tells its outcome"))
-            }
+            ClientError::TimedOut {
+                pending: Some(id), ..
+            } => failure.hint(format!("quorate tx wait {id} tells its outcome")),
             ClientError::Unreachable { .. } => {
                 failure.hint("check that the validators run and that the profile names them")
             }

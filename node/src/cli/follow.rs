@@ -122,8 +122,8 @@ pub(super) fn watch(
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
         let entry = follower.wait()?;
-        for transaction in transactions(&entry)? {
-            for change in changes(&follower, &entry, &transaction, prefix)? {
+        for (place, transaction) in (0u32..).zip(transactions(&entry)?) {
+            for change in changes(&follower, &entry, place, &transaction, prefix)? {
                 if left == 0 {
                     return Ok(ExitStatus::Done);
                 }
@@ -135,10 +135,11 @@ pub(super) fn watch(
     Ok(ExitStatus::Done)
 }
 
-/// What a transaction changed at this height: by its receipt, since a command can be rejected or come to nothing.
+/// What a transaction changed at this place of this height: by its receipt, since a command can be rejected or come to nothing.
 fn changes(
     follower: &Follower<'_>,
     entry: &LogEntry,
+    place: u32,
     transaction: &Transaction,
     prefix: &[u8],
 ) -> Result<Vec<Change>, Failure> {
@@ -167,8 +168,8 @@ fn changes(
         .receipt
         .and_then(|receipt| receipt.decode().ok());
     let receipt = receipt.ok_or_else(|| damaged("a receipt", entry.height))?;
-    // It was executed where it was ordered first (X1).
-    if receipt.height != entry.height {
+    // It was executed where it was ordered first (X1), which may be further up in the same block.
+    if (receipt.height, receipt.index) != (entry.height, place) {
         return Ok(Vec::new());
     }
     let Outcome::Executed { results, .. } = receipt.outcome else {

@@ -63,9 +63,11 @@ Examples:
     Get {
         key: String,
         /// linearizable needs a key file and a quorum; local may be old
-        #[arg(long, value_enum, value_name = "LEVEL", default_value = "linearizable")]
-        consistency: Consistency,
-        /// Fetch a proof, verify it, and write it to this file
+        /// [default: linearizable, without --proof]
+        #[arg(long, value_enum, value_name = "LEVEL")]
+        consistency: Option<Consistency>,
+        /// Fetch a proof, verify it, and write it to this file; what it proves may
+        /// be old, and its height is said on standard error
         #[arg(long, value_name = "FILE")]
         proof: Option<PathBuf>,
     },
@@ -157,9 +159,17 @@ impl Kv {
                 key,
                 consistency,
                 proof,
-            } => match proof {
-                Some(file) => get_proved(context, &key_of(&key)?, &file),
-                None => get(context, &key_of(&key)?, consistency),
+            } => match (proof, consistency) {
+                (Some(_), Some(Consistency::Linearizable)) => Err(Failure::usage(
+                    "a proof is of a height that a quorum has certified, which may lie below what \
+                     --consistency linearizable promises to see: leave out --proof or --consistency",
+                )),
+                (Some(file), _) => get_proved(context, &key_of(&key)?, &file),
+                (None, level) => get(
+                    context,
+                    &key_of(&key)?,
+                    level.unwrap_or(Consistency::Linearizable),
+                ),
             },
             Verb::Delete { key } => delete(context, &key_of(&key)?),
             Verb::Cas { key, expect, value } => {
@@ -269,6 +279,14 @@ fn get_proved(
     let (proof, proved) = context.block_on(proofs::prove_key(&client, &genesis, key))?;
     std::fs::write(file, proof)
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+    if !context.print.is_json() {
+        // Beside the value, which scripts read. Nobody has to read this.
+        let _ = writeln!(
+            std::io::stderr(),
+            "quorate: proved at height {}",
+            proved.height
+        );
+    }
     show(context, &reply(key, proved.record, proved.height))
 }
 

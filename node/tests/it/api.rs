@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::mock::{Mock, Script, serve, serve_admin, serve_idle, transaction};
+use crate::proved;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -241,7 +242,7 @@ async fn reads_answer_and_their_failures_have_codes() {
     let status: StatusReply =
         serde_json::from_slice(&get("/v1/status").await.body).expect("status");
     assert_eq!(status.validator, "mock");
-    assert_eq!(get("/v1/genesis").await.body, "{}");
+    assert_eq!(get("/v1/genesis").await.body, proved::genesis_text());
     assert_eq!(get("/v1/validators").await.status, 200);
     assert_eq!(get("/v1/log?from=1&to=9").await.status, 200);
     for (error, status, code) in [

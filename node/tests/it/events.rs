@@ -249,3 +249,41 @@ async fn a_validator_without_news_is_left_for_one_that_has_some() {
         assert_eq!(entry.height, Height(height));
     }
 }
+
+/// A validator that is stopped takes connections, and says nothing: it had the whole timeout.
+#[tokio::test]
+async fn who_says_nothing_and_who_has_pruned_are_passed_over() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let pruned = Arc::new(Mock::default());
+    pruned.ledger.compact(7);
+    let endpoints = [
+        silent.local_addr().expect("bound"),
+        serve(pruned).await,
+        serve(Arc::new(Mock::default())).await,
+    ];
+    let client = client(&endpoints);
+    let mut log = client.subscribe(Height(5));
+    for height in 5..=7 {
+        let entry = log.next().await.expect("an entry");
+        assert_eq!(entry.height, Height(height));
+    }
+}
+
+#[tokio::test]
+async fn what_compaction_took_from_under_a_reader_is_read_elsewhere() {
+    let (first, second) = (Arc::new(Mock::default()), Arc::new(Mock::default()));
+    let endpoints = [
+        serve(Arc::clone(&first)).await,
+        serve(Arc::clone(&second)).await,
+    ];
+    second.ledger.commit(9);
+    let client = client(&endpoints);
+    let mut log = client.subscribe(Height(7));
+    assert_eq!(log.next().await.expect("an entry").height, Height(7));
+    first.ledger.compact(20);
+    first.ledger.commit(30);
+    for height in 8..=9 {
+        let entry = log.next().await.expect("an entry");
+        assert_eq!(entry.height, Height(height));
+    }
+}

@@ -116,10 +116,9 @@ fn order(mocks: &[&Mock], height: u64, transaction: &Transaction, outcome: Outco
     receipt.height = Height(height);
     for mock in mocks {
         let mut contents = mock.ledger.contents.lock().expect("unpoisoned");
-        contents
-            .entry(height)
-            .or_default()
-            .push(transaction.clone());
+        let block = contents.entry(height).or_default();
+        receipt.index = u32::try_from(block.len()).expect("a few");
+        block.push(transaction.clone());
         let mut executed = mock.executed.lock().expect("unpoisoned");
         executed.entry(transaction.id()).or_insert(receipt.clone());
     }
@@ -141,11 +140,14 @@ fn a_watch_shows_every_change_once_whichever_validators_it_comes_from() {
     // Ordered a second time, and executed where it was first.
     order(&both, 9, &put(1, "green"), done(1));
     order(&both, 9, &put(4, "greet"), done(3));
+    // Twice in one block: it was shown twice.
+    order(&both, 9, &put(4, "greet"), done(3));
+    order(&both, 9, &put(5, "greet"), done(4));
     let endpoints = [
         runtime.block_on(serve(Arc::clone(&first))),
         runtime.block_on(serve(Arc::clone(&second))),
     ];
-    let arguments = ["kv", "watch", "gre", "--from", "5", "--count", "2"];
+    let arguments = ["kv", "watch", "gre", "--from", "5", "--count", "3"];
     let mut watch = Followed::start(&endpoints, &arguments);
     let change = watch.line();
     assert_eq!(
@@ -159,5 +161,6 @@ fn a_watch_shows_every_change_once_whichever_validators_it_comes_from() {
         (&change["height"], &change["version"]),
         (&9.into(), &3.into())
     );
+    assert_eq!(watch.line()["version"], 4);
     watch.ends();
 }

@@ -10,5 +10,6 @@ mod follow;
 mod fuzz;
 mod mock;
 mod names;
+mod proved;
 mod submissions;
 mod verbs;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use quorate_types::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::proved;
 
 /// What the mock does with the next submissions.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,8 @@ pub(crate) struct Mock {
     pub(crate) queries: Mutex<Option<QueryError>>,
     pub(crate) health: Mutex<Health>,
     pub(crate) executed: Arc<Mutex<BTreeMap<TransactionId, Receipt>>>,
+    /// Whether it proves the receipts that it has, as only one can that has them from a quorum.
+    pub(crate) proves: AtomicBool,
     /// Every submission, in order.
     pub(crate) seen: Mutex<Vec<Transaction>>,
     pub(crate) next_sequence: Mutex<u64>,
@@ -152,7 +156,7 @@ fn headers() -> impl Iterator<Item = Header> {
 }
 
 pub(crate) fn chain() -> ChainId {
-    ChainId(Digest::from_bytes([9; 32]))
+    proved::GENESIS.chain_id()
 }
 
 pub(crate) fn key() -> SecretKey {
@@ -187,7 +191,7 @@ pub(crate) fn receipt(transaction: &Transaction, outcome: Outcome) -> Receipt {
     }
 }
 
-fn executed() -> Outcome {
+pub(crate) fn executed() -> Outcome {
     let result = quorate_types::codec::encode(&KvResult::Put { version: 1 });
     Outcome::Executed {
         revision: 1,
@@ -263,9 +267,17 @@ impl Backend for Mock {
             version: 2,
         };
         let reply = match query {
-            Query::Transaction { id, .. } => {
+            Query::Transaction { id, proof } => {
+                let proves = self.proves.load(Ordering::SeqCst);
+                if proof && !proves {
+                    return Err(QueryError::NotProvable);
+                }
                 let log = self.executed.lock().expect("unpoisoned");
-                Reply::Transaction(log.get(&id).map(|r| (Progress::Executed(r.clone()), None)))
+                let found = log.get(&id).map(|receipt| {
+                    let proof = proof.then(|| proved::prove(receipt));
+                    (Progress::Executed(receipt.clone()), proof)
+                });
+                Reply::Transaction(found)
             }
             Query::Key { key } => Reply::Key(KeyState {
                 value: (key != b"absent").then(|| value(&key)),
@@ -356,7 +368,7 @@ pub(crate) async fn serve_idle(
         stopping: mock.stopping.subscribe(),
         backend: mock,
         metrics: metrics.clone(),
-        genesis: bytes::Bytes::from_static(b"{}"),
+        genesis: bytes::Bytes::from(proved::genesis_text()),
         max_transaction_bytes: 4_096,
         request_timeout,
         keep_alive: Duration::from_millis(100),
