@@ -84,6 +84,8 @@ struct Tally {
     too_late: BTreeSet<usize>,
     /// Answers of this pass that make no sense.
     senseless: usize,
+    /// Validators that took no connection in this pass.
+    absent: usize,
     /// The last of them.
     wrong: Option<ClientError>,
     /// The last trouble of any other kind.
@@ -98,13 +100,16 @@ impl Tally {
             open: false,
             too_late: BTreeSet::new(),
             senseless: 0,
+            absent: 0,
             wrong: None,
             last: None,
         }
     }
 
     fn silent(&mut self, error: &NoAnswer) {
-        self.open |= !matches!(error, NoAnswer::Connect(..));
+        let absent = matches!(error, NoAnswer::Connect(..));
+        self.absent += usize::from(absent);
+        self.open |= !absent;
         self.last = Some(error.to_string());
     }
 
@@ -143,10 +148,10 @@ impl Tally {
         Some(self.pending().unwrap_or(refusal))
     }
 
-    /// What a pass ends with if every validator's answer made no sense: another would bring nothing else.
+    /// What a pass ends with if the answer of every validator that is there made no sense: another would bring nothing else.
     fn end_of_pass(&mut self) -> Option<ClientError> {
-        let all = self.senseless >= self.validators;
-        self.senseless = 0;
+        let all = self.senseless > 0 && self.senseless + self.absent >= self.validators;
+        (self.senseless, self.absent) = (0, 0);
         all.then(|| self.give_up())
     }
 
@@ -265,9 +270,15 @@ mod tests {
     fn nonsense_ends_a_request_when_it_is_all_there_is() {
         let nonsense = || ClientError::Proof(String::new());
         let mut tally = Tally::new(2, None);
+        let absent = NoAnswer::Connect(String::new(), String::new());
         tally.senseless(nonsense());
-        tally.silent(&NoAnswer::Connect(String::new(), String::new()));
+        tally.silent(&NoAnswer::Timeout(String::new(), Duration::ZERO));
         assert!(tally.end_of_pass().is_none());
+        (0..2).for_each(|_| tally.silent(&absent));
+        assert!(tally.end_of_pass().is_none(), "nobody said anything");
+        tally.senseless(nonsense());
+        tally.silent(&absent);
+        assert!(tally.end_of_pass().is_some());
         tally.senseless(nonsense());
         // A page of something else that listens there.
         let mut page = answer(404, "");

@@ -197,7 +197,7 @@ impl Replica {
         if let Some(tip) = &pruned.let_go {
             let (stale, round) =
                 ledger::remove_stale_blocks(view, writes, tip, pruned.round, PRUNE_STEP)?;
-            // Blocks of this turn are not in the view yet.
+            // Named by blocks in memory, too, whole or not.
             ledger::remove_stale_batches(view, writes, &stale, |id| self.needs_batch(*id))?;
             pruned.round = round;
         }

@@ -12,6 +12,10 @@ pub(crate) const RETRY_NANOS: u64 = 400_000_000;
 /// After a useless answer to a question about the ledger, nobody is asked for this long: where nobody has the answer,
 /// we do not go round in circles at the speed of the network.
 const PAUSE_NANOS: u64 = 50_000_000;
+/// How long a peer may take for a stretch of its ledger.
+const STRETCH_NANOS: u64 = 5 * RETRY_NANOS;
+/// A peer that took longer is asked after all others for this long.
+const REST_NANOS: u64 = 10_000_000_000;
 /// Most things wanted at once; further ones have to be named again ([`Wanted::has_room_again`]).
 const MAX_WANTED: usize = 8_192;
 
@@ -136,6 +140,8 @@ pub(crate) struct LedgerSync {
     target: Height,
     asked: Option<(ValidatorIndex, Instant)>,
     next: ValidatorIndex,
+    /// Who did not answer, and until when others are asked instead.
+    resting: BTreeMap<ValidatorIndex, Instant>,
     /// Nobody is asked before.
     due: Instant,
 }
@@ -182,9 +188,7 @@ impl LedgerSync {
     }
 
     pub(crate) fn deadline(&self, committed: Height) -> Option<Instant> {
-        let asked = self
-            .asked
-            .map(|(_, since)| since.plus_nanos(5 * RETRY_NANOS));
+        let asked = self.asked.map(|(_, since)| since.plus_nanos(STRETCH_NANOS));
         self.active(committed).then(|| asked.unwrap_or(self.due))
     }
 
@@ -200,23 +204,31 @@ impl LedgerSync {
             return None;
         }
         if let Some((peer, since)) = self.asked {
-            if now.since(since) < 5 * RETRY_NANOS && reachable.contains(peer) {
+            if now.since(since) < STRETCH_NANOS && reachable.contains(peer) {
                 return None;
+            }
+            if reachable.contains(peer) {
+                self.resting.insert(peer, now.plus_nanos(REST_NANOS));
             }
             self.next = ValidatorIndex(peer.0.saturating_add(1));
         } else if now < self.due {
             return None;
         }
-        let mut peers = reachable.iter();
-        let Some(first) = peers.next() else {
+        self.resting.retain(|_, until| *until > now);
+        let rested = reachable.iter();
+        let rested: Signers = rested
+            .filter(|peer| !self.resting.contains_key(peer))
+            .collect();
+        let peers = match rested.count() {
+            0 => reachable,
+            _ => rested,
+        };
+        let next = peers.iter().find(|peer| *peer >= self.next);
+        let Some(peer) = next.or_else(|| peers.iter().next()) else {
             self.asked = None;
-            self.due = now.plus_nanos(5 * RETRY_NANOS);
+            self.due = now.plus_nanos(STRETCH_NANOS);
             return None;
         };
-        let peer = std::iter::once(first)
-            .chain(peers)
-            .find(|peer| *peer >= self.next)
-            .unwrap_or(first);
         self.asked = Some((peer, now));
         Some(peer)
     }
@@ -243,6 +255,30 @@ mod tests {
         // A useful answer is followed by the next question at once, to another.
         sync.answered();
         assert_eq!(sync.due(later, tip, peers), Some(ValidatorIndex(1)));
+    }
+
+    /// A peer that says nothing would otherwise cost its patience in every round over all of them.
+    #[test]
+    fn who_does_not_answer_is_passed_over_for_a_while() {
+        let mut sync = LedgerSync::default();
+        let [one, two] = [1, 2].map(ValidatorIndex);
+        let peers: Signers = [one, two].into_iter().collect();
+        let (tip, start) = (Height(5), Instant(1_000));
+        sync.aim(Height(50));
+        assert_eq!(sync.due(start, tip, peers), Some(one));
+        let late = start.plus_nanos(STRETCH_NANOS);
+        for _ in 0..3 {
+            assert_eq!(sync.due(late, tip, peers), Some(two));
+            sync.answered();
+        }
+        // Nobody else is there.
+        let alone: Signers = [one].into_iter().collect();
+        assert_eq!(sync.due(late, tip, alone), Some(one));
+        sync.answered();
+        let rested = late.plus_nanos(REST_NANOS);
+        assert_eq!(sync.due(rested, tip, peers), Some(two));
+        sync.answered();
+        assert_eq!(sync.due(rested, tip, peers), Some(one));
     }
 
     /// A peer that says at once that it has not got what was asked for would otherwise be asked again at once, and so on.

@@ -161,9 +161,10 @@ impl Replica {
             ),
             false => Ok(self.nothing_from(request.from)),
         };
+        let mut read = 0;
         let response = match stretch {
             Ok(response) if response.blocks.is_empty() => {
-                self.name_next_final(turn, from, request.from)?;
+                read = self.name_next_final(turn, from, request.from)?;
                 response
             }
             Ok(response) => response,
@@ -175,7 +176,7 @@ impl Replica {
         let batches = response.blocks.iter().flat_map(|entry| &entry.batches);
         let bytes: usize = batches.map(Batch::encoded_len).sum();
         self.allowance
-            .spend(from, bytes + response.blocks.len() * BLOCK_COST);
+            .spend(from, read + bytes + response.blocks.len() * BLOCK_COST);
         turn.send(
             Target::One(from),
             Message::LedgerResponse(Box::new(response)),
@@ -184,20 +185,25 @@ impl Replica {
     }
 
     /// Where no message can carry the blocks up to the next that is final by itself, a peer has to be told of that one: it
-    /// fetches each by itself then.
+    /// fetches each by itself then. Returns what was read in vain, in bytes: as much as a message carries, if there is such a
+    /// block.
     fn name_next_final(
         &mut self,
         turn: &mut Turn<'_>,
         peer: ValidatorIndex,
         from: Height,
-    ) -> Result<(), ReplicaError> {
-        if !self.allowance.allows(peer, turn.now.monotonic) {
-            return Ok(());
+    ) -> Result<usize, ReplicaError> {
+        if from == Height(0) || !self.allowance.allows(peer, turn.now.monotonic) {
+            return Ok(0);
         }
-        if let Some(finality) = ledger::finality_at_or_above(turn.view(), from)? {
-            turn.send(Target::One(peer), Message::Finality(Box::new(finality)));
+        match ledger::finality_at_or_above(turn.view(), from) {
+            Ok(None) => return Ok(0), // it is not behind
+            Ok(Some(finality)) => {
+                turn.send(Target::One(peer), Message::Finality(Box::new(finality)));
+            }
+            Err(error) => self.met_damage(turn, error)?,
         }
-        Ok(())
+        Ok(usize::try_from(self.setup.answer_bytes).unwrap_or(usize::MAX))
     }
 
     /// The answer of one that does not answer: the peer goes on to the next.
