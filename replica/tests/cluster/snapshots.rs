@@ -2,7 +2,7 @@
 
 use quorate_replica::{Input, Reply, Setup};
 use quorate_storage::{Order, Table, View, ledger};
-use quorate_types::{Batch, Height, Manifest, Message, Outcome};
+use quorate_types::{Batch, Height, Manifest, Message, Outcome, ValidatorIndex};
 
 use crate::cluster::{Cluster, executed, genesis};
 use crate::shelf::Mischief;
@@ -253,6 +253,10 @@ fn a_batch_that_is_held_again_does_not_go_with_its_block() {
         from: origin,
         message,
     };
+    // A leader would order it at once, and its block would keep it.
+    while cluster.status(node).consensus.leader == Some(ValidatorIndex(1)) {
+        cluster.step();
+    }
     cluster.nodes[node].inbox.push(again);
     cluster.step();
     let beside = cluster.nodes[node].store.clone();
@@ -269,8 +273,8 @@ fn a_batch_that_is_held_again_does_not_go_with_its_block() {
         ledger::ordered_at(&beside, id).unwrap(),
         Some(Height(height))
     );
-    // This validator orders it itself, now that it holds it: what comes of that outlives a crash.
-    cluster.run(1_000);
+    // This validator orders it itself when it leads, since it holds it: what comes of that outlives a crash.
+    cluster.run(30_000);
     let at = ledger::ordered_at(&cluster.nodes[node].store, id).unwrap();
     assert!(at.is_some_and(|at| at > Height(height)), "{at:?}");
     cluster.crash(node);
