@@ -93,16 +93,22 @@ fn a_peer_that_lies_and_one_that_stalls_are_left() {
     assert_eq!(cluster.installed, 1);
 }
 
-/// One says that the blocks are gone, and hands out its snapshot as slowly as it may. The others have the blocks; they were
-/// not asked for them any more.
-#[test]
-fn a_peer_that_says_blocks_are_gone_keeps_nobody_from_those_who_have_them() {
+/// One of four is behind, and another has only a snapshot, which it hands out as slowly as it may.
+fn one_that_drips() -> Cluster {
     let mut cluster = Cluster::new(4);
     cluster.crash(3);
     cluster.fill(1, 60, 60_000);
     let height = cluster.snapshot(0, &[0]);
     cluster.truncate(0, height);
     cluster.nodes[0].mischief = Mischief::Drips;
+    cluster
+}
+
+/// One says that the blocks are gone, and hands out its snapshot as slowly as it may. The others have the blocks; they were
+/// not asked for them any more.
+#[test]
+fn a_peer_that_says_blocks_are_gone_keeps_nobody_from_those_who_have_them() {
+    let mut cluster = one_that_drips();
     cluster.restart(3);
     cluster.run(10_000);
     assert!(cluster.agreed());
@@ -113,12 +119,7 @@ fn a_peer_that_says_blocks_are_gone_keeps_nobody_from_those_who_have_them() {
 /// blocks are still asked for.
 #[test]
 fn a_snapshot_that_one_offers_is_fetched_beside_blocks_that_come_first() {
-    let mut cluster = Cluster::new(4);
-    cluster.crash(3);
-    cluster.fill(1, 60, 60_000);
-    let height = cluster.snapshot(0, &[0]);
-    cluster.truncate(0, height);
-    cluster.nodes[0].mischief = Mischief::Drips;
+    let mut cluster = one_that_drips();
     cluster.cut(1);
     cluster.cut(2);
     cluster.restart(3);

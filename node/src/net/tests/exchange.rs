@@ -184,12 +184,15 @@ async fn datagrams_grow_to_what_the_path_carries() {
     let (mut a, mut b) = pair(&limits()).await;
     let bytes = |node: &Node| node.network.stats()[0].datagram_bytes.unwrap();
     let found = 6_400..=6_500;
-    while ![&a, &b].map(bytes).iter().all(|size| found.contains(size)) {
-        a.network.send(Target::All, &vote(1));
-        assert_eq!(message(&mut b).await.1, vote(1));
-        b.network.send(Target::All, &vote(2));
-        assert_eq!(message(&mut a).await.1, vote(2));
-    }
+    let grow = async {
+        while ![&a, &b].map(bytes).iter().all(|size| found.contains(size)) {
+            a.network.send(Target::All, &vote(1));
+            assert_eq!(message(&mut b).await.1, vote(1));
+            b.network.send(Target::All, &vote(2));
+            assert_eq!(message(&mut a).await.1, vote(2));
+        }
+    };
+    within("longer datagrams", grow).await;
 }
 
 #[tokio::test]
