@@ -162,8 +162,8 @@ impl Client {
             if !is_reused(&receipt) {
                 return self.conclude(key, receipt, submission);
             }
-            // Another transaction has our number, so ours had no effect and never will. That allows to sign a new one,
-            // and a liar would have the operation executed twice by it: so it has to be proved.
+            // Another transaction has our number, so ours has had no effect. That allows to sign a new one, and a liar
+            // would have the operation executed twice by it: so it has to be proved.
             let receipt = self.proved_receipt(submission.id, deadline).await?;
             if !is_reused(&receipt) || collisions == MAX_COLLISIONS {
                 let submission = submission.with(&receipt);

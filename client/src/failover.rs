@@ -84,10 +84,10 @@ struct Tally {
     too_late: BTreeSet<usize>,
     /// Answers of this pass that make no sense.
     senseless: usize,
-    /// Validators that took no connection in this pass.
-    absent: usize,
     /// The last of them.
     wrong: Option<ClientError>,
+    /// Validators that took no connection in this pass.
+    absent: usize,
     /// The last trouble of any other kind.
     last: Option<String>,
 }
@@ -100,8 +100,8 @@ impl Tally {
             open: false,
             too_late: BTreeSet::new(),
             senseless: 0,
-            absent: 0,
             wrong: None,
+            absent: 0,
             last: None,
         }
     }

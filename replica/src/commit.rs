@@ -17,7 +17,7 @@ use crate::view::StateReader;
 
 /// Stale blocks and expired batches looked at with each commit, as long as that is enough.
 const PRUNE_STEP: usize = 128;
-/// Expired batches that are, while more of them wait: a few milliseconds.
+/// Expired batches that are, while more of them wait.
 const PRUNE_MOST: usize = 2_048;
 
 /// Up to where stale blocks and expired batches are deleted already.

@@ -12,7 +12,7 @@ use crate::backend::QueryError;
 
 /// Long reads that run at a time.
 pub const MAX_READING: usize = 2;
-/// Requests that wait for their turn: at some tens of milliseconds each, less than the time of a request.
+/// Requests that wait for their turn; the others are told to come back.
 pub const MAX_READS_WAITING: usize = 128;
 /// What a client is told to wait when so many do, in seconds.
 const RETRY_AFTER: u32 = 1;
