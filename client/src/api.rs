@@ -275,6 +275,9 @@ pub struct RangeReply {
     pub entries: Vec<KeyReply>,
     /// Whether there are more than the limit, or than fit an answer.
     pub more: bool,
+    /// If there are: where they begin, `from` of the next call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Base64>,
     /// The executed height that this is the state of.
     #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub height: Height,

@@ -404,12 +404,19 @@ impl Client {
         self.get(path, |reply: &KeyReply| reply.key.0 == key).await
     }
 
-    /// The keys with a prefix, as one validator has them.
+    /// The keys with a prefix, as one validator has them; beginning at `from`, the `next` of the answer before, if there
+    /// was one.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn range(&self, prefix: &[u8], limit: u32) -> Result<RangeReply, ClientError> {
-        let path = format!("/v1/kv?prefix={}&limit={limit}", percent(prefix));
+    pub async fn range(
+        &self,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<RangeReply, ClientError> {
+        let from = percent(from.unwrap_or_default());
+        let path = format!("/v1/kv?prefix={}&from={from}&limit={limit}", percent(prefix));
         self.get(path, |_| true).await
     }
 

@@ -36,6 +36,15 @@ pub struct Page {
     pub more: bool,
 }
 
+impl Page {
+    /// Where the next page begins, if there is one.
+    #[must_use]
+    pub fn next(&self) -> Option<Vec<u8>> {
+        let last = self.entries.last().filter(|_| self.more)?;
+        Some(key_behind(&last.key.0))
+    }
+}
+
 /// What a revert did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversion {
@@ -118,13 +127,19 @@ impl Kv<'_> {
         .await
     }
 
-    /// Reads the keys that begin with a prefix; at most `limit` of them, 0 for as many as fit a result.
+    /// Reads the keys that begin with a prefix; at most `limit` of them, 0 for as many as fit a result. Begins at `from`,
+    /// the [next](Page::next) of the page before, if there was one.
     ///
     /// # Errors
     /// As [`Client::execute`].
-    pub async fn range(&self, prefix: &[u8], limit: u32) -> Result<Answer<Page>, ClientError> {
+    pub async fn range(
+        &self,
+        prefix: &[u8],
+        from: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Answer<Page>, ClientError> {
         let command = Command::Range {
-            start: blob(prefix),
+            start: blob(from.unwrap_or_default().max(prefix)),
             end: behind(prefix).map(Blob),
             limit,
             keys_only: false,
@@ -273,6 +288,12 @@ impl Kv<'_> {
         })?;
         Ok(Answer { value, receipt })
     }
+}
+
+/// The first key behind `key`.
+#[must_use]
+pub fn key_behind(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 /// The first key behind all that begin with `prefix`; `None` if there is no such key.

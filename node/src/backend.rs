@@ -106,6 +106,8 @@ pub enum Query {
     Range {
         /// What they begin with, without the namespace.
         prefix: Vec<u8>,
+        /// The key at which to begin, if that is behind the prefix.
+        from: Vec<u8>,
         /// Most entries.
         limit: u32,
     },

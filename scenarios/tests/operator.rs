@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quorate_scenarios::cluster::{Cluster, Options, START, quorate};
 use quorate_scenarios::shim::{Control, Machine};
 use quorate_scenarios::wait::eventually;
@@ -67,6 +69,51 @@ fn status_and_doctor_name_who_is_missing_and_why_nothing_commits() {
     doctor(&cluster, &[]).expect(1, "nobody answers");
 }
 
+/// A listing goes on where the page before ended, whoever answers it.
+fn lists_page_by_page(cluster: &Cluster) {
+    let keys = ["page/a", "page/b", "page/b\u{e9}", "page/c", "page/d"];
+    for key in keys {
+        cluster.put(key, "x");
+    }
+    cluster.put("pagf", "behind them");
+    for consistency in ["linearizable", "local"] {
+        let range = |limit: &str, more: &[&str]| {
+            let range = ["kv", "range", "page/", "--limit", limit, "--consistency"];
+            let run = cluster.cli(&[range.as_slice(), &[consistency], more].concat());
+            run.expect(0, "a page")
+        };
+        let bytes = |field: &serde_json::Value| {
+            let text = field.as_str().expect("bytes");
+            STANDARD.decode(text).expect("base64")
+        };
+        let all = || {
+            let (mut found, mut from) = (Vec::new(), String::from("0x"));
+            loop {
+                let page = range("2", &["--from", &from, "--output", "json"]).json();
+                let entries = page["entries"].as_array().expect("a list");
+                found.extend(entries.iter().map(|entry| bytes(&entry["key"])));
+                if page["more"] == false {
+                    return found;
+                }
+                assert_eq!(entries.len(), 2, "{page}");
+                let next = bytes(&page["next"]);
+                from = next.iter().fold(String::from("0x"), |hex, byte| {
+                    format!("{hex}{byte:02x}")
+                });
+            }
+        };
+        // The word of one validator alone may be old.
+        let listed = eventually(START, "all are there", || {
+            let found = all();
+            (found.len() == keys.len()).then_some(found)
+        });
+        assert_eq!(listed, keys.map(|key| key.as_bytes().to_vec()));
+        let text = range("4", &[]).stdout;
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.ends_with("go on with --from 0x706167652f6300)"), "{text}");
+    }
+}
+
 #[test]
 fn the_ledger_and_keys_can_be_followed() {
     let cluster = Cluster::four();
@@ -128,6 +175,7 @@ fn the_ledger_and_keys_can_be_followed() {
         "{}",
         run.stderr
     );
+    lists_page_by_page(&cluster);
     // A transaction that is ordered and rejected: status 5, whether it is submitted or asked about.
     let empty_key = "01000000".to_owned() + &"00".repeat(8);
     let run = cluster

@@ -48,7 +48,7 @@ pub struct Parameters {
     pub batch_lifetime_ns: u64,
     /// Executed sequence numbers remembered for a client (X1).
     pub session_window: u64,
-    /// Cost units that one transaction may use.
+    /// Cost units that one transaction may use; so its results have no more bytes.
     pub max_transaction_cost: u64,
     /// Cost units that one block may use; transactions beyond are rejected.
     pub max_block_cost: u64,
@@ -346,7 +346,7 @@ impl Parameters {
     pub fn check(&self) -> Result<(), GenesisError> {
         let block_bytes = self.max_block_batches.checked_mul(self.max_batch_bytes);
         let most = u64::try_from(codec::MAX_BLOCK_BYTES).expect("fits");
-        let rules: [(&'static str, bool, &'static str); 12] = [
+        let rules: [(&'static str, bool, &'static str); 13] = [
             (
                 "protocol_version",
                 self.protocol_version == 1,
@@ -403,6 +403,12 @@ impl Parameters {
                 "max_block_batches",
                 block_bytes.is_some_and(|bytes| bytes <= most),
                 "max_block_batches × max_batch_bytes at most 32 MiB",
+            ),
+            (
+                // A byte of result costs a unit: a receipt is to be read back.
+                "max_transaction_cost",
+                self.max_transaction_cost <= most,
+                "at most 33,554,432",
             ),
             (
                 "session_window",

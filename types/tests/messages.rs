@@ -601,6 +601,9 @@ fn parameters_that_cannot_work_together_are_named() {
         ("max_block_batches", |p| p.max_block_batches = 1_025),
         ("max_block_batches", |p| p.max_block_batches = 65), // 32 MiB in all, and a bit
         ("max_block_batches", |p| p.max_batch_bytes += 1),
+        ("max_transaction_cost", |p| {
+            p.max_transaction_cost = (32 << 20) + 1;
+        }),
         ("session_window", |p| p.session_window = 63),
     ];
     for (name, change) in cases {

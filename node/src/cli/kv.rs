@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use quorate_client::api::{Base64, KeyReply};
+use quorate_client::kv::behind;
 use quorate_client::proofs;
 use quorate_execution::kv::{LeafRecord, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use serde_json::{Value, json};
@@ -96,6 +97,9 @@ Examples:
         /// linearizable needs a key file and a quorum; local may be old
         #[arg(long, value_enum, value_name = "LEVEL", default_value = "linearizable")]
         consistency: Consistency,
+        /// Begin at this key: the next of the listing before
+        #[arg(long, value_name = "KEY")]
+        from: Option<String>,
         /// Most entries
         #[arg(long, default_value_t = DEFAULT_LIMIT)]
         limit: u32,
@@ -184,8 +188,12 @@ impl Kv {
             Verb::Range {
                 prefix,
                 consistency,
+                from,
                 limit,
-            } => range(context, &bytes(&prefix)?, consistency, limit),
+            } => {
+                let (prefix, from) = (bytes(&prefix)?, from.as_deref().map(bytes).transpose()?);
+                range(context, &prefix, from.as_deref(), consistency, limit)
+            }
             Verb::Watch {
                 prefix,
                 from,
@@ -371,25 +379,31 @@ fn cas(
 fn range(
     context: &Context,
     prefix: &[u8],
+    from: Option<&[u8]>,
     consistency: Consistency,
     limit: u32,
 ) -> Result<ExitStatus, Failure> {
+    let end = behind(prefix);
+    if from.is_some_and(|from| end.is_some_and(|end| *end <= *from)) {
+        return Err(Failure::usage("--from lies behind all keys with the prefix"));
+    }
     let client = context.client()?;
-    let (entries, more) = match consistency {
+    let (entries, next) = match consistency {
         Consistency::Local => {
-            let reply = context.block_on(client.range(prefix, limit))?;
-            (reply.entries, reply.more)
+            let reply = context.block_on(client.range(prefix, from, limit))?;
+            (reply.entries, reply.next)
         }
         Consistency::Linearizable => {
             let signer = context.key()?;
-            let answer = context.block_on(client.kv(&signer).range(prefix, limit))?;
+            let answer = context.block_on(client.kv(&signer).range(prefix, from, limit))?;
             let height = answer.receipt.height;
+            let next = answer.value.next().map(Base64);
             let entries = answer.value.entries.into_iter();
             let entries = entries.map(|entry| reply(&entry.key.0, Some(entry.record), height));
-            (entries.collect(), answer.value.more)
+            (entries.collect(), next)
         }
     };
-    let json: Value = json!({ "entries": entries, "more": more });
+    let json: Value = json!({ "entries": entries, "more": next.is_some(), "next": next });
     context.print.result(&json, |out| {
         for entry in &entries {
             let value = entry.value.as_ref().map(|value| text_of(&value.0));
@@ -400,8 +414,9 @@ fn range(
                 value.unwrap_or_default()
             )?;
         }
-        if more {
-            writeln!(out, "(more; raise --limit or lengthen the prefix)")?;
+        if let Some(next) = &next {
+            let next = text_of(&next.0);
+            writeln!(out, "(more: raise --limit, or go on with --from {next})")?;
         }
         Ok(())
     })

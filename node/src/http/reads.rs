@@ -9,6 +9,7 @@ use quorate_client::api::{
     Base64, BlockReply, CANONICAL, ClientReply, EVENT_STREAM, JSON_LINES, KeyReply, LogEntry,
     RangeReply, StatusReply, ValidatorsReply,
 };
+use quorate_client::kv::key_behind;
 use quorate_types::{Height, PublicKey, codec};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -107,6 +108,10 @@ pub(super) struct RangeQuery {
     // Bytes that are not text are taken from the raw query.
     #[serde(default, rename = "prefix")]
     _prefix: String,
+    /// Percent-encoded key at which to begin, if that is behind the prefix: `next` of the answer before.
+    #[serde(default, rename = "from")]
+    #[param(value_type = Option<String>)]
+    _from: String,
     /// Most entries.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
@@ -114,7 +119,8 @@ pub(super) struct RangeQuery {
 
 /// The keys with a prefix, in ascending order.
 ///
-/// An answer holds 4 MiB of keys and values and one entry more, at most: what `more` leaves out has a longer prefix.
+/// An answer holds 4 MiB of keys and values and one entry more, at most. What `more` leaves out begins at `next`, which is
+/// the next call's `from`. Each call reads the state of its own height.
 #[utoipa::path(
     get,
     path = "/v1/kv",
@@ -127,7 +133,7 @@ pub(super) async fn range(
     query: Result<UrlQuery<RangeQuery>, QueryRejection>,
 ) -> Response {
     let Ok(UrlQuery(query)) = query else {
-        let detail = "parameters are prefix, limit and consistency (local or linearizable)";
+        let detail = "parameters are prefix, from, limit and consistency (local or linearizable)";
         return problem("malformed", detail);
     };
     if let Some(response) = refused_consistency(query.consistency) {
@@ -137,16 +143,14 @@ pub(super) async fn range(
     if limit == 0 || limit > MAX_RANGE {
         return problem("malformed", "limit is 1 to 1000");
     }
-    let raw = uri.query().unwrap_or_default().split('&');
-    let prefix = raw.filter_map(|part| part.strip_prefix("prefix=")).next();
-    let prefix = prefix.unwrap_or_default().replace('+', " ");
-    let Some(prefix) = unescape(&prefix) else {
-        return problem(
-            "malformed",
-            "a % in the prefix needs two hexadecimal digits",
-        );
+    let (Some(prefix), Some(from)) = (raw_value(&uri, "prefix"), raw_value(&uri, "from")) else {
+        return problem("malformed", "a % in a key needs two hexadecimal digits");
     };
-    let range = Query::Range { prefix, limit };
+    let range = Query::Range {
+        prefix,
+        from,
+        limit,
+    };
     let encode = |answer| match answer {
         Ok(Reply::Range {
             entries,
@@ -155,8 +159,10 @@ pub(super) async fn range(
         }) => {
             let entries = entries.into_iter();
             let entries = entries.map(|(key, value)| key_reply(key, Some(value), height));
-            let entries = entries.collect();
+            let entries: Vec<_> = entries.collect();
+            let last = entries.last().filter(|_| more);
             axum::Json(RangeReply {
+                next: last.map(|entry| Base64(key_behind(&entry.key.0))),
                 entries,
                 more,
                 height,
@@ -427,6 +433,13 @@ pub(super) fn not_serving() -> Response {
         "the core answered another question than it was asked"
     );
     problem("not_serving", "the validator cannot answer now")
+}
+
+/// The bytes that a parameter of the query stands for, text or not; none if it is not there. `None` if it is malformed.
+fn raw_value(uri: &Uri, name: &str) -> Option<Vec<u8>> {
+    let mut parts = uri.query().unwrap_or_default().split('&');
+    let value = parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    unescape(&value.unwrap_or_default().replace('+', " "))
 }
 
 /// The bytes that a percent-encoded text stands for.

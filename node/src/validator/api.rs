@@ -294,7 +294,11 @@ impl Served {
                     proof: None,
                 })
             }
-            Query::Range { prefix, limit } => self.range(&prefix, limit, height)?,
+            Query::Range {
+                prefix,
+                from,
+                limit,
+            } => self.range(&prefix, &from, limit, height)?,
             Query::Block { height } => Reply::Block(self.block(height)?.map(Box::new)),
             Query::Blocks { from, limit } => self.blocks(from.unwrap_or(height), limit)?,
             Query::Receipts {
@@ -326,14 +330,29 @@ impl Served {
         Ok(Some((Progress::Executed(receipt), proof)))
     }
 
-    fn range(&self, prefix: &[u8], limit: u32, height: Height) -> Result<Reply, ReadError> {
-        let from = state_key(prefix);
+    /// The keys with a prefix, from `from` on.
+    fn range(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        limit: u32,
+        height: Height,
+    ) -> Result<Reply, ReadError> {
+        let end = prefix_end(&state_key(prefix));
+        let from = state_key(prefix.max(from));
         let namespace = state_key(b"").len();
-        let end = prefix_end(&from);
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let range = (from.as_slice(), end.as_deref());
-        let reader = &self.reader;
-        let (stored, more) = reader.scan_within(Table::State, range, limit, ANSWER_BYTES)?;
+        // A key behind all that have the prefix: there is nothing between it and the end, and a range that ends before it
+        // begins is not to be asked for.
+        let is_behind = end.as_ref().is_some_and(|end| *end <= from);
+        let (stored, more) = match is_behind {
+            true => (Vec::new(), false),
+            false => {
+                let range = (from.as_slice(), end.as_deref());
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let reader = &self.reader;
+                reader.scan_within(Table::State, range, limit, ANSWER_BYTES)?
+            }
+        };
         let entries = stored
             .into_iter()
             .map(|(key, record)| {

@@ -208,6 +208,11 @@ async fn what_cannot_be_read_is_refused_before_the_core_sees_it() {
             "malformed",
         ),
         (
+            Call::get("/v1/kv?prefix=a&from=%F".into()),
+            400,
+            "malformed",
+        ),
+        (
             Call::get("/v1/kv?prefix=a&limit=1001".into()),
             400,
             "malformed",
@@ -239,6 +244,10 @@ async fn reads_answer_and_their_failures_have_codes() {
         (range.entries[0].key.0.as_slice(), range.more),
         (b"x\xff".as_slice(), true)
     );
+    assert_eq!(range.next.expect("there is more").0, b"x\xff\0");
+    let range = get("/v1/kv?prefix=x&from=x%FF%00&limit=1").await;
+    let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
+    assert_eq!(range.entries[0].key.0, b"x\xff\0");
     let status: StatusReply =
         serde_json::from_slice(&get("/v1/status").await.body).expect("status");
     assert_eq!(status.validator, "mock");

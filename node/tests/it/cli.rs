@@ -227,6 +227,11 @@ fn each_mistake_has_its_status_and_says_what_to_do() {
             "leave out --proof or --consistency",
         ),
         (with(&["kv", "range"]), 4, "no validator answered"),
+        (
+            with(&["kv", "range", "a", "--from", "b"]),
+            2,
+            "--from lies behind",
+        ),
         (with(&["status"]), 4, "refused"),
         (with(&["tx", "wait", &id]), 4, "no validator answered"),
         (with(&["tx", "wait", "12"]), 2, "hexadecimal digits"),

@@ -284,8 +284,8 @@ impl Backend for Mock {
                 height,
                 proof: None,
             }),
-            Query::Range { prefix, .. } => Reply::Range {
-                entries: vec![(prefix, value(b"v"))],
+            Query::Range { prefix, from, .. } => Reply::Range {
+                entries: vec![(prefix.max(from), value(b"v"))],
                 more: true,
                 height,
             },
