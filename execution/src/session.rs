@@ -218,19 +218,31 @@ pub(crate) fn sweep<R: Reader>(
         };
         let client = entry.last_chunk().ok_or(ExecuteError::Damaged)?;
         let client = PublicKey::from_bytes_unchecked(*client);
+        let head: Option<Head> = read(state, &keys::session_head(&client))?;
+        if head.is_some_and(|head| head.bucket >= bucket) {
+            // Builds before this rule left entries of sessions that have begun again since, and are needed.
+            state.set(entry, None);
+            budget -= 1;
+            continue;
+        }
         recent.forget(&client);
         let prefix = keys::session(&client);
         let records = state.scan(&prefix, &keys::behind(&prefix), budget);
         let records = records.map_err(ExecuteError::Source)?;
-        let whole = records.len() < budget;
-        budget -= records.len();
+        if records.len() >= budget {
+            // The head goes with the list's entry, in a later block: a client that came back in between would begin a
+            // session that is on the list of those that are over.
+            let head = keys::session_head(&client);
+            for (key, _) in records.into_iter().filter(|(key, _)| *key != head) {
+                state.set(key, None);
+            }
+            return Ok(());
+        }
+        budget -= records.len() + 1;
         for (key, _) in records {
             state.set(key, None);
         }
-        if whole {
-            state.set(entry, None);
-            budget -= 1;
-        }
+        state.set(entry, None);
     }
     Ok(())
 }

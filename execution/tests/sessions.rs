@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use quorate_execution::kv::Command;
-use quorate_execution::session::{BUCKET_NS, CHUNK};
+use quorate_execution::session::{BUCKET_NS, CHUNK, SWEEP_RECORDS};
+use quorate_execution::{Space, keys, record};
 use quorate_types::{BlockTime, Height, Outcome, Rejection};
 
 fn window(chain_window: u64) -> Chain {
@@ -290,6 +291,76 @@ fn a_large_session_is_dropped_in_bounded_steps_and_stays_sound() {
         left = now;
     }
     assert_eq!(left, 2);
+}
+
+/// The step that ends with a session's head is the one that once forgot to take the session off the list of those that are
+/// over: the next block then dropped what the client had done since, and the same bytes were executed again.
+#[test]
+fn a_client_that_comes_back_in_the_block_that_drops_its_session_is_remembered() {
+    for chunks in [1, 2, 62, 63, 64, 65, 126, 127, 128, 129] {
+        let mut chain = Chain::new();
+        let many = (0..chunks).map(|n| chain.numbered(WRITER, n * CHUNK, &incr()));
+        let many = many.collect();
+        chain.block(many);
+        chain.time = chain.time.plus_nanos(60 * SECOND + BUCKET_NS);
+        // More blocks than it takes, each with a new number: one of them meets the last step.
+        let mut back = Vec::new();
+        for n in 0..4 {
+            let number = (chunks + n) * CHUNK;
+            let until = chain.time.plus_nanos(3_000 * SECOND);
+            back.push(chain.until(WRITER, number, until, &incr()));
+            let outcomes = chain.block(back.clone()).into_iter().map(|r| r.outcome);
+            let fresh = outcomes.filter(executed).count();
+            assert_eq!(fresh, 1, "{chunks} chunks, block {n}");
+        }
+        let copies = chain.block(back);
+        assert!(!copies.iter().any(|copy| executed(&copy.outcome)));
+    }
+}
+
+/// The budget is shared: sessions that are dropped before leave as much of it as the last one needs.
+#[test]
+fn the_last_session_of_a_step_is_remembered_if_its_client_comes_back() {
+    for before in 0..=SWEEP_RECORDS {
+        let mut chain = Chain::new();
+        let many = (0..before as u64).map(|n| chain.numbered(WRITER, n * CHUNK, &incr()));
+        let mut many: Vec<_> = many.collect();
+        many.push(chain.numbered(OTHER, 0, &incr()));
+        chain.block(many);
+        chain.time = chain.time.plus_nanos(60 * SECOND + BUCKET_NS);
+        let mut back = Vec::new();
+        for client in [WRITER, OTHER] {
+            let until = chain.time.plus_nanos(3_000 * SECOND);
+            back.push(chain.until(client, 5_000, until, &incr()));
+        }
+        let first = chain.block(back.clone());
+        assert!(first.iter().all(|receipt| executed(&receipt.outcome)));
+        for _ in 0..3 {
+            let copies = chain.block(back.clone());
+            let again = copies.iter().any(|copy| executed(&copy.outcome));
+            assert!(!again, "{before} records before");
+        }
+    }
+}
+
+/// Whatever else the list says, a session goes only if its head says that it is over.
+#[test]
+fn a_session_that_is_needed_outlives_a_stale_entry_of_the_list() {
+    let mut chain = Chain::new();
+    let long = chain.time.plus_nanos(3_000 * SECOND);
+    let needed = chain.until(WRITER, 1, long, &incr());
+    let mark = chain.numbered(OTHER, 0, &[put("stale", "v")]);
+    chain.block(vec![needed.clone(), mark]);
+    // As a build before left it.
+    let stale = keys::expiry(chain.time.0 / BUCKET_NS, &public(WRITER));
+    let stale = (Space::State, stale);
+    chain.memory.0.insert(stale, record::seal(&()));
+    chain.time = chain.time.plus_nanos(60 * SECOND + BUCKET_NS);
+    for n in 1..4 {
+        let other = chain.numbered(OTHER, n, MARK);
+        let receipts = chain.block(vec![needed.clone(), other]);
+        assert!(!executed(&receipts[0].outcome));
+    }
 }
 
 /// What a replica remembers of sessions decides nothing: one that starts anew before each block says the same, across
