@@ -162,7 +162,7 @@ pub struct ReceiptReply {
 }
 
 /// Every way a transaction is rejected, for lists of them; commands are counted from 0.
-pub const REJECTIONS: [Rejection; 12] = [
+pub const REJECTIONS: [Rejection; 13] = [
     Rejection::UnknownClient,
     Rejection::Forbidden,
     Rejection::Expired,
@@ -175,6 +175,7 @@ pub const REJECTIONS: [Rejection; 12] = [
     Rejection::UnknownCheckpoint(0),
     Rejection::CheckpointExists(0),
     Rejection::TooManyCheckpoints(0),
+    Rejection::BlockFull,
 ];
 
 /// The stable name of a rejection, whichever command it is about.
@@ -193,6 +194,7 @@ pub fn rejection_code(rejection: Rejection) -> &'static str {
         Rejection::UnknownCheckpoint(_) => "unknown_checkpoint",
         Rejection::CheckpointExists(_) => "checkpoint_exists",
         Rejection::TooManyCheckpoints(_) => "too_many_checkpoints",
+        Rejection::BlockFull => "block_full",
     }
 }
 

@@ -157,7 +157,7 @@ impl Client {
         let mut collisions = 0;
         loop {
             let transaction = self.sign_until(key, commands.clone(), lifetime).await?;
-            let settled = self.settle(&transaction, deadline).await;
+            let settled = self.settle_in_a_block(&transaction, deadline).await;
             let (receipt, submission) = settled.inspect_err(|error| self.learn(key, error))?;
             if !is_reused(&receipt) {
                 return self.conclude(key, receipt, submission);
@@ -328,6 +328,31 @@ impl Client {
         }
     }
 
+    /// Settles; as long as its blocks have no room for the transaction's cost, sends it again as it is.
+    async fn settle_in_a_block(
+        &self,
+        transaction: &Transaction,
+        deadline: Instant,
+    ) -> Result<(Receipt, Submission), ClientError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let settled = self.settle(transaction, deadline).await?;
+            if settled.0.outcome != Outcome::Rejected(Rejection::BlockFull) {
+                return Ok(settled);
+            }
+            let pause = backoff.next();
+            if deadline.saturating_duration_since(Instant::now()) <= pause {
+                return Err(ClientError::TimedOut {
+                    pending: Some(settled.1.id),
+                    last: Some(Rejection::BlockFull.to_string()),
+                });
+            }
+            // It is one validator's word.
+            self.turn_away();
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     async fn settle(
         &self,
         transaction: &Transaction,
@@ -416,7 +441,10 @@ impl Client {
         limit: u32,
     ) -> Result<RangeReply, ClientError> {
         let from = percent(from.unwrap_or_default());
-        let path = format!("/v1/kv?prefix={}&from={from}&limit={limit}", percent(prefix));
+        let path = format!(
+            "/v1/kv?prefix={}&from={from}&limit={limit}",
+            percent(prefix)
+        );
         self.get(path, |_| true).await
     }
 

@@ -106,9 +106,9 @@ fn proved(genesis: &Genesis, id: TransactionId, reply: &SubmitReply) -> Option<R
     match facts.receipt.outcome {
         // So say also later places of a transaction that was executed before.
         Outcome::Duplicate { .. }
-        | Outcome::Rejected(Rejection::Expired | Rejection::TooFarAhead | Rejection::TooOld) => {
-            None
-        }
+        | Outcome::Rejected(
+            Rejection::Expired | Rejection::TooFarAhead | Rejection::TooOld | Rejection::BlockFull,
+        ) => None,
         Outcome::Executed { .. } | Outcome::Rejected(_) => Some(facts.receipt),
     }
 }

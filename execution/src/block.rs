@@ -6,7 +6,7 @@
 //! | executed | yes |
 //! | `BadCommand`, `Forbidden`, `CostExceeded`, `ResultTooLarge`, those about checkpoints | yes: a resubmission gets the same receipt for good |
 //! | `Duplicate` | it was used by the first |
-//! | `UnknownClient`, `Expired`, `TooFarAhead`, `TooOld`, `SequenceReused` | no: no session is touched |
+//! | `UnknownClient`, `Expired`, `TooFarAhead`, `TooOld`, `SequenceReused`, `BlockFull` | no: no session is touched |
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -110,29 +110,26 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     ) -> Result<(), ExecuteError<R::Error>> {
         let index = u32::try_from(self.receipts.len()).expect("blocks are bounded");
         let (height, body) = (self.block.height, &transaction.body);
-        let outcome = match self.admit(transaction, id)? {
-            Admission::Refused(refused) => {
-                // Wherever it is mentioned first, unless it is known as a duplicate.
-                if matches!(refused, Outcome::Rejected(_)) && !self.has_place(id)? {
-                    self.places.insert(id, (height, index));
+        let (outcome, session) = match self.admit(transaction, id)? {
+            Admission::Refused(refused) => (refused, None),
+            Admission::Run(role, session) => match self.commands(transaction, role)? {
+                Ok(results) => {
+                    let revision = self.revision;
+                    (Outcome::Executed { revision, results }, Some(session))
                 }
-                refused
-            }
-            Admission::Run(role, session) => {
-                let outcome = match self.commands(transaction, role)? {
-                    Ok(results) => Outcome::Executed {
-                        revision: self.revision,
-                        results,
-                    },
-                    Err(rejection) => Outcome::Rejected(rejection),
-                };
-                let window = self.rules.parameters.session_window;
-                let used = (id, height, index);
-                session.consume(&mut self.state, self.recent, used, body.valid_until, window)?;
-                self.places.insert(id, (height, index));
-                outcome
-            }
+                Err(full @ Rejection::BlockFull) => (Outcome::Rejected(full), None),
+                Err(rejection) => (Outcome::Rejected(rejection), Some(session)),
+            },
         };
+        if let Some(session) = session {
+            let window = self.rules.parameters.session_window;
+            let used = (id, height, index);
+            session.consume(&mut self.state, self.recent, used, body.valid_until, window)?;
+            self.places.insert(id, (height, index));
+        } else if matches!(outcome, Outcome::Rejected(_)) && !self.has_place(id)? {
+            // Wherever it is mentioned first, unless it is known as a duplicate.
+            self.places.insert(id, (height, index));
+        }
         self.receipts.push(Receipt {
             transaction: id,
             client: body.client,
@@ -184,7 +181,8 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     ) -> Result<Result<Vec<Blob>, Rejection>, ExecuteError<R::Error>> {
         let parameters = self.rules.parameters;
         let rest = parameters.max_block_cost.saturating_sub(self.cost);
-        let mut meter = Meter::new(parameters.max_transaction_cost.min(rest));
+        let limit = parameters.max_transaction_cost.min(rest);
+        let mut meter = Meter::new(limit);
         let context = Context {
             time: self.block.time,
             height: self.block.height,
@@ -206,6 +204,11 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             Err((_, CommandError::Storage(_))) => {
                 let failure = self.state.take_failure();
                 Err(failure.map_or(ExecuteError::Damaged, ExecuteError::Source))
+            }
+            Err((_, CommandError::Cost(_))) if limit < parameters.max_transaction_cost => {
+                // What others have used up is no fault of this one's: it is as if it had not been ordered.
+                self.state.take_back();
+                Ok(Err(Rejection::BlockFull))
             }
             Err((index, error)) => {
                 self.state.take_back();

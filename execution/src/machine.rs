@@ -112,7 +112,12 @@ pub(crate) trait Access {
     fn read_hot(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFailed>;
     fn outline(&self, key: &[u8]) -> Option<Known>;
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>);
-    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StorageFailed>;
+    fn range(
+        &mut self,
+        range: (&[u8], &[u8]),
+        limit: usize,
+        meter: &mut Meter,
+    ) -> Result<Vec<Entry>, CommandError>;
 }
 
 /// A machine's sight of the state: its own namespaces, metered.
@@ -243,12 +248,15 @@ impl<'a> StateView<'a> {
     pub fn delete(&mut self, namespace: Namespace, name: &[u8]) -> Result<(), CommandError> {
         let key = self.own(namespace, name)?;
         self.meter.charge(meter::WRITE)?;
+        self.meter
+            .charge_bytes(key.len(), meter::WRITE_BYTES_PER_UNIT)?;
         self.access.write(key, None);
         Ok(())
     }
 
     /// The first `limit` records of a namespace with `start` ≤ key < `end` (no `end`: to the end of the namespace),
-    /// ascending, with their keys within the namespace.
+    /// ascending, with their keys within the namespace. What the block has replaced or deleted costs as much to pass as what is
+    /// found.
     ///
     /// # Errors
     /// As [`StateView::get`].
@@ -264,13 +272,9 @@ impl<'a> StateView<'a> {
             Some(end) => self.own(namespace, end)?,
             None => namespace.end().to_vec(),
         };
-        self.meter.charge(meter::READ)?;
-        let found = self.access.range(&from, &to, limit);
-        let mut entries = found.map_err(CommandError::Storage)?;
-        for (key, record) in &mut entries {
-            self.meter.charge(meter::READ)?;
-            let bytes = key.len() + record.len();
-            self.meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)?;
+        self.meter.charge(meter::RANGE)?;
+        let mut entries = self.access.range((&from, &to), limit, self.meter)?;
+        for (key, _) in &mut entries {
             key.drain(..namespace.prefix().len());
         }
         Ok(entries)

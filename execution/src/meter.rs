@@ -7,13 +7,17 @@ pub const TRANSACTION: u64 = 50;
 pub const COMMAND: u64 = 10;
 /// Bytes of a command for one more unit.
 pub const COMMAND_BYTES_PER_UNIT: usize = 16;
-/// A key looked up, or an entry of a range.
-pub const READ: u64 = 10;
+/// A key looked up.
+pub const READ: u64 = 50;
+/// A range begun: to find its place on the disk takes longer than to read what is there.
+pub const RANGE: u64 = 500;
+/// An entry that a range passes: one that it finds, and one that the block has replaced or deleted.
+pub const ENTRY: u64 = 10;
 /// Bytes read for one more unit.
 pub const READ_BYTES_PER_UNIT: usize = 16;
-/// A key written or deleted: most of it is the tree.
+/// A key written or deleted, besides its bytes: most of it is the tree.
 pub const WRITE: u64 = 50;
-/// Bytes written for one more unit.
+/// Bytes written, or of the key deleted, for one more unit.
 pub const WRITE_BYTES_PER_UNIT: usize = 4;
 /// Bytes of a result for one unit: receipts are kept for ever, so a byte costs as much as it gets.
 pub const RESULT_BYTES_PER_UNIT: usize = 1;

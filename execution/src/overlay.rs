@@ -5,7 +5,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
-use crate::machine::{Access, StorageFailed};
+use crate::machine::{Access, CommandError, StorageFailed};
+use crate::meter::{self, CostExceeded, Meter};
 use crate::outlines::{Known, Outlines};
 use crate::space::{Entry, Reader, Space};
 
@@ -14,6 +15,12 @@ pub(crate) type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// A key with what [`Changed`] held for it before; `None` for nothing.
 type Undo = (Vec<u8>, Option<Option<Vec<u8>>>);
+
+/// Takes what passing an entry of so many bytes costs.
+type Pay<'a> = dyn FnMut(usize) -> Result<(), CostExceeded> + 'a;
+
+/// Stored entries read at once where the block's own changes hide them, at most.
+const MOST_PAGE: usize = 64;
 
 pub(crate) struct Overlay<'r, R: Reader> {
     reader: &'r R,
@@ -64,50 +71,72 @@ impl<'r, R: Reader> Overlay<'r, R> {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Entry>, R::Error> {
+        let found = self.walk((from, to), limit, &mut |_| Ok(()));
+        found.map(|found| found.expect("nothing is paid"))
+    }
+
+    /// The same; `pay` is asked for each entry that is passed, with the bytes of its key and value: stored ones, whether they
+    /// are found or the block has replaced or deleted them, and the block's own. Which those are is agreed, for all of them
+    /// are the state's, before the block or in it. Ends where it is refused.
+    fn walk(
+        &self,
+        (from, to): (&[u8], &[u8]),
+        limit: usize,
+        pay: &mut Pay<'_>,
+    ) -> Result<Result<Vec<Entry>, CostExceeded>, R::Error> {
         let (mut found, mut from) = (Vec::new(), from.to_vec());
+        let mut page = 0;
         while found.len() < limit && from.as_slice() < to {
-            let wanted = limit - found.len();
-            let stored = self.reader.scan(Space::State, &from, Some(to), wanted)?;
+            // Where the block has deleted much, pages grow: no more is read in vain than was paid for.
+            page = (limit - found.len()).max((2 * page).min(MOST_PAGE));
+            let stored = self.reader.scan(Space::State, &from, Some(to), page)?;
             // What lies behind the last stored entry read is known only if there are no more of them.
             let next = match stored.last() {
-                Some((last, _)) if stored.len() == wanted => successor(last),
+                Some((last, _)) if stored.len() == page => successor(last),
                 _ => to.to_vec(),
             };
-            self.merge(stored, &from, &next, limit, &mut found);
+            if let Err(exceeded) = self.merge(stored, (&from, &next), limit, &mut found, pay) {
+                return Ok(Err(exceeded));
+            }
             from = next;
         }
-        Ok(found)
+        Ok(Ok(found))
     }
 
     /// Appends the entries of `from..to`, of which `stored` are the stored ones, until there are `limit`.
     fn merge(
         &self,
         stored: Vec<Entry>,
-        from: &[u8],
-        to: &[u8],
+        (from, to): (&[u8], &[u8]),
         limit: usize,
         found: &mut Vec<Entry>,
-    ) {
+        pay: &mut Pay<'_>,
+    ) -> Result<(), CostExceeded> {
+        let bytes = |key: &[u8], value: Option<&Vec<u8>>| key.len() + value.map_or(0, Vec::len);
         let range = (Bound::Included(from), Bound::Excluded(to));
         let mut changed = self.changed.range::<[u8], _>(range).peekable();
         let mut stored = stored.into_iter().peekable();
         while found.len() < limit {
             let stored_first = match (stored.peek(), changed.peek()) {
-                (None, None) => return,
+                (None, None) => return Ok(()),
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
                 (Some((a, _)), Some((b, _))) => a < *b,
             };
             if stored_first {
-                found.extend(stored.next());
+                let (key, value) = stored.next().expect("peeked");
+                pay(bytes(&key, Some(&value)))?;
+                found.push((key, value));
                 continue;
             }
             let (key, value) = changed.next().expect("peeked");
-            if stored.peek().is_some_and(|(other, _)| other == key) {
-                stored.next();
+            if let Some((other, hidden)) = stored.next_if(|(other, _)| other == key) {
+                pay(bytes(&other, Some(&hidden)))?;
             }
+            pay(bytes(key, value.as_ref()))?;
             found.extend(value.clone().map(|value| (key.clone(), value)));
         }
+        Ok(())
     }
 
     /// From here on, changes can be taken back.
@@ -174,8 +203,20 @@ impl<R: Reader> Access for Overlay<'_, R> {
         self.set(key, value);
     }
 
-    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, StorageFailed> {
-        self.scan(from, to, limit).map_err(|error| self.fail(error))
+    fn range(
+        &mut self,
+        range: (&[u8], &[u8]),
+        limit: usize,
+        meter: &mut Meter,
+    ) -> Result<Vec<Entry>, CommandError> {
+        let mut pay = |bytes| {
+            meter.charge(meter::ENTRY)?;
+            meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)
+        };
+        match self.walk(range, limit, &mut pay) {
+            Ok(found) => Ok(found?),
+            Err(error) => Err(CommandError::Storage(self.fail(error))),
+        }
     }
 }
 

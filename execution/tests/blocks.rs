@@ -127,7 +127,10 @@ fn a_transaction_may_not_cost_more_than_its_limit() {
         }
     }
     for limit in [exact * 3, exact * 3 - 1] {
-        let mut chain = Chain::with(|parameters| parameters.max_block_cost = limit);
+        let mut chain = Chain::with(|parameters| {
+            parameters.max_transaction_cost = limit;
+            parameters.max_block_cost = limit;
+        });
         let names = ["a", "b", "c", "d"];
         let some: Vec<_> = names
             .map(|name| chain.next(WRITER, &[put(name, [0; 1_000])]))
@@ -136,10 +139,84 @@ fn a_transaction_may_not_cost_more_than_its_limit() {
         let done = receipts.iter().filter(|r| executed(&r.outcome)).count();
         assert_eq!(done, if limit == exact * 3 { 3 } else { 2 });
         let last = &receipts[3].outcome;
-        assert_eq!(*last, Outcome::Rejected(Rejection::CostExceeded));
+        assert_eq!(*last, Outcome::Rejected(Rejection::BlockFull));
         // The next block has its own limit.
         assert!(chain.kv(put("e", [0; 1_000])).is_ok());
     }
+}
+
+/// Whoever stood behind others had used its number up, and could never have the same transaction executed.
+#[test]
+fn a_transaction_that_finds_its_block_full_is_executed_in_another() {
+    let mut chain = Chain::with(|parameters| {
+        parameters.max_transaction_cost = 10_000;
+        parameters.max_block_cost = 10_300;
+    });
+    let dear = put("dear", [0; 36_000]);
+    let wasteful = chain.next(OTHER, &[dear.clone(), dear]);
+    let late = chain.next(WRITER, &[put("k", [0; 1_000])]);
+    let too_dear = chain.next(WRITER, &[put("k", [0; 60_000])]);
+    let receipts = chain.block(vec![wasteful, late.clone(), too_dear.clone()]);
+    assert_eq!(
+        receipts[0].outcome,
+        Outcome::Rejected(Rejection::CostExceeded)
+    );
+    for receipt in &receipts[1..] {
+        assert_eq!(receipt.outcome, Outcome::Rejected(Rejection::BlockFull));
+    }
+    assert_eq!(chain.place(&late), Some((Height(1), 1)));
+    assert_eq!(chain.memory.count(Space::State, b"kv/"), 0);
+    // Alone, each gets what it deserves, and that is its place from now on.
+    assert!(executed(&chain.one(late.clone())));
+    assert_eq!(chain.place(&late), Some((Height(2), 0)));
+    let (height, index) = (Height(2), 0);
+    assert_eq!(chain.one(late), Outcome::Duplicate { height, index });
+    let outcome = chain.one(too_dear);
+    assert_eq!(outcome, Outcome::Rejected(Rejection::CostExceeded));
+}
+
+/// A range reads past what the block has deleted and replaced, and pays for it: else one writer could have every validator
+/// read for hours in one block.
+#[test]
+fn a_range_pays_for_what_the_block_hides() {
+    let name = |n: u32| n.to_be_bytes();
+    let cost_of = |change: &dyn Fn(u32) -> Command, limit: u64| {
+        let mut chain = Chain::with(|p| p.max_transaction_cost = limit);
+        for n in 0..200 {
+            chain.kv(put(name(n), [7; 160])).unwrap();
+        }
+        let changes = (0..200).map(|n| chain.next(WRITER, &[change(n)]));
+        let mut block: Vec<_> = changes.collect();
+        block.push(chain.next(
+            READER,
+            &[Command::Range {
+                start: blob(""),
+                end: None,
+                limit: 1,
+                keys_only: true,
+            }],
+        ));
+        let receipts = chain.block(block);
+        executed(&receipts.last().unwrap().outcome)
+    };
+    let least = |change: &dyn Fn(u32) -> Command| {
+        let (mut low, mut high) = (0, 1_000_000);
+        while low + 1 < high {
+            let middle = (low + high) / 2;
+            match cost_of(change, middle) {
+                true => high = middle,
+                false => low = middle,
+            }
+        }
+        high
+    };
+    let nothing = least(&|n| get(name(n)));
+    let deleted = least(&|n| delete(name(n)));
+    let entry = meter::ENTRY + (7 + 160) / meter::READ_BYTES_PER_UNIT as u64;
+    assert!(
+        deleted - nothing >= 199 * (entry + meter::ENTRY),
+        "{nothing} {deleted}"
+    );
 }
 
 #[test]

@@ -15,8 +15,8 @@ use crate::{Target, Ticket, Wait};
 const MAX_WAITING: usize = 131_072;
 
 impl Replica {
-    /// Admits a transaction, or answers with the receipt of its first execution (X1). One that has diverged has no receipts
-    /// to answer with, only what it took for them (V5).
+    /// Admits a transaction, or answers with the receipt of its first execution (X1), or of a rejection that would come
+    /// again. One that has diverged has no receipts to answer with, only what it took for them (V5).
     pub(crate) fn on_submit(
         &mut self,
         turn: &mut Turn<'_>,
@@ -29,7 +29,7 @@ impl Replica {
             return Ok(());
         }
         let id = transaction.id();
-        let receipt = first_receipt(turn.view(), &id)?;
+        let receipt = first_receipt(turn.view(), &id)?.filter(|receipt| !passes(receipt));
         if let Some(receipt) = receipt.filter(|_| !mutant(Mutant::OtherAnswer)) {
             turn.reply(ticket, Reply::Executed(Box::new(receipt)));
             return Ok(());
@@ -147,6 +147,11 @@ impl Replica {
             }
         }
     }
+}
+
+/// Whether the transaction may be ordered again, to another end.
+fn passes(receipt: &Receipt) -> bool {
+    matches!(receipt.outcome, Outcome::Rejected(why) if why.passes())
 }
 
 /// The receipt of a transaction's first place in the ledger.

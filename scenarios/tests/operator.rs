@@ -97,9 +97,9 @@ fn lists_page_by_page(cluster: &Cluster) {
                 }
                 assert_eq!(entries.len(), 2, "{page}");
                 let next = bytes(&page["next"]);
-                from = next.iter().fold(String::from("0x"), |hex, byte| {
-                    format!("{hex}{byte:02x}")
-                });
+                from = next
+                    .iter()
+                    .fold(String::from("0x"), |hex, byte| format!("{hex}{byte:02x}"));
             }
         };
         // The word of one validator alone may be old.
@@ -110,7 +110,10 @@ fn lists_page_by_page(cluster: &Cluster) {
         assert_eq!(listed, keys.map(|key| key.as_bytes().to_vec()));
         let text = range("4", &[]).stdout;
         let last = text.lines().last().unwrap_or_default();
-        assert!(last.ends_with("go on with --from 0x706167652f6300)"), "{text}");
+        assert!(
+            last.ends_with("go on with --from 0x706167652f6300)"),
+            "{text}"
+        );
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Parameters {
     pub session_window: u64,
     /// Cost units that one transaction may use; so its results have no more bytes.
     pub max_transaction_cost: u64,
-    /// Cost units that one block may use; transactions beyond are rejected.
+    /// Cost units that one block may use; transactions beyond are refused, and may be sent again.
     pub max_block_cost: u64,
 }
 
@@ -346,7 +346,7 @@ impl Parameters {
     pub fn check(&self) -> Result<(), GenesisError> {
         let block_bytes = self.max_block_batches.checked_mul(self.max_batch_bytes);
         let most = u64::try_from(codec::MAX_BLOCK_BYTES).expect("fits");
-        let rules: [(&'static str, bool, &'static str); 13] = [
+        let rules: [(&'static str, bool, &'static str); 15] = [
             (
                 "protocol_version",
                 self.protocol_version == 1,
@@ -364,8 +364,9 @@ impl Parameters {
             ),
             (
                 "max_execution_lag",
-                self.max_execution_lag >= 4,
-                "at least 4",
+                // Who starts reads as many heights.
+                (4..=4_096).contains(&self.max_execution_lag),
+                "4 to 4,096",
             ),
             (
                 "max_validity_ns",
@@ -412,8 +413,21 @@ impl Parameters {
             ),
             (
                 "session_window",
-                (64..=1 << 20).contains(&self.session_window),
-                "64 to 1,048,576",
+                // A number far ahead drops all that the window held.
+                (64..=1 << 16).contains(&self.session_window),
+                "64 to 65,536",
+            ),
+            (
+                // Leaders leave out what expires within a second.
+                "batch_lifetime_ns",
+                (10_000_000_000..=86_400_000_000_000).contains(&self.batch_lifetime_ns),
+                "10 s to a day",
+            ),
+            (
+                // What no block has room for would be sent again for ever.
+                "max_block_cost",
+                (self.max_transaction_cost..=1_000_000_000).contains(&self.max_block_cost),
+                "max_transaction_cost to 1,000,000,000",
             ),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {

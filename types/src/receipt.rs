@@ -68,7 +68,7 @@ pub enum Rejection {
     /// Another transaction with this sequence number was executed.
     #[error("its sequence number was used by another transaction")]
     SequenceReused,
-    /// It would have cost more than a transaction, or the rest of its block, may.
+    /// It would have cost more than a transaction may.
     #[error("it exceeds the cost limit")]
     CostExceeded,
     /// A command's result would be larger than allowed.
@@ -92,6 +92,19 @@ pub enum Rejection {
     /// A checkpoint more than may be kept.
     #[error("command {0} makes a checkpoint, but as many are kept as may be: release the oldest")]
     TooManyCheckpoints(u32),
+    /// It would have cost more than what the transactions before it left of its block's cost. Not more than a transaction
+    /// may: in another block it may be executed.
+    #[error("the transactions before it used up its block's cost: send it again as it is")]
+    BlockFull,
+}
+
+impl Rejection {
+    /// Whether whoever sends the same transaction again is to get another answer: it used no number, and what stood in its
+    /// way passes by itself.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Rejection::BlockFull | Rejection::TooFarAhead)
+    }
 }
 
 impl Receipt {

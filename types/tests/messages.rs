@@ -575,7 +575,7 @@ fn a_genesis_names_everybody_once_with_proof() {
 
 #[test]
 fn parameters_that_cannot_work_together_are_named() {
-    let cases: [Change<Parameters>; 17] = [
+    let cases: [Change<Parameters>; 23] = [
         ("protocol_version", |p| p.protocol_version = 2),
         ("round_timeout_cap_ns", |p| {
             p.round_timeout_cap_ns = 99_999_999
@@ -585,6 +585,7 @@ fn parameters_that_cannot_work_together_are_named() {
         }),
         ("idle_interval_ns", |p| p.idle_interval_ns = 0),
         ("max_execution_lag", |p| p.max_execution_lag = 3),
+        ("max_execution_lag", |p| p.max_execution_lag = 4_097),
         ("max_validity_ns", |p| p.max_validity_ns = 999_999_999),
         ("max_transaction_bytes", |p| p.max_transaction_bytes = 1_023),
         // Found by a fuzzer: the largest number ended the check with an overflow.
@@ -605,6 +606,12 @@ fn parameters_that_cannot_work_together_are_named() {
             p.max_transaction_cost = (32 << 20) + 1;
         }),
         ("session_window", |p| p.session_window = 63),
+        ("session_window", |p| p.session_window = 65_537),
+        ("batch_lifetime_ns", |p| p.batch_lifetime_ns = 9_999_999_999),
+        ("max_block_cost", |p| {
+            p.max_block_cost = p.max_transaction_cost - 1;
+        }),
+        ("max_block_cost", |p| p.max_block_cost = 1_000_000_001),
     ];
     for (name, change) in cases {
         let refused = with(Parameters::default(), change).check();

@@ -385,7 +385,9 @@ fn range(
 ) -> Result<ExitStatus, Failure> {
     let end = behind(prefix);
     if from.is_some_and(|from| end.is_some_and(|end| *end <= *from)) {
-        return Err(Failure::usage("--from lies behind all keys with the prefix"));
+        return Err(Failure::usage(
+            "--from lies behind all keys with the prefix",
+        ));
     }
     let client = context.client()?;
     let (entries, next) = match consistency {

@@ -165,6 +165,30 @@ async fn a_used_number_is_replaced_and_another_rejection_is_not() {
     );
 }
 
+/// A transaction that found its block full has used no number, and may be executed yet: another one with a new number
+/// could execute beside it.
+#[tokio::test]
+async fn what_found_its_block_full_is_sent_again_as_it_is() {
+    let mock = Arc::new(Mock::default());
+    mock.set(Script::Reject(Rejection::BlockFull, 2));
+    let address = serve(Arc::clone(&mock)).await;
+    let command = || vec![Blob(vec![1])];
+    let executed = client(&[address], LONG).execute(&key(), command()).await;
+    let (receipt, _) = executed.expect("the third block has room");
+    assert!(matches!(receipt.outcome, Outcome::Executed { .. }));
+    let seen = mock.seen.lock().expect("unpoisoned").clone();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|transaction| *transaction == seen[0]));
+    mock.set(Script::Reject(Rejection::BlockFull, u32::MAX));
+    let short = Duration::from_secs(1);
+    let open = client(&[address], short).execute(&key(), command()).await;
+    let error = open.expect_err("no block has room");
+    let ClientError::TimedOut { pending, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(pending.is_some());
+}
+
 /// One liar had an operation executed seventeen times: it said each time that the number was used, and was believed.
 #[tokio::test]
 async fn who_cannot_prove_that_a_number_was_used_does_not_get_another_signature() {

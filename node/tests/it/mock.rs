@@ -232,6 +232,8 @@ impl Backend for Mock {
             _ => None,
         };
         let mut log = self.executed.lock().expect("unpoisoned");
+        // One that found no room is ordered anew.
+        log.retain(|_, receipt| receipt.outcome != Outcome::Rejected(Rejection::BlockFull));
         let receipt = log
             .entry(id)
             .or_insert_with(|| receipt(&transaction, outcome));

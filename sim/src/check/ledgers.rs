@@ -200,7 +200,8 @@ fn by_the_machine(why: Rejection) -> bool {
         | Rejection::Expired
         | Rejection::TooFarAhead
         | Rejection::TooOld
-        | Rejection::SequenceReused => false,
+        | Rejection::SequenceReused
+        | Rejection::BlockFull => false,
         Rejection::Forbidden
         | Rejection::CostExceeded
         | Rejection::ResultTooLarge
