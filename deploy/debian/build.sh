@@ -19,9 +19,11 @@ tree=$root/tree
 install -D -m 0755 "$binary" "$tree/usr/bin/quorate"
 strip --strip-unneeded "$tree/usr/bin/quorate"
 install -D -m 0644 deploy/systemd/quorate@.service "$tree/lib/systemd/system/quorate@.service"
-for file in README.md CHANGELOG.md docs/OPERATIONS.md docs/API.md docs/PROTOCOL.md; do
-    install -D -m 0644 "$file" "$tree/usr/share/doc/quorate/$(basename "$file")"
-done
+# The whole documentation, each page where it is here: they link to each other, and alerts and --help name them.
+install -D -m 0644 -t "$tree/usr/share/doc/quorate" README.md CHANGELOG.md
+install -D -m 0644 -t "$tree/usr/share/doc/quorate/deploy" deploy/README.md
+cp -R docs "$tree/usr/share/doc/quorate/docs"
+chmod -R u=rwX,go=rX "$tree/usr/share/doc/quorate/docs"
 install -D -m 0644 -t "$tree/usr/share/quorate/prometheus" deploy/prometheus/*.yml
 install -D -m 0644 -t "$tree/usr/share/quorate/grafana" deploy/grafana/*.json
 for shell in bash zsh fish; do

@@ -9,6 +9,16 @@ package=$(realpath "$1")
 [ "$(id -u)" -eq 0 ] || { echo "debian: run it as root: it installs a package in a copy of this machine" >&2; exit 1; }
 
 if [ -z "${INSIDE:-}" ]; then
+    # Unpacked and not installed: this machine may be set up to leave documentation out.
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    dpkg-deb -x "$package" "$unpacked"
+    documentation=$unpacked/usr/share/doc/quorate
+    "$(dirname "$0")/links.py" "$documentation" >/dev/null
+    named=$(sed -n 's#^Documentation=file://##p' "$unpacked/lib/systemd/system/quorate@.service")
+    [ -f "$unpacked$named" ] || { echo "debian: the unit names $named, which is not in the package" >&2; exit 1; }
+    echo "debian: the documentation is whole, and its links lead somewhere"
+    rm -rf "$unpacked"
     INSIDE=yes exec unshare --mount --pid --fork --net --kill-child "$0" "$package"
 fi
 

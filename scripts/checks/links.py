@@ -5,6 +5,7 @@ Reads the Markdown files that git knows (new ones too), and nothing from the net
 followed: whether they answer is not a property of a change. Ends with status 1 and a line for each broken link.
 
     scripts/checks/links.py             the documentation
+    scripts/checks/links.py DIR         a copy of it, as a package installs it
     scripts/checks/links.py --test      tries itself on pages with mistakes
 """
 
@@ -117,8 +118,12 @@ def try_itself():
 def main():
     if sys.argv[1:] == ["--test"]:
         return try_itself()
-    root = Path(__file__).resolve().parents[2]
-    pages = tracked(root)
+    if sys.argv[1:]:
+        root = Path(sys.argv[1]).resolve()
+        pages = sorted(root.rglob("*.md"))
+    else:
+        root = Path(__file__).resolve().parents[2]
+        pages = tracked(root)
     mistakes = list(broken(root, pages))
     for mistake in mistakes:
         print(mistake, file=sys.stderr)
