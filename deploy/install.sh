@@ -30,6 +30,11 @@ if [ -z "$binary" ] || [ -z "$name" ]; then usage >&2; exit 2; fi
 "$binary" --version >/dev/null || fail "$binary does not run on this machine (on x86-64 it needs AVX2, BMI2, FMA and PCLMULQDQ: grep flags /proc/cpuinfo)"
 [ -n "$prefix" ] || [ "$(id -u)" -eq 0 ] || fail "run it as root"
 
+# Program and unit go where the Debian package has them, so that a package that comes later takes them over. In /etc or
+# /usr/local the unit would shadow the package's for ever.
+if [ -z "$prefix" ] && dpkg-query -W -f '${Status}' quorate 2>/dev/null | grep -q '^install ok installed$'; then
+    fail "the Debian package is installed: its files are apt's. Move the home to /var/lib/quorate/$name (docs/HOWTO.md)"
+fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 homes=$prefix/var/lib/quorate
 target=$homes/$name
@@ -43,7 +48,11 @@ as_owner=()
 
 install -D -m 0755 "$binary" "$prefix/usr/bin/quorate.new"
 mv -f "$prefix/usr/bin/quorate.new" "$prefix/usr/bin/quorate" # in one step: a validator that runs keeps its file
-install -D -m 0644 "$here/systemd/quorate@.service" "$prefix/etc/systemd/system/quorate@.service"
+install -D -m 0644 "$here/systemd/quorate@.service" "$prefix/usr/lib/systemd/system/quorate@.service"
+for shadow in "$prefix"/{etc,usr/local/lib}/systemd/system/quorate@.service; do
+    # An earlier install.sh put it into /etc. It may be this machine's own, so it is not deleted here.
+    if [ -e "$shadow" ]; then say "$shadow hides the unit just installed: delete it unless it is yours; for changes, systemctl edit quorate@"; fi
+done
 install -d "${as_owner[@]}" -m 0750 "$homes"
 say "$("$prefix/usr/bin/quorate" --version) and its unit are installed"
 

@@ -83,7 +83,14 @@ if deploy/install.sh --binary "$quorate" --name acme --home "$scratch/net/valida
     echo "install.sh replaced a home" >&2
     exit 1
 fi
+# Where the package has it, so that a later package's takes its place; what would hide it is named.
+unit=usr/lib/systemd/system/quorate@.service
+cmp -s deploy/systemd/quorate@.service "$scratch/root/$unit" || { echo "install.sh does not put the unit into /$unit" >&2; exit 1; }
+[ "$(find "$scratch/root" -name 'quorate@*' | wc -l)" = 1 ] || { echo "install.sh puts the unit into two places" >&2; exit 1; }
+install -D /dev/null "$scratch/root/etc/systemd/system/quorate@.service"
+deploy/install.sh --binary "$quorate" --name acme --prefix "$scratch/root" >"$scratch/said"
+grep -q 'etc/systemd/system/quorate@.service hides' "$scratch/said" || { echo "install.sh says nothing of a unit that hides its own" >&2; exit 1; }
 "$scratch/root/usr/bin/quorate" config validate --home "$scratch/root/var/lib/quorate/acme" >/dev/null
-ok "install.sh moves a home to its place, can be run again, and replaces none"
+ok "install.sh moves a home to its place, can be run again, replaces none, and leaves no unit that hides a package's"
 
 for gap in "${unchecked[@]}"; do ok "not checked: $gap"; done
