@@ -2,21 +2,26 @@
 """Has a rendered Helm chart what the set needs? Ends with status 1 and a line for each property that is missing.
 
 The schemas of the API say whether the manifests are well formed; this says whether they are those of a validator set: a
-StatefulSet with one claim and one stable address a validator, a disruption budget, probes that are answered. The script
-of the init container is run, with the secrets of homes that `quorate testnet` made.
+StatefulSet with one claim and one stable address a validator, a disruption budget, probes that are answered, an admin port
+that is not open to everybody. The scripts of the init containers are run as the user of the pod, with the secrets of homes
+that `quorate testnet` made: an empty volume is refused unless somebody says what it is.
 
     helm template chart … | scripts/checks/chart.py --validators 4 --release chain --net DIR
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
 
+# Of the image.
+USER = 7650
 PORTS = {"peers": (7650, "UDP"), "api": (7651, "TCP"), "admin": (7652, "TCP")}
 
 
@@ -53,6 +58,8 @@ class Chart:
         self.look_at_disruption()
         self.look_at_container()
         self.look_at_keys()
+        self.look_at_orders()
+        self.look_at_network()
         self.look_at_monitor()
 
     def look_at_set(self):
@@ -108,7 +115,16 @@ class Chart:
             self.must(asked == {"path": path, "port": "admin"}, f"the {probe} does not ask {path} of the admin port")
         listens = {e["name"]: e["value"] for e in container["env"]}
         self.must(listens.get("QUORATE_ADMIN__LISTEN") == "0.0.0.0:7652", "the kubelet's probes do not reach the admin port")
-        self.must(self.pod["terminationGracePeriodSeconds"] > 20, "a validator is killed before its 20 s of draining are over")
+        waits = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
+        self.must(waits > 0, "a validator ends while clients are still sent to it")
+        self.must(self.pod["terminationGracePeriodSeconds"] > waits + 20, "a validator is killed before its 20 s of draining are over")
+        started = container.get("startupProbe", {})
+        self.must(started.get("periodSeconds", 10) * started.get("failureThreshold", 3) >= 300, "a start is killed within five minutes")
+        for each in (container, self.init("maintenance")):
+            scratch = {e["name"]: e["value"] for e in each["env"]}.get("TMPDIR")
+            mounted = {m["name"] for m in each["volumeMounts"] if m["mountPath"] == scratch and not m.get("readOnly")}
+            empty = {v["name"] for v in self.pod["volumes"] if "emptyDir" in v}
+            self.must(mounted & empty, f"container {each['name']} has no place for temporary files")
         self.must(self.pod["securityContext"].get("runAsNonRoot"), "it runs as root")
         for each in [container, *self.pod["initContainers"]]:
             locked = each.get("securityContext", {})
@@ -119,12 +135,32 @@ class Chart:
                 f"container {each['name']} is not locked down",
             )
 
+    def init(self, name):
+        return next(c for c in self.pod["initContainers"] if c["name"] == name)
+
     def look_at_keys(self):
         volumes = [v for v in self.pod["volumes"] if v["name"] == "keys"]
-        sources = volumes[0]["projected"]["sources"] if volumes else []
-        paths = {item["path"] for s in sources for item in s["secret"]["items"]}
+        sources = [s["secret"] for s in volumes[0]["projected"]["sources"]] if volumes else []
+        paths = {optional: {i["path"] for s in sources if s.get("optional", False) is optional for i in s["items"]} for optional in (False, True)}
         wanted = {f"{i}/{file}" for i in range(self.validators) for file in ("consensus.pem", "network.pem", "config.toml")}
-        self.must(paths == wanted, "not every validator has its keys and settings")
+        self.must(paths[False] == wanted, "not every validator has its keys and settings")
+        self.must(paths[True] == {f"{i}/passphrase" for i in range(self.validators)}, "not every validator may have a passphrase, or one must")
+
+    def look_at_orders(self):
+        named = [v["configMap"]["name"] for v in self.pod["volumes"] if v["name"] == "orders"]
+        found = {m["metadata"]["name"]: m["data"] for m in self.of.get("ConfigMap", [])}
+        orders = found.get(named[0], {}) if named else {}
+        self.must(set(orders) == {"firstStart", "recover", "maintenance"}, f"what the init containers ask for is {orders}")
+        self.must("checksum" not in str(self.set["template"]["metadata"]), "a word about one validator restarts the others")
+
+    def look_at_network(self):
+        for policy in (p["spec"] for p in self.of.get("NetworkPolicy", [])):
+            self.must(includes(self.labels, policy["podSelector"]["matchLabels"]), "the network policy is about other pods")
+            self.must(policy["policyTypes"] == ["Ingress"], "the network policy keeps validators from reaching each other")
+            anybody = {p["port"] for rule in policy["ingress"] if not rule.get("from") for p in rule["ports"]}
+            self.must(anybody == {"peers", "api"}, f"anybody reaches the ports {sorted(anybody)}")
+            admin = [who for rule in policy["ingress"] for p in rule["ports"] if p["port"] == "admin" for who in rule.get("from", [])]
+            self.must({"podSelector": {}} in admin, "the pods of the same namespace do not reach the admin port")
 
     def look_at_monitor(self):
         """Prometheus' operator takes the job from a label of the scraped service, or else from its name; the alerts ask for `quorate`."""
@@ -141,29 +177,110 @@ class Chart:
                 self.must(jobs == {"quorate"}, f"the scraped job is called {jobs}, and the alerts ask for quorate")
 
     def lay_homes(self, net, quorate):
-        """Runs the init container's script twice, as at a start and a restart, with the homes' files as secrets."""
-        script = self.pod["initContainers"][0]["args"][0]
+        """Runs the init containers' scripts as the pods' user, with the homes' files as secrets."""
         with tempfile.TemporaryDirectory() as directory:
-            root = Path(directory)
+            self.root = Path(directory)
+            self.quorate = self.root / "quorate"
+            shutil.copy(quorate, self.quorate)
             for ordinal in range(self.validators):
-                home = net / f"validator-{ordinal}"
-                keys = root / "secrets/keys" / str(ordinal)
+                keys = self.root / "secrets/keys" / str(ordinal)
                 keys.mkdir(parents=True)
                 for file in ("keys/consensus.pem", "keys/network.pem", "config.toml"):
-                    (keys / Path(file).name).write_bytes((home / file).read_bytes())
-            (root / "secrets/genesis").mkdir()
-            (root / "secrets/genesis/genesis.json").write_bytes((net / "genesis.json").read_bytes())
+                    (keys / Path(file).name).write_bytes((net / f"validator-{ordinal}" / file).read_bytes())
+                (self.root / f"claim-{ordinal}").mkdir()
+            (self.root / "secrets/genesis").mkdir()
+            (self.root / "secrets/genesis/genesis.json").write_bytes((net / "genesis.json").read_bytes())
+            (self.root / "secrets/keys/0/passphrase").write_text("open sesame\n")
+            (self.root / "orders").mkdir()
+            (self.root / "credentials").mkdir()
+            # As the kubelet gives them: secrets for the group to read, volumes of the pod's user.
+            for path in (self.root, *self.root.rglob("*")):
+                secret = path.is_file() and path.is_relative_to(self.root / "secrets")
+                path.chmod(0o440 if secret else 0o755)
+                if os.geteuid() == 0:
+                    os.chown(path, 0 if secret else USER, USER)
             for ordinal in range(self.validators):
-                claim = root / f"claim-{ordinal}"
-                claim.mkdir()
-                here = script.replace("/home/validator", str(claim)).replace("/secrets", str(root / "secrets"))
-                environment = {**os.environ, "HOSTNAME": f"{self.release}-{ordinal}"}
-                for _ in range(2):
-                    subprocess.run(["/bin/sh", "-euc", here], env=environment, check=True)
-                doctor = [quorate, "doctor", "--home", claim / "home", "--min-free", "1"]
-                said = subprocess.run(doctor, capture_output=True, text=True)
-                problems = [line for line in said.stdout.splitlines() if line.startswith("PROBLEM") and "port_taken" not in line]
-                self.must(said.returncode in (0, 1) and not problems, f"the home of validator {ordinal}: {problems or said.stderr}")
+                self.look_at_start(ordinal)
+            opens = self.root / "credentials/quorate.passphrase"
+            self.must(opens.is_file() and opens.read_text() == "open sesame\n", "a passphrase does not reach its validator")
+
+    def look_at_start(self, ordinal):
+        claim = self.root / f"claim-{ordinal}"
+        home = claim / "home"
+        others = f"1{ordinal} {ordinal}1"
+
+        def runs(name, wanted=0, **orders):
+            done = self.run(name, ordinal, orders)
+            told = f"{name} of validator {ordinal}, told {orders}"
+            self.must(done.returncode == wanted, f"{told}, ends with {done.returncode} and not {wanted}: {done.stderr}")
+            return done
+
+        for _ in range(2):
+            runs("home")
+        doctor = self.as_user([self.quorate, "doctor", "--home", home, "--min-free", "1"])
+        problems = [line for line in doctor.stdout.splitlines() if line.startswith("PROBLEM") and "port_taken" not in line]
+        self.must(doctor.returncode in (0, 1) and not problems, f"the home of validator {ordinal}: {problems or doctor.stderr}")
+        if self.wrong:
+            return
+        # An empty volume: nothing but a word of somebody makes it start.
+        said = runs("memory", wanted=1).stderr
+        self.must("firstStart=true" in said and f"recover={{{ordinal}}}" in said, f"who is refused is not told what to do: {said}")
+        runs("memory", wanted=1, recover=others)
+        runs("memory", firstStart="true")
+        self.must(not (home / "safety").exists() and not (home / "data").exists(), "an init container makes what a validator makes")
+        runs("memory", recover=f"{others} {ordinal}")
+        self.must((home / "safety/forgetful").exists(), "a lost home is not recovered")
+        runs("memory")
+        shutil.rmtree(home / "safety")
+        # A whole home starts, and is left alone even if it is still named; of half a home, the validator says what is missing.
+        for present in (["data/CURRENT", "safety/ceiling", "safety/synced"], ["safety/ceiling"], ["data/CURRENT"]):
+            self.as_user(["mkdir", home / "data", home / "safety"])
+            self.as_user(["touch", *(home / file for file in present)])
+            runs("memory")
+            if len(present) == 3:
+                runs("memory", recover=str(ordinal))
+                self.must(not (home / "safety/forgetful").exists(), "a whole home is recovered again")
+            shutil.rmtree(home / "safety")
+            shutil.rmtree(home / "data")
+        runs("maintenance", maintenance=others)
+        self.look_at_maintenance(ordinal)
+
+    def look_at_maintenance(self, ordinal):
+        """It sleeps while its ordinal is named, goes on when it is not any more, and ends when it is told to."""
+        for end in ("orders", "SIGTERM"):
+            self.order({"maintenance": str(ordinal)})
+            asleep = subprocess.Popen(**self.command("maintenance", ordinal), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.must("maintenance" in asleep.stdout.readline(), "who is in maintenance does not say so")
+            time.sleep(0.2)
+            self.must(asleep.poll() is None, f"validator {ordinal} starts in the middle of maintenance")
+            if end == "orders":
+                self.order({})
+            else:
+                asleep.terminate()
+            asleep.communicate(timeout=20)
+            self.must((asleep.returncode == 0) == (end == "orders"), f"maintenance ends with {asleep.returncode} after {end}")
+
+    def order(self, orders):
+        for name, text in {"firstStart": "false", "recover": "", "maintenance": "", **orders}.items():
+            (self.root / "orders" / name).write_text(text)
+
+    def command(self, name, ordinal):
+        script = self.init(name)["args"][0]
+        for place in ("/home/validator", "/secrets", "/orders", "/credentials"):
+            own = self.root / (f"claim-{ordinal}" if place == "/home/validator" else place[1:])
+            script = script.replace(place, str(own))
+        script = script.replace("/usr/bin/quorate", str(self.quorate))
+        environment = {**os.environ, "HOSTNAME": f"{self.release}-{ordinal}"}
+        who = {"user": USER, "group": USER, "extra_groups": []} if os.geteuid() == 0 else {}
+        return {"args": ["/bin/sh", "-euc", script], "env": environment, "cwd": "/", **who}
+
+    def run(self, name, ordinal, orders):
+        self.order(orders)
+        return subprocess.run(**self.command(name, ordinal), capture_output=True, text=True)
+
+    def as_user(self, command):
+        who = {"user": USER, "group": USER, "extra_groups": []} if os.geteuid() == 0 else {}
+        return subprocess.run(command, cwd="/", capture_output=True, text=True, **who)
 
 
 def main():

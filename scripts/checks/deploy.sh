@@ -62,7 +62,12 @@ kubernetes=$(sed -n 's/^kubernetes-validate==//p' scripts/checks/requirements-de
 "$helm" lint --strict --quiet "$chart"
 # The default, and each value that a template asks about, set to something else. ServiceMonitor is not of the API's own.
 for values in validators=4 validators=1 validators=2,spreadOverNodes=false,storage.className=fast,service.peerType=LoadBalancer \
-    validators=4,serviceMonitor.enabled=true,image.tag=x; do
+    validators=4,serviceMonitor.enabled=true,image.tag=x \
+    validators=4,firstStart=true,startupSeconds=3601 \
+    'validators=4,recover={0,3},maintenance={1}' \
+    'validators=3,service.peerType=LoadBalancer,service.annotations.example\.com/pool=static,service.loadBalancerIPs={192.0.2.10,192.0.2.11}' \
+    validators=4,networkPolicy.enabled=false \
+    validators=4,networkPolicy.monitoring[0].namespaceSelector.matchLabels.name=monitoring; do
     "$helm" template chain "$chart" --kube-version "$kubernetes" --set "$values" >"$scratch/chart.yaml"
     "$helm" template chain "$chart" --kube-version "$kubernetes" --set "$values" --set serviceMonitor.enabled=false >"$scratch/api.yaml"
     "$venv/bin/kubernetes-validate" --strict --quiet "$scratch/api.yaml"
@@ -70,7 +75,10 @@ for values in validators=4 validators=1 validators=2,spreadOverNodes=false,stora
     "$venv/bin/python" scripts/checks/chart.py --validators "${count%%,*}" --release chain --net "$scratch/net" --quorate "$quorate" \
         <"$scratch/chart.yaml"
 done
-for refused in validators=0 validators=nine maxUnavailable=0; do
+# Unless told otherwise, an empty volume is a lost one.
+"$helm" template chain "$chart" --kube-version "$kubernetes" --show-only templates/orders.yaml | grep -qx '  firstStart: "false"' ||
+    { echo "the chart takes every empty volume for a first start" >&2; exit 1; }
+for refused in validators=0 validators=nine maxUnavailable=0 firstStart=yes 'recover={4}' 'maintenance={-1}' recover=1 startupSeconds=5; do
     ! "$helm" template chain "$chart" --kube-version "$kubernetes" --set "$refused" >/dev/null 2>&1 || { echo "the chart takes $refused" >&2; exit 1; }
 done
 ok "the chart renders, fits the schemas of the Kubernetes API, and has what a validator set needs"
