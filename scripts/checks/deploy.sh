@@ -6,7 +6,7 @@
 #   hadolint, the compose spec  Dockerfile and compose.yaml (no engine runs them)
 #   promtool                    the Prometheus configurations
 #   helm, kubernetes-validate   the chart: rendered, compared with the API's schemas, and chart.py on what must be in it
-#   install.sh                  into another root, twice
+#   install.sh                  into another root, three times
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
