@@ -12,7 +12,7 @@ use super::OutputFlag;
 use super::context::Context;
 use crate::ceremony::{DESCRIPTOR_FILE, Descriptor};
 use crate::exit::{ExitStatus, Failure};
-use crate::{config, keys};
+use crate::{config, keys, owner};
 
 /// Makes a validator's home on its own machine: keys, settings, and a public
 /// descriptor for whoever assembles the genesis. The private keys stay here.
@@ -107,6 +107,7 @@ impl Init {
 }
 
 fn prepare(home: &Path) -> Result<(), Failure> {
+    owner::check(home)?;
     std::fs::create_dir_all(home).map_err(|error| cannot("create", home, &error))?;
     let mut entries = std::fs::read_dir(home).map_err(|error| cannot("read", home, &error))?;
     if entries.next().is_some() {

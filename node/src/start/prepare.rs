@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::snapshot::files::Directory;
 use crate::validator::api::member;
 use crate::validator::clock::Clock;
-use crate::{backup, ceremony, descriptors, genesis, keys, origin};
+use crate::{backup, ceremony, descriptors, genesis, keys, origin, owner};
 
 /// Everything that was checked before the first thread starts.
 pub(super) struct Prepared {
@@ -50,6 +50,7 @@ impl Prepared {
             let message = format!("there is no home at {}", home.display());
             return Err(Failure::config(message).hint("quorate testnet makes homes"));
         }
+        owner::check(home)?;
         let loaded = config::load(
             Some(&home.join("config.toml")),
             std::env::vars(),
@@ -177,7 +178,9 @@ pub(crate) fn check_membership(
     Ok(me)
 }
 
+/// Takes a home for this process alone. Even who only reads it then writes in it: the lock, and the database's own files.
 pub(crate) fn open_home(path: &Path) -> Result<Home, Failure> {
+    owner::check(path)?;
     Home::open(path).map_err(|error| home_failure(&error))
 }
 

@@ -10,6 +10,7 @@ mod follow;
 mod fuzz;
 mod mock;
 mod names;
+mod owner;
 mod proved;
 mod submissions;
 mod verbs;
