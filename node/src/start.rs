@@ -82,6 +82,10 @@ impl Prepared {
     /// Starts every thread and task; the replica's last, since it sends at once.
     fn launch(self) -> Result<Running, Failure> {
         let metrics = Metrics::new();
+        let idle = Duration::from_nanos(self.setup.parameters.idle_interval_ns);
+        metrics
+            .consensus_idle_interval_seconds
+            .set(idle.as_secs_f64());
         let stopping = Arc::new(AtomicBool::new(false));
         let status = self.replica.status();
         let (height, chain) = (status.height, self.setup.validators.chain());
