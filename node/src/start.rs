@@ -59,7 +59,22 @@ pub struct StartOptions {
 /// # Errors
 /// Whatever ends it before, with the status that INTERFACES gives it.
 pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
-    let prepared = Prepared::new(&options)?;
+    let ended = start(&options);
+    if let Err(failure) = &ended {
+        // Standard error gets it as text whatever the log's form is; who collects the log should find it there, too.
+        tracing::error!(
+            event = "ended",
+            status = failure.status.code(),
+            error = failure.message,
+            hint = failure.hint,
+            "the validator has ended"
+        );
+    }
+    ended
+}
+
+fn start(options: &StartOptions) -> Result<ExitStatus, Failure> {
+    let prepared = Prepared::new(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(io_threads())
         .enable_all()

@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod damage;
 mod doctor;
+mod ends;
 mod events;
 mod failover;
 mod follow;
