@@ -9,6 +9,7 @@ mod net;
 mod prepare;
 mod running;
 mod servers;
+mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use self::net::{start_network, start_verifiers};
 use self::prepare::Prepared;
 use self::running::Running;
 use self::servers::Servers;
+use self::told::Told;
 use crate::backend::Backend;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
@@ -74,14 +76,24 @@ pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
 }
 
 fn start(options: &StartOptions) -> Result<ExitStatus, Failure> {
-    let prepared = Prepared::new(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(io_threads())
         .enable_all()
         .thread_name("io")
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(async { prepared.launch()?.serve().await });
+    let told = {
+        let _inside = runtime.enter();
+        Told::listen()
+            .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?
+    };
+    let result = match Prepared::new(options, &told)? {
+        Some(prepared) => runtime.block_on(async { prepared.launch()?.serve(told).await }),
+        None => {
+            tracing::info!(event = "stopped", "stopped before it had started");
+            Ok(ExitStatus::Done)
+        }
+    };
     // Tasks that still wait for something have nobody left to answer.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result

@@ -9,6 +9,7 @@ use quorate_storage::{Home, Options, RocksStore, ledger};
 use quorate_types::{Genesis, ValidatorIndex};
 
 use super::failures::{boot_failure, home_failure, store_failure};
+use super::told::Told;
 use super::{StartOptions, start_logging};
 use crate::config::{self, Config};
 use crate::exit::Failure;
@@ -44,7 +45,8 @@ pub(super) struct Sockets {
 }
 
 impl Prepared {
-    pub(super) fn new(options: &StartOptions) -> Result<Prepared, Failure> {
+    /// `None` if it was told to stop on the way.
+    pub(super) fn new(options: &StartOptions, told: &Told) -> Result<Option<Prepared>, Failure> {
         let home = &options.home;
         if !home.is_dir() {
             let message = format!("there is no home at {}", home.display());
@@ -72,6 +74,9 @@ impl Prepared {
             usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
         setup.transfer_gap = config.snapshots.fetch_gap_blocks;
         let me = check_membership(&genesis, &setup, &config, &network_key)?;
+        if told.to_stop() {
+            return Ok(None);
+        }
         let locked = open_home(home)?;
         let sockets = Sockets::bind(&config)?;
         if locked.is_forgetful() {
@@ -82,10 +87,14 @@ impl Prepared {
         let snapshots = Directory::open(home)?;
         let mut store = open_store(locked, &config)?;
         origin::found(home, &setup, &mut store)?;
+        // What a crash left to be executed again takes a while, and so does a snapshot that was fetched.
+        if told.to_stop() {
+            return Ok(None);
+        }
         let clock = Clock::start();
         let (replica, first) =
             Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
-        Ok(Prepared {
+        Ok(Some(Prepared {
             genesis_text: genesis::to_json(&genesis),
             config,
             genesis,
@@ -101,7 +110,7 @@ impl Prepared {
             first,
             clock,
             options: options.clone(),
-        })
+        }))
     }
 }
 
