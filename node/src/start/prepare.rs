@@ -50,7 +50,9 @@ impl Prepared {
         let home = &options.home;
         if !home.is_dir() {
             let message = format!("there is no home at {}", home.display());
-            return Err(Failure::config(message).hint("quorate testnet makes homes"));
+            return Err(Failure::config(message).hint(
+                "quorate init makes a validator's home, quorate testnet those of a whole chain to try",
+            ));
         }
         owner::check(home)?;
         let loaded = config::load(
