@@ -279,7 +279,7 @@ impl Check {
 pub struct Health {
     /// Each loop that must turn, and whether it has lately. No quorum is needed.
     pub loops: Vec<Check>,
-    /// Each condition of being of use: caught up, the head moved lately or nothing to do, not stopping.
+    /// Each condition of being of use: caught up, the head moved lately or nothing to do, past the fence, not stopping.
     pub conditions: Vec<Check>,
 }
 

@@ -14,6 +14,7 @@
 //! | [`audit`] | verifies a ledger from the genesis alone |
 //! | [`rebuild`], [`scratch`] | a state worked out again, and where it lies meanwhile |
 //! | [`descriptors`] | how many files may be open |
+//! | [`owner`] | whose files a command makes |
 //! | [`service`] | what systemd is told |
 //! | [`trace`] | the way of single transactions, for collectors of traces |
 //! | [`start`], [`validator`] | puts a validator together and runs it |
@@ -34,6 +35,7 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod origin;
+pub mod owner;
 pub mod passphrase;
 pub mod rebuild;
 pub mod scratch;

@@ -39,12 +39,14 @@ impl Deref for Metrics {
 #[allow(missing_docs)] // each field is named as its metric, and the help text documents it
 pub struct Families {
     registry: Registry,
+    pub ready: IntGauge,
     pub consensus_round: IntGauge,
     pub consensus_committed_height: IntGauge,
     pub consensus_commit_latency_seconds: Histogram,
     pub consensus_timeouts_total: IntCounter,
     pub consensus_leader: IntGauge,
     pub consensus_fenced: IntGauge,
+    pub consensus_idle_interval_seconds: Gauge,
     pub consensus_votes_total: IntCounter,
     pub consensus_votes_missing_total: IntCounterVec,
     pub mempool_transactions: IntGauge,
@@ -54,6 +56,7 @@ pub struct Families {
     pub storage_sync_seconds: Histogram,
     pub storage_bytes: IntGaugeVec,
     pub storage_free_bytes: IntGauge,
+    pub storage_min_free_bytes: IntGauge,
     pub storage_first_height: IntGauge,
     pub snapshot_height: IntGauge,
     pub backups_total: IntCounterVec,
@@ -106,6 +109,7 @@ impl Metrics {
         let registry = Registry::new();
         let r = &registry;
         let families = Families {
+            ready: gauge(r, "quorate_ready", "1 if /readyz answers 200 now, else 0."),
             consensus_round: gauge(
                 r,
                 "quorate_consensus_round",
@@ -135,6 +139,11 @@ impl Metrics {
                 r,
                 "quorate_consensus_fenced",
                 "1 while the validator asks what it signed before it started, and signs nothing.",
+            ),
+            consensus_idle_interval_seconds: float_gauge(
+                r,
+                "quorate_consensus_idle_interval_seconds",
+                "Time between two blocks of a chain that nobody writes to, as the genesis says.",
             ),
             consensus_votes_total: counter(
                 r,
@@ -178,6 +187,11 @@ impl Metrics {
                 r,
                 "quorate_storage_free_bytes",
                 "Free space on the disk of the home.",
+            ),
+            storage_min_free_bytes: gauge(
+                r,
+                "quorate_storage_min_free_bytes",
+                "Free space below which transactions are refused, as storage.min_free_bytes says; 0: none.",
             ),
             storage_first_height: gauge(
                 r,
@@ -442,6 +456,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     metric
 }
 
+fn float_gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
+    let metric = Gauge::new(name, help).expect(UNIQUE);
+    registry.register(Box::new(metric.clone())).expect(UNIQUE);
+    metric
+}
+
 fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     let metric = IntCounter::new(name, help).expect(UNIQUE);
     registry.register(Box::new(metric.clone())).expect(UNIQUE);
@@ -529,6 +549,9 @@ mod tests {
             "sync_lag_blocks",
             "state_divergence_total",
             "backups_total",
+            "ready",
+            "consensus_idle_interval_seconds",
+            "storage_min_free_bytes",
             "evidence_total",
             "build_info",
         ] {

@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
+use crate::owner;
 
 /// See the [module](self). Removed if it is dropped before it is finished.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ impl Staged {
     /// Begins a directory, which must be new or empty.
     ///
     /// # Errors
-    /// Status 1: something is there, or the system refused.
+    /// Status 1: something is there, or the system refused. 2: see [`owner::check`].
     pub fn begin(target: &Path) -> Result<Staged, Failure> {
+        owner::check(target)?;
         let mut found = match fs::read_dir(target) {
             Ok(entries) => Some(entries),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

@@ -9,6 +9,7 @@ mod net;
 mod prepare;
 mod running;
 mod servers;
+mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use self::net::{start_network, start_verifiers};
 use self::prepare::Prepared;
 use self::running::Running;
 use self::servers::Servers;
+use self::told::Told;
 use crate::backend::Backend;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
@@ -59,14 +61,39 @@ pub struct StartOptions {
 /// # Errors
 /// Whatever ends it before, with the status that INTERFACES gives it.
 pub fn run(options: StartOptions) -> Result<ExitStatus, Failure> {
-    let prepared = Prepared::new(&options)?;
+    let ended = start(&options);
+    if let Err(failure) = &ended {
+        // Standard error gets it as text whatever the log's form is; who collects the log should find it there, too.
+        tracing::error!(
+            event = "ended",
+            status = failure.status.code(),
+            error = failure.message,
+            hint = failure.hint,
+            "the validator has ended"
+        );
+    }
+    ended
+}
+
+fn start(options: &StartOptions) -> Result<ExitStatus, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(io_threads())
         .enable_all()
         .thread_name("io")
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(async { prepared.launch()?.serve().await });
+    let told = {
+        let _inside = runtime.enter();
+        Told::listen()
+            .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?
+    };
+    let result = match Prepared::new(options, &told)? {
+        Some(prepared) => runtime.block_on(async { prepared.launch()?.serve(told).await }),
+        None => {
+            tracing::info!(event = "stopped", "stopped before it had started");
+            Ok(ExitStatus::Done)
+        }
+    };
     // Tasks that still wait for something have nobody left to answer.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
@@ -82,6 +109,10 @@ impl Prepared {
     /// Starts every thread and task; the replica's last, since it sends at once.
     fn launch(self) -> Result<Running, Failure> {
         let metrics = Metrics::new();
+        let idle = Duration::from_nanos(self.setup.parameters.idle_interval_ns);
+        metrics
+            .consensus_idle_interval_seconds
+            .set(idle.as_secs_f64());
         let stopping = Arc::new(AtomicBool::new(false));
         let status = self.replica.status();
         let (height, chain) = (status.height, self.setup.validators.chain());

@@ -20,7 +20,7 @@ use quorate_types::{
 
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::{genesis, keys};
+use crate::{genesis, keys, owner};
 
 /// Clients with names of people; further ones are `client-4`, `client-5`, ….
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
@@ -178,6 +178,7 @@ pub fn check(plan: &Plan) -> Result<(), Failure> {
 }
 
 fn prepare(output: &Path) -> Result<(), Failure> {
+    owner::check(output)?;
     fs::create_dir_all(output).map_err(|error| cannot("create", output, &error))?;
     let mut entries = fs::read_dir(output).map_err(|error| cannot("read", output, &error))?;
     if entries.next().is_some() {

@@ -13,6 +13,7 @@ use super::snapshot::{read_config, request};
 use crate::backup::{self, Description};
 use crate::exit::{ExitStatus, Failure};
 use crate::interrupt::Interrupt;
+use crate::owner;
 use crate::staged::{self, Staged};
 use crate::start::{open_home, open_store};
 
@@ -41,6 +42,8 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let config = read_config(&self.home)?;
+        // Also of a validator that runs: whoever copies holds a lock in its home meanwhile.
+        owner::check(&self.home)?;
         let interrupt = Interrupt::watch()?;
         let staged = Staged::begin(&self.output)?;
         let bar = ProgressBar::no_length();

@@ -16,7 +16,7 @@ use crate::ceremony::{
 };
 use crate::exit::{ExitStatus, Failure};
 use crate::staged::{cannot, copy};
-use crate::{genesis, keys, origin};
+use crate::{genesis, keys, origin, owner};
 
 /// Assembles, checks, signs and installs what a chain starts from.
 #[derive(Debug, clap::Args)]
@@ -484,6 +484,7 @@ fn install(
     signatures: &[PathBuf],
     home: &Path,
 ) -> Result<ExitStatus, Failure> {
+    owner::check(home)?;
     let (genesis, signed) = signed(path, signatures)?;
     let own = Descriptor::read(&home.join(DESCRIPTOR_FILE))?.info;
     check_own(&genesis, &own)?;

@@ -12,14 +12,15 @@ use super::OutputFlag;
 use super::context::Context;
 use crate::ceremony::{DESCRIPTOR_FILE, Descriptor};
 use crate::exit::{ExitStatus, Failure};
-use crate::{config, keys};
+use crate::{config, keys, owner};
 
 /// Makes a validator's home on its own machine: keys, settings, and a public
 /// descriptor for whoever assembles the genesis. The private keys stay here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  quorate init --home /var/lib/quorate --name org-a --address a.example:7650
+  quorate init --home /var/lib/quorate/org-a --name org-a \\
+    --address a.example:7650
   quorate init --home a --name org-a --address 127.0.0.1:9000 \\
     --set api.listen=127.0.0.1:9001 --set admin.listen=127.0.0.1:9002
   quorate init --home a --name org-a --address a.example:7650 --encrypt
@@ -66,6 +67,9 @@ impl Init {
             "consensus_key": consensus.public().to_string(),
             "network_key": network.public().to_string(), "encrypted": self.encrypt,
         });
+        if let Some(note) = note(&self.address) {
+            eprintln!("quorate: note: {note}");
+        }
         context.print.result(&value, |out| {
             writeln!(out, "validator      {}", self.name)?;
             writeln!(out, "consensus key  {}", consensus.public())?;
@@ -106,7 +110,18 @@ impl Init {
     }
 }
 
+/// What to think of before the genesis is signed. On one machine an address is as good as a name.
+fn note(address: &str) -> Option<String> {
+    let address: SocketAddr = address.parse().ok()?;
+    let note = format!(
+        "{address} becomes part of the genesis, which never changes, so this validator could not move to another \
+         address; a DNS name can be pointed elsewhere"
+    );
+    (!address.ip().is_loopback()).then_some(note)
+}
+
 fn prepare(home: &Path) -> Result<(), Failure> {
+    owner::check(home)?;
     std::fs::create_dir_all(home).map_err(|error| cannot("create", home, &error))?;
     let mut entries = std::fs::read_dir(home).map_err(|error| cannot("read", home, &error))?;
     if entries.next().is_some() {
@@ -122,4 +137,23 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_can_never_change_is_noted() {
+        for address in ["10.1.2.3:7650", "[2001:db8::1]:7650"] {
+            let note = note(address).expect("a note");
+            assert!(
+                note.contains(address) && note.contains("DNS name"),
+                "{note}"
+            );
+        }
+        for address in ["a.example:7650", "127.0.0.1:9000", "[::1]:9000"] {
+            assert_eq!(note(address), None);
+        }
+    }
 }

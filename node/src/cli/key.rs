@@ -9,6 +9,7 @@ use super::OutputFlag;
 use super::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::keys;
+use crate::owner;
 use crate::passphrase::Passphrase;
 
 /// Looks after key files.
@@ -61,6 +62,7 @@ impl Key {
                 new_passphrase_file,
                 remove,
             } => {
+                owner::check(&file)?;
                 let key = keys::read_with(&file, &context.passphrase)?;
                 let new = match remove {
                     true => None,

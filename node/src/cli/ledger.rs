@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::backend::LogBlock;
 use crate::exit::{ExitStatus, Failure};
 use crate::http::log_entry;
+use crate::owner;
 
 /// Longest line of a log file, in bytes: a block with all its batches in base64.
 const MAX_LINE: u64 = 2 << 30;
@@ -335,6 +336,7 @@ fn progress(tip: Height) -> ProgressBar {
 }
 
 fn open(home: &Path, genesis: &Genesis) -> Result<(RocksStore, Height), Failure> {
+    owner::check(home)?;
     // Opening a home makes what is missing; an audit must not.
     if !home.join("data").join("CURRENT").exists() {
         let message = format!("{} holds no ledger", home.display());

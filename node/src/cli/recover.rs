@@ -9,6 +9,7 @@ use serde_json::json;
 use super::context::Context;
 use super::{OutputFlag, snapshot};
 use crate::exit::{ExitStatus, Failure};
+use crate::owner;
 use crate::start::home_failure;
 
 /// Let a validator that lost its disk take part again
@@ -47,6 +48,7 @@ impl Recover {
             return Err(Failure::config(message)
                 .hint("put keys/, config.toml and genesis.json back into a new directory first"));
         }
+        owner::check(home)?;
         let setup = snapshot::setup(&home.join("genesis.json"))?;
         let (n, quorum) = (setup.validators.count(), setup.validators.quorum());
         if n - 1 < quorum {

@@ -14,7 +14,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::interrupt::Interrupt;
 use crate::staged::Staged;
 use crate::start::check_membership;
-use crate::{genesis, keys};
+use crate::{genesis, keys, owner};
 
 /// Make a validator's home again from a backup
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,7 @@ pub(super) struct Restore {
 
 impl Restore {
     pub(super) fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        owner::check(&self.home)?;
         let description = Description::read(&self.backup)?;
         let config = read_config(&self.backup)?;
         let keys = self.keys(&description)?;

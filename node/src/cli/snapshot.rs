@@ -17,6 +17,7 @@ use super::context::Context;
 use crate::config::{self, Config};
 use crate::exit::{ExitStatus, Failure};
 use crate::genesis;
+use crate::owner;
 use crate::rebuild;
 use crate::snapshot::files::{self, Directory, FileError};
 use crate::start::{open_home, open_state, open_store, store_failure};
@@ -211,6 +212,7 @@ fn verify(context: &Context, genesis: &Path, path: &Path) -> Result<ExitStatus, 
 }
 
 fn restore(context: &Context, home: &Path, path: &Path) -> Result<ExitStatus, Failure> {
+    owner::check(home)?;
     let config = read_config(home)?;
     let setup = setup(&home.join("genesis.json"))?;
     let manifest = rebuild::manifest(&setup.validators, path)?;

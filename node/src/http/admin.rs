@@ -60,6 +60,9 @@ fn made(result: Result<quorate_types::Height, String>) -> Response {
 }
 
 async fn render(State(admin): State<Admin>) -> Response {
+    // Looked at for each scrape, so that it is what `/readyz` says, and not what it said.
+    let ready = admin.backend.health().ready();
+    admin.metrics.ready.set(i64::from(ready));
     typed(TEXT_FORMAT, admin.metrics.render())
 }
 

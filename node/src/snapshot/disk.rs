@@ -108,6 +108,8 @@ impl Disk {
     /// # Errors
     /// If the system has no thread left.
     pub fn watch(self, stopping: Arc<AtomicBool>) -> std::io::Result<()> {
+        let min = i64::try_from(self.min_free).unwrap_or(i64::MAX);
+        self.metrics.storage_min_free_bytes.set(min);
         self.look();
         let look = move || {
             while !stopping.load(Ordering::Relaxed) {

@@ -18,9 +18,9 @@ pub(crate) fn home_failure(error: &HomeError) -> Failure {
 
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     match error {
-        StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(
-            "put the newest data back; if it is lost, move data/ away and see `quorate recover --help`",
-        ),
+        StoreError::LostWrites { .. } => Failure::new(ExitStatus::Safety, error).hint(format!(
+            "put the newest data back; if it is lost, {TAKE_PART}"
+        )),
         error if error.is_damage() => damaged_data(error),
         error if error.is_disk_full() => {
             Failure::failed(error).hint("make room on the disk, and start again: nothing is lost")
@@ -45,18 +45,25 @@ pub(super) fn boot_failure(error: BootError) -> Failure {
             | ReplicaError::Execute(ExecuteError::Source(store)),
         ) => store_failure(store),
         BootError::State(OpenError::RootMismatch { .. }) => Failure::damaged(&error).hint(
-            "keep this home: `quorate replay --home` and `quorate diff-state` with another validator's tell what differs; \
-             to take part again, start without data/ after `quorate recover`",
+            format!(
+                "keep this home: `quorate replay --home` and `quorate diff-state` with another validator's tell what differs; to take part again, {TAKE_PART}"
+            ),
         ),
         _ => damaged_data(&error),
     }
 }
 
+/// The way out that is always left, in the order in which it works: `recover` refuses a home that has lost nothing.
+const TAKE_PART: &str = "move data/ away (mv data data.damaged), then `quorate recover --home HOME --yes`, and start it: it \
+     asks the others what it may have signed";
+
 /// Status 8. Nothing here repairs a home on its own: what was signed must not be forgotten with what is damaged.
 fn damaged_data(error: impl std::fmt::Display) -> Failure {
     Failure::damaged(error).hint(
-        "delete nothing: check the disk, and put back the newest copy of data/ that this home itself wrote (an older one is refused); \
-         the other validators go on without this one",
+        format!(
+            "delete nothing: check the disk, and put back the newest copy of data/ that this home itself wrote (an older one is refused); \
+             if there is none, {TAKE_PART}. The others go on meanwhile"
+        ),
     )
 }
 
@@ -104,6 +111,34 @@ mod tests {
         ]
     }
 
+    /// `recover` refuses a home that has lost nothing, so whoever was told of it first stood before a closed door.
+    fn in_order(failure: &Failure, first: &str) {
+        let hint = failure.hint.clone().unwrap_or_default();
+        let steps = [
+            first,
+            "mv data data.damaged",
+            "quorate recover --home HOME --yes",
+        ];
+        let places = steps.map(|step| hint.find(step));
+        assert!(
+            places.iter().all(Option::is_some) && places.is_sorted(),
+            "{hint}"
+        );
+    }
+
+    #[test]
+    fn the_way_out_begins_with_what_recover_asks_for() {
+        let lost = StoreError::LostWrites {
+            found: 1,
+            promised: 2,
+        };
+        in_order(&store_failure(&lost), "put the newest data back");
+        let other = OpenError::RootMismatch {
+            height: quorate_types::Height(7),
+        };
+        in_order(&boot_failure(BootError::State(other)), "keep this home");
+    }
+
     /// A disk that filled up while a fetched snapshot was installed ended the process with status 8: systemd never started
     /// it again, and its operator was told to look for damage.
     #[test]
@@ -117,6 +152,7 @@ mod tests {
         for error in ends(Fault::Corruption) {
             let failure = core_failure(error);
             assert_eq!(failure.status, ExitStatus::Damaged, "{failure}");
+            in_order(&failure, "delete nothing");
         }
         let entry = || LedgerError::Damaged {
             table: Table::Blocks,

@@ -9,13 +9,14 @@ use quorate_storage::{Home, Options, RocksStore, ledger};
 use quorate_types::{Genesis, ValidatorIndex};
 
 use super::failures::{boot_failure, home_failure, store_failure};
+use super::told::Told;
 use super::{StartOptions, start_logging};
 use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::snapshot::files::Directory;
 use crate::validator::api::member;
 use crate::validator::clock::Clock;
-use crate::{backup, ceremony, descriptors, genesis, keys, origin};
+use crate::{backup, ceremony, descriptors, genesis, keys, origin, owner};
 
 /// Everything that was checked before the first thread starts.
 pub(super) struct Prepared {
@@ -44,12 +45,16 @@ pub(super) struct Sockets {
 }
 
 impl Prepared {
-    pub(super) fn new(options: &StartOptions) -> Result<Prepared, Failure> {
+    /// `None` if it was told to stop on the way.
+    pub(super) fn new(options: &StartOptions, told: &Told) -> Result<Option<Prepared>, Failure> {
         let home = &options.home;
         if !home.is_dir() {
             let message = format!("there is no home at {}", home.display());
-            return Err(Failure::config(message).hint("quorate testnet makes homes"));
+            return Err(Failure::config(message).hint(
+                "quorate init makes a validator's home, quorate testnet those of a whole chain to try",
+            ));
         }
+        owner::check(home)?;
         let loaded = config::load(
             Some(&home.join("config.toml")),
             std::env::vars(),
@@ -71,6 +76,9 @@ impl Prepared {
             usize::try_from(config.mempool.max_transactions).unwrap_or(usize::MAX);
         setup.transfer_gap = config.snapshots.fetch_gap_blocks;
         let me = check_membership(&genesis, &setup, &config, &network_key)?;
+        if told.to_stop() {
+            return Ok(None);
+        }
         let locked = open_home(home)?;
         let sockets = Sockets::bind(&config)?;
         if locked.is_forgetful() {
@@ -81,10 +89,14 @@ impl Prepared {
         let snapshots = Directory::open(home)?;
         let mut store = open_store(locked, &config)?;
         origin::found(home, &setup, &mut store)?;
+        // What a crash left to be executed again takes a while, and so does a snapshot that was fetched.
+        if told.to_stop() {
+            return Ok(None);
+        }
         let clock = Clock::start();
         let (replica, first) =
             Replica::open(setup.clone(), &mut store, clock.now()).map_err(boot_failure)?;
-        Ok(Prepared {
+        Ok(Some(Prepared {
             genesis_text: genesis::to_json(&genesis),
             config,
             genesis,
@@ -100,7 +112,7 @@ impl Prepared {
             first,
             clock,
             options: options.clone(),
-        })
+        }))
     }
 }
 
@@ -177,7 +189,9 @@ pub(crate) fn check_membership(
     Ok(me)
 }
 
+/// Takes a home for this process alone. Even who only reads it then writes in it: the lock, and the database's own files.
 pub(crate) fn open_home(path: &Path) -> Result<Home, Failure> {
+    owner::check(path)?;
     Home::open(path).map_err(|error| home_failure(&error))
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::failures::core_failure;
 use super::servers::Servers;
+use super::told::Told;
 use crate::exit::{ExitStatus, Failure};
 use crate::net::Network;
 use crate::net::verify::VerifyPool;
@@ -38,12 +38,11 @@ pub(super) struct Running {
 
 impl Running {
     /// Runs until a signal or a failure.
-    pub(super) async fn serve(mut self) -> Result<ExitStatus, Failure> {
+    pub(super) async fn serve(mut self, told: Told) -> Result<ExitStatus, Failure> {
         let outcome = tokio::select! {
-            signal = terminated() => signal.map(|()| None),
-            result = &mut self.ended => Ok(Some(result)),
-        }
-        .map_err(|error| Failure::failed(format!("cannot wait for signals: {error}")))?;
+            () = told.stopped() => None,
+            result = &mut self.ended => Some(result),
+        };
         self.stopping.store(true, Ordering::Relaxed);
         self.reloading.abort();
         self.core.end_heads();
@@ -82,15 +81,4 @@ impl Running {
         tracing::info!(event = "stopped", "stopped");
         Ok(ExitStatus::Done)
     }
-}
-
-/// Resolves when the process is told to stop.
-async fn terminated() -> std::io::Result<()> {
-    let mut terminate: Signal = signal(SignalKind::terminate())?;
-    let mut interrupt: Signal = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

@@ -213,6 +213,11 @@ impl Backend for Served {
                     "a quorum certified another state",
                 ),
                 Check::new(
+                    "fence-passed",
+                    !status.consensus.fenced,
+                    "it asks the others what it signed before its start, and signs nothing until enough have answered",
+                ),
+                Check::new(
                     "disk-has-room",
                     !self.space.is_low(),
                     self.space.to_string(),

@@ -299,6 +299,10 @@ async fn health_tells_what_is_wrong() {
             "[-]caught_up failed: 99 blocks are missing"
         };
         assert!(text.contains(mark), "{text}");
+        let metrics = get("/metrics").await;
+        let metrics = String::from_utf8(metrics.body.to_vec()).expect("text");
+        let says = format!("\nquorate_ready {}\n", u8::from(ready == 200));
+        assert!(metrics.contains(&says), "{metrics}");
     }
     let level = Call {
         method: Method::PUT,

@@ -222,6 +222,10 @@ fn advice(check: &str) -> &'static str {
         "caught-up" => "it fetches what it missed; wait, and look at quorate_sync_lag_blocks",
         "quorum-connected" => "start the others, or open the udp port between the machines",
         "head-moves" => "too few validators take part: ask them all, with --profile",
+        "fence-passed" => {
+            "start the others, or wait for the chain to move: a validator that starts asks a \
+             quorum (docs/RECOVERY.md)"
+        }
         "state-agrees" => {
             "it has executed to another state than the others, and stopped \
              signing: keep its home, it is evidence of a bug or of bad hardware"

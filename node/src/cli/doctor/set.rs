@@ -212,7 +212,8 @@ fn look_at_readiness(
     }
     let told = |check: &str| match check {
         "caught-up" => behind,
-        "quorum-connected" | "head-moves" => no_quorum,
+        // Who starts into a set without a quorum has nobody to be answered by.
+        "quorum-connected" | "head-moves" | "fence-passed" => no_quorum,
         _ => false,
     };
     for failing in readable(&status.failing).filter(|failing| !told(&failing.check)) {
@@ -289,6 +290,7 @@ mod tests {
             if let Ok(status) = &mut row.status {
                 fail(status, "quorum-connected", "2 are connected");
                 fail(status, "head-moves", "no commit for 9 s");
+                fail(status, "fence-passed", "it asks the others");
             }
         }
         let (codes, _) = found(&alone);
@@ -385,6 +387,13 @@ mod tests {
         let text = "validator-1 is not ready, disk-has-room fails: 7 MiB are free";
         assert_eq!(findings[0].message, text);
         assert!(findings[0].action.starts_with("make room"), "{findings:?}");
+        let fenced = with(1, |status| {
+            fail(status, "fence-passed", "it asks the others")
+        });
+        let findings = look(&fenced, None);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let action = &findings[0].action;
+        assert!(action.contains("RECOVERY.md"), "{findings:?}");
         let old = with(0, |status| status.version = String::from("0.0.9"));
         let (codes, text) = found(&old);
         assert_eq!(codes, ["mixed_versions"]);

@@ -34,6 +34,10 @@ const LOOK: &[(&str, &str)] = &[
         "quorate_consensus_fenced",
         "1 for a minute: too few others answer ([RECOVERY.md](../RECOVERY.md))",
     ),
+    (
+        "quorate_consensus_idle_interval_seconds",
+        "a head that is older by seconds stands still; alerts compare with it",
+    ),
     ("quorate_consensus_leader", ""),
     (
         "quorate_consensus_round",
@@ -99,6 +103,10 @@ const LOOK: &[(&str, &str)] = &[
     ),
     ("quorate_peer_sent_bytes_total", ""),
     (
+        "quorate_ready",
+        "0 for longer than a start takes: `/readyz?verbose` and `quorate doctor` name the reason",
+    ),
+    (
         "quorate_snapshot_height",
         "it stands still while the height rises by more than `snapshots.interval_blocks`",
     ),
@@ -121,9 +129,13 @@ const LOOK: &[(&str, &str)] = &[
     ("quorate_storage_first_height", ""),
     (
         "quorate_storage_free_bytes",
-        "near `storage.min_free_bytes`: below it, clients are turned away",
+        "near `quorate_storage_min_free_bytes`: below it, clients are turned away",
     ),
     ("quorate_storage_mended_total", ""),
+    (
+        "quorate_storage_min_free_bytes",
+        "alerts compare `quorate_storage_free_bytes` with it",
+    ),
     (
         "quorate_storage_sync_seconds",
         "two are on the way of a block. p99 above 0.1 s: the disk is slow",
