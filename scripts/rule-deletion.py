@@ -35,7 +35,8 @@ RULES = [
     ("batch-content", [(EQUATION, ".update(signed.signature.as_bytes())", 1, "")], "crypto"),
     ("V2-parent", [("types/src/block.rs", "if !certified || self.justify.round >= self.round {", 1, "")], "types consensus"),
     ("V2-gap", [("types/src/block.rs", "if skips && self.tc.is_none()", 1, "")], "types consensus"),
-    ("V2-lock", [("types/src/proposal.rs", "if tc.round.next() != header.round || locked {", 1, "")], "types consensus"),
+    ("V2-tc-round", [("types/src/proposal.rs", "let stale = tc.round.next() != header.round", 1, "let stale = false;")], "types consensus"),
+    ("V2-lock", [("types/src/proposal.rs", "let locked = self.qc.round < tc.high_qc.round", 1, "let locked = false;")], "types consensus"),
     (
         "V3",
         [

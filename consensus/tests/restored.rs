@@ -33,6 +33,64 @@ fn p5_a_restored_home_signs_no_round_twice_and_takes_part() {
     }
 }
 
+/// Two of seven at once, from copies of different age: as many as may be faulty (f = 2).
+#[test]
+fn p5_two_of_seven_may_be_restored_at_once() {
+    for (seed, ages) in [(11, [1, 60]), (12, [30, 30]), (13, [90, 5])] {
+        let mut world = World::new(7, seed);
+        world.delay = (MS, 3 * MS);
+        let pair = [
+            usize::try_from(seed).unwrap() % 7,
+            6 - (usize::try_from(seed).unwrap() % 3),
+        ];
+        let mut copies = Vec::new();
+        let mut done = 0;
+        let mut order: Vec<(u8, usize)> = ages.iter().map(|age| 100 - age).zip(pair).collect();
+        order.sort_unstable();
+        for (at, node) in order {
+            load(&mut world, done, at);
+            copies.push((node, world.nodes[node].disk.clone()));
+            done = at;
+        }
+        load(&mut world, done, 100);
+        for (node, copy) in copies {
+            world.restore(node, copy);
+        }
+        load(&mut world, 100, 140);
+        world.run_for(10 * SECOND);
+        assert!((0..140).all(|i| world.is_final(batch(i))));
+        for node in pair {
+            let voted = world.nodes[node].engine.status().last_voted;
+            assert!(voted.number + 20 > world.max_round(), "it votes again");
+        }
+    }
+}
+
+/// Beside one that says nothing at all, which is how a liar at the fence can hold up most.
+#[test]
+fn p5_of_seven_one_is_restored_and_one_has_lost_everything_beside_a_dead_one() {
+    for forgetful in [false, true] {
+        let mut world = World::new(7, 14);
+        world.delay = (MS, 2 * MS);
+        let empty = world.nodes[2].disk.clone();
+        load(&mut world, 0, 60);
+        let copy = world.nodes[2].disk.clone();
+        load(&mut world, 60, 80);
+        world.crash(5);
+        if forgetful {
+            world.forgetful.insert(2);
+        }
+        world.restore(2, if forgetful { empty } else { copy });
+        load(&mut world, 80, 130);
+        world.run_for(10 * SECOND);
+        assert!((0..130).all(|i| world.is_final(batch(i))));
+        let passed = world.nodes[2].passed.last().expect("passed");
+        assert_eq!(passed.strict, forgetful);
+        let status = world.nodes[2].engine.status();
+        assert!(status.last_voted > passed.burnt, "it votes again");
+    }
+}
+
 /// Behind the partition nobody answers enough: it signs nothing, however long that lasts.
 #[test]
 fn p5_a_home_restored_during_a_partition_waits_for_its_end() {

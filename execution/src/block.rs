@@ -11,6 +11,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Blob, Height, Outcome, Parameters, PublicKey, Receipt, Rejection, Role};
 use quorate_types::{Transaction, TransactionId, codec};
 
@@ -162,7 +163,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         }
         let furthest = time.plus_nanos(self.rules.parameters.max_validity_ns);
         let rejection = match standing {
-            _ if time > body.valid_until => Rejection::Expired,
+            _ if time > body.valid_until && !mutant(Mutant::ExpiryNotChecked) => Rejection::Expired,
             _ if body.valid_until > furthest => Rejection::TooFarAhead,
             Standing::TooOld => Rejection::TooOld,
             Standing::Reused => Rejection::SequenceReused,

@@ -107,6 +107,7 @@ impl Session {
         let used = self.chunk.iter().find(|used| used.offset == self.offset());
         match used {
             _ if self.sequence < floor => Standing::TooOld,
+            _ if mutant(Mutant::EverythingTooOld) && self.head.is_some() => Standing::TooOld,
             Some(used) if used.transaction == transaction => Standing::Known {
                 height: used.height,
                 index: used.index,
@@ -162,7 +163,8 @@ impl Session {
         let old = self.head.unwrap_or_default();
         let lowest = self.sequence.saturating_sub(window.saturating_sub(1));
         let new = Head {
-            floor: old.floor.max(lowest - lowest % CHUNK),
+            floor: old.floor.max(lowest - lowest % CHUNK)
+                * u64::from(!mutant(Mutant::WindowNotKept)),
             bucket: old.bucket.max(valid_until.0 / BUCKET_NS),
         };
         if Some(new) == self.head {

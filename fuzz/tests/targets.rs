@@ -67,6 +67,10 @@ fn the_corpus_is_of_this_release() {
         let sound = genesis.is_ok_and(|genesis| genesis.check().is_ok());
         assert!(sound, "a genesis: {again}");
     }
+    // With another chain id none would verify, and the target would see refusals only.
+    for seed in corpus::read("certificates").expect("its corpus") {
+        assert!(targets::verifies(&seed), "a certificate: {again}");
+    }
     for target in targets::TARGETS {
         assert!(!(target.seeds)().is_empty(), "{} has no seeds", target.name);
     }

@@ -55,10 +55,14 @@ mutants! {
     GapWithoutTc,
     /// V2: a block may extend a lower QC than its TC reports.
     BelowTheLock,
+    /// V2: any old TC entitles to skip rounds.
+    StaleTcAllowed,
     /// V1: whoever proposes is taken for the leader.
     ProposerNotChecked,
     /// V1: a block whose time is ahead of this replica's clock is refused for ever.
     ClockRefusesForEver,
+    /// V1: a block's time is compared neither with its parent's nor with this replica's clock.
+    TimeNotChecked,
     /// V4: a block is voted for although batches are missing.
     VoteWithoutBatches,
     /// V5: claims about the state are believed.
@@ -77,6 +81,8 @@ mutants! {
     // Durability.
     /// P1: nothing is synced before it is signed.
     SignedBeforeDurable,
+    /// P1: what is signed is synced only where the record changed.
+    SyncedWithRecordOnly,
     /// P1: a block that is voted for is not stored.
     VotedBlockNotStored,
     /// P2: a certificate that is commit-voted on is not in the record.
@@ -124,6 +130,12 @@ mutants! {
     SessionNotKept,
     /// X1: another transaction with a used number is executed.
     NumberTakenTwice,
+    /// X1: a transaction is executed although its time is over.
+    ExpiryNotChecked,
+    /// X1: after its first number, all others of a client are too old.
+    EverythingTooOld,
+    /// X1: numbers that fell out of the window may still be used.
+    WindowNotKept,
     /// X1: a repeat is answered with the receipt of the repeat.
     OtherAnswer,
     /// Decision 0004: what a key held is taken from the newest checkpoint alone.

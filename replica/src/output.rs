@@ -4,7 +4,7 @@ use quorate_consensus::{Authorised, Passed, Target};
 use quorate_execution::proof::KeyProof;
 use quorate_mempool::Refusal;
 use quorate_mutants::{Mutant, mutant};
-use quorate_storage::{Store, StoreError, Sync, Table, WriteBatch};
+use quorate_storage::{Op, Store, StoreError, Sync, Table, WriteBatch, ledger};
 use quorate_types::evidence::EvidenceKind;
 use quorate_types::message::VerifiedMessage;
 use quorate_types::vote::Signer;
@@ -54,13 +54,20 @@ impl Output {
         {
             store.raise_ceiling(round.plus(CEILING_STEP))?;
         }
-        if self.must_sync() && !mutant(Mutant::SignedBeforeDurable) {
+        let hidden = mutant(Mutant::SyncedWithRecordOnly) && !has_record(&self.writes);
+        if self.must_sync() && !hidden && !mutant(Mutant::SignedBeforeDurable) {
             store.write(self.writes, Sync::Yes)?;
         } else if !self.writes.is_empty() {
             store.write(self.writes, Sync::No)?;
         }
         Ok(Released(self.release))
     }
+}
+
+fn has_record(writes: &WriteBatch) -> bool {
+    let record =
+        |op: &Op| matches!(op, Op::Put(Table::Meta, key, _) if key == ledger::keys::RECORD);
+    writes.ops().iter().any(record)
 }
 
 fn round(authorised: &Authorised) -> Round {

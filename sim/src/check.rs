@@ -9,6 +9,7 @@
 //! | `certificates` | what correct validators store and send (I3) |
 //! | `leaders` | who may propose (V1) |
 //! | `ledgers` | what is committed (I4–I8) |
+//! | `once` | what may become of a transaction (X1) |
 //! | `promises` | what must still be there (P1, C3, P5, I8) |
 //! | `pace` | how often something is said (T2, L3) |
 //! | `violation` | what they report |
@@ -16,15 +17,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quorate_crypto::PublicKey;
 use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::{MemStore, Table};
-use quorate_types::Validators;
-use quorate_types::{BlockId, Finality, Height, Message, Proposal, Qc, Round, Tc, TransactionId};
+use quorate_types::{BlockId, BlockTime, Finality, Height, Message, Proposal, Qc, Round, Tc};
+use quorate_types::{TransactionId, Validators};
 
 use crate::keys::Notary;
 
 use self::ledgers::{Final, Found};
+use self::once::{Sessions, Terms};
 use self::rules::Rules;
 use self::shelf::Shelf;
 pub use self::violation::Violation;
@@ -32,6 +33,7 @@ pub use self::violation::Violation;
 mod certificates;
 pub(crate) mod leaders;
 mod ledgers;
+pub(crate) mod once;
 pub(crate) mod pace;
 mod promises;
 mod rules;
@@ -58,20 +60,21 @@ struct Seen {
     durable: Record,
     /// The changes of its store when all of it was looked at last.
     looked: Option<u64>,
+    /// What its wall clock showed in the turn that is judged.
+    wall: BlockTime,
 }
 
 /// All that was ever committed and signed.
 #[derive(Debug)]
 pub struct Checker {
     validators: Arc<Validators>,
+    terms: Terms,
     notary: Option<Arc<Notary>>,
     rules: Rules,
     chain: BTreeMap<u64, Final>,
     executed: BTreeMap<TransactionId, (Height, u32)>,
-    /// Where each stands that the machine rejected: not executed, and its number is used up all the same (X1).
-    spent: BTreeMap<TransactionId, (Height, u32)>,
-    /// Numbers of clients that were used.
-    numbers: BTreeSet<(PublicKey, u64)>,
+    /// Which numbers of clients were used (X1).
+    sessions: Sessions,
     signed: BTreeMap<(usize, &'static str, Round), BlockId>,
     seen: Vec<Seen>,
     shelf: Shelf,
@@ -91,7 +94,7 @@ pub struct Checker {
 impl Checker {
     /// Nothing was seen yet.
     #[must_use]
-    pub fn new(validators: Arc<Validators>) -> Checker {
+    pub(crate) fn new(validators: Arc<Validators>, terms: Terms) -> Checker {
         let promised = vec![BTreeSet::new(); validators.count()];
         Checker {
             seen: vec![Seen::default(); validators.count()],
@@ -102,8 +105,8 @@ impl Checker {
             notary: None,
             chain: BTreeMap::new(),
             executed: BTreeMap::new(),
-            spent: BTreeMap::new(),
-            numbers: BTreeSet::new(),
+            sessions: Sessions::new(terms.clone()),
+            terms,
             signed: BTreeMap::new(),
             qcs: BTreeMap::new(),
             ccs: BTreeMap::new(),
@@ -134,6 +137,11 @@ impl Checker {
     #[must_use]
     pub fn height(&self) -> u64 {
         self.chain.last_key_value().map_or(0, |(height, _)| *height)
+    }
+
+    /// What this replica's wall clock shows in the turn that is judged next (V1).
+    pub(crate) fn shows(&mut self, node: usize, wall: BlockTime) {
+        self.seen[node].wall = wall;
     }
 
     /// Looks at a correct replica's store after a write, and at what the replica sends then.

@@ -4,6 +4,8 @@
 //! that any part of the list is a schedule too. That is what makes a failing world shrinkable ([`crate::shrink`]).
 //! Whatever is still broken when the chaos ends is mended then: that is for [`crate::world`] to see to.
 
+use std::collections::BTreeSet;
+
 use quorate_storage::WriteFault;
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +120,7 @@ pub enum Fault {
         age: u64,
     },
     /// A correct validator is put back to a backup of its disk, taken `age` before, and does not know it (P5). It counts as
-    /// faulty until it has caught up, so that nobody else may be.
+    /// faulty until it has caught up, so that only f − 1 others may be.
     Restore {
         /// Which.
         node: usize,
@@ -135,12 +137,28 @@ pub enum Fault {
     },
 }
 
-/// One correct validator is restored once or more, where nobody is faulty otherwise.
-pub(crate) fn restores(rng: &mut Rng, n: usize, chaos: u64, faults: &mut Vec<(u64, Fault)>) {
+/// Correct validators whose disks are not what they were.
+pub(crate) fn gone(faults: &[(u64, Fault)]) -> BTreeSet<usize> {
+    let node = |fault: &(u64, Fault)| match fault.1 {
+        Fault::Restore { node, .. } | Fault::Forget { node, .. } | Fault::Rot { node, .. } => {
+            Some(node)
+        }
+        _ => None,
+    };
+    faults.iter().filter_map(node).collect()
+}
+
+/// One correct validator is restored once or more, where one more may be faulty.
+pub(crate) fn restores(
+    rng: &mut Rng,
+    correct: &[usize],
+    chaos: u64,
+    faults: &mut Vec<(u64, Fault)>,
+) {
     if faults.iter().any(|(_, fault)| rots(fault)) || !rng.chance(300) {
         return;
     }
-    let node = rng.index(n);
+    let node = rng.pick(correct);
     for _ in 0..rng.between(1, 3) {
         let at = rng.between(200 * MILLISECOND, chaos - SECOND);
         let age = rng.between(MILLISECOND, at.min(3 * SECOND));

@@ -14,7 +14,7 @@ use quorate_mutants::{ALL, Mutant, choose};
 
 use crate::adversary::KINDS;
 use crate::faults::Fault;
-use crate::plan::{MILLISECOND, Plan, SECOND};
+use crate::plan::{MILLISECOND, Plan, SECOND, SessionPlan};
 use crate::run::{Failure, run_plan};
 use crate::twins;
 
@@ -110,6 +110,8 @@ fn suspect(mutant: Mutant) -> Option<&'static str> {
         Mutant::EveryCopyAnswered => "nagger",
         Mutant::ParentNotCertified => "wrong parent",
         Mutant::GapWithoutTc => "gap jumper",
+        Mutant::StaleTcAllowed => "stale certifier",
+        Mutant::TimeNotChecked => "timestamp liar",
         Mutant::BelowTheLock => "lock breaker",
         Mutant::ProposerNotChecked => "usurper",
         Mutant::VoteWithoutBatches => "ghost orderer",
@@ -145,6 +147,7 @@ fn worlds(mutant: Mutant, seeds: Range<u64>, threads: usize) -> Option<Box<Failu
                         Mutant::TimeoutForgetsLock => deaf(long(plan), 400),
                         Mutant::ForgottenLock | Mutant::SignsBehindTheFence => forgetful(plan),
                         Mutant::RevertsToTheNewest | Mutant::PastOfNothing => reverting(plan),
+                        Mutant::ExpiryNotChecked | Mutant::WindowNotKept => hurried(plan),
                         _ => plan,
                     };
                     if let Err(failure) = run_plan(plan, false) {
@@ -211,6 +214,18 @@ fn forgetful(mut plan: Plan) -> Plan {
 fn reverting(mut plan: Plan) -> Plan {
     plan.load.checkpoints = 300;
     (plan.load.keys, plan.load.value) = (4, 16);
+    plan
+}
+
+/// With clients whose transactions are soon over, and who use numbers as they like.
+fn hurried(mut plan: Plan) -> Plan {
+    plan.load.sessions = Some(SessionPlan {
+        window: 64,
+        validity: SECOND,
+        chunks: 40,
+        wild: 300,
+        ends: plan.chaos / 2,
+    });
     plan
 }
 

@@ -6,7 +6,7 @@ use quorate_types::{BlockTime, Instant, Now};
 
 use crate::plan::ClockPlan;
 
-/// True time when the world begins, in nanoseconds since the Unix epoch.
+/// When every chain begins, and with few exceptions its world, in nanoseconds since the Unix epoch.
 pub(crate) const START: u64 = 1_700_000_000_000_000_000;
 /// Drift is in so many parts.
 const PARTS: u64 = 1_000_000;
@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) paused: u64,
     /// Its clocks, within reason; and how far beyond the wall clock jumped.
     clock: ClockPlan,
+    /// True time when the world begins.
+    began: u64,
     pub(crate) offset: i64,
     /// A disk that takes longer.
     pub(crate) slow: u64,
@@ -44,11 +46,13 @@ pub(crate) struct Node {
     pub(crate) dead: bool,
     /// When the process started: monotonic time counts from there.
     pub(crate) born: u64,
+    /// What its wall clock showed in the latest turn.
+    pub(crate) wall: BlockTime,
     idle_turns: u32,
 }
 
 impl Node {
-    pub(crate) fn new(clock: ClockPlan) -> Node {
+    pub(crate) fn new(clock: ClockPlan, age: u64) -> Node {
         Node {
             store: MemStore::new(),
             replica: None,
@@ -60,18 +64,20 @@ impl Node {
             armed: false,
             paused: 0,
             clock,
+            began: START + age,
             offset: 0,
             slow: 0,
             rotten: false,
             dead: false,
             born: 0,
+            wall: BlockTime(START),
             idle_turns: 0,
         }
     }
 
     /// What its clocks show.
     pub(crate) fn clocks(&self, now: u64) -> Now {
-        let true_time = START + self.drifted(now);
+        let true_time = self.began + self.drifted(now);
         let wall = true_time.saturating_add_signed(self.clock.offset);
         Now {
             monotonic: Instant(self.drifted(now) - self.drifted(self.born)),

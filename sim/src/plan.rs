@@ -3,10 +3,12 @@
 //! Each feature is first drawn to be there at all, so that seeds differ in kind and not only in detail ("Swarm Testing",
 //! Groce et al., 2012).
 
+use quorate_types::BlockTime;
 use serde::{Deserialize, Serialize};
 
-use crate::adversary::KINDS;
+use crate::adversary::{FIRST_KINDS, KINDS};
 use crate::faults::{self, Fault};
+use crate::node::START;
 use crate::rng::{CERTAIN, Rng};
 
 /// Nanoseconds in a microsecond.
@@ -123,8 +125,62 @@ pub struct LoadPlan {
     pub twice: u64,
     /// How long a client waits before it asks another replica.
     pub patience: u64,
+    /// The hard half of X1, if these clients are to go there.
+    #[serde(default)]
+    pub sessions: Option<SessionPlan>,
 }
 
+/// Clients whose sessions are over within the world, all at one moment, and who choose their numbers badly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionPlan {
+    /// Numbers that the chain remembers.
+    pub window: u64,
+    /// How long a transaction may be ordered.
+    pub validity: u64,
+    /// Chunks of numbers that a client uses before its session is over.
+    pub chunks: usize,
+    /// Chance of a number that was used, lies below the window, or takes it far ahead.
+    pub wild: u64,
+    /// When the sessions are over.
+    pub ends: u64,
+}
+
+impl SessionPlan {
+    /// The end of a session is kept in steps of so many nanoseconds, as the protocol has it.
+    const STEP: u64 = 64 * SECOND;
+    /// Rest before the end: what is signed meanwhile would keep a session.
+    const REST: u64 = 200 * MILLISECOND;
+
+    /// How long the chain is old when the world begins, so that a step ends where it is to end.
+    #[must_use]
+    pub fn begins(&self) -> u64 {
+        SessionPlan::STEP - START % SessionPlan::STEP - self.ends
+    }
+
+    fn end(&self) -> BlockTime {
+        BlockTime(START + self.begins() + self.ends)
+    }
+
+    pub(crate) fn is_over(&self, time: BlockTime) -> bool {
+        time >= self.end()
+    }
+
+    pub(crate) fn rests(&self, time: BlockTime) -> bool {
+        !self.is_over(time) && time.plus_nanos(SessionPlan::REST) >= self.end()
+    }
+
+    /// The end of what is signed at this time: never beyond that of the session.
+    pub(crate) fn until(&self, time: BlockTime) -> BlockTime {
+        let until = time.plus_nanos(self.validity);
+        match self.is_over(time) {
+            true => until,
+            false => until.min(BlockTime(self.end().0 - 1)),
+        }
+    }
+}
+
+/// Chance that a seed has clients with hard sessions.
+const HARD: u64 = 80;
 /// Chance that a seed has real signatures.
 const REAL: u64 = 60;
 /// Tell the streams that features are drawn from which there were not from the beginning: what a seed stood for before, it
@@ -133,12 +189,20 @@ const RESTORES: u64 = 0x7265_7374_6f72_6564;
 const LOSSES: u64 = 0x6c6f_7374_6469_736b;
 const CHECKPOINTS: u64 = 0x706c_6163_6573_2e2e;
 const LAGS: u64 = 0x6c61_6773_2e2e_2e2e;
+const LATER: u64 = 0x6c61_7465_7220_6b69;
+const BESIDE: u64 = 0x6265_7369_6465_2e2e;
+const SESSIONS: u64 = 0x7365_7373_696f_6e73;
 
 impl Plan {
     /// Which validator each node is: first all validators, then the twins.
     #[must_use]
     pub fn identities(&self) -> Vec<usize> {
         (0..self.n).chain(self.twins.iter().copied()).collect()
+    }
+
+    /// How old the chain is when the world begins.
+    pub(crate) fn age(&self) -> u64 {
+        self.load.sessions.as_ref().map_or(0, SessionPlan::begins)
     }
 
     /// Validators that count as faulty, twins included.
@@ -213,9 +277,17 @@ impl Plan {
             byzantine,
             chaos,
         };
+        let mut rng = Rng::new(seed.rotate_left(32) ^ LATER);
+        if let Some(liar) = plan.byzantine.first_mut()
+            && rng.chance(120)
+        {
+            let later = &KINDS[FIRST_KINDS..];
+            liar.kind = later[rng.index(later.len())].name.into();
+        }
         if plan.byzantine.is_empty() {
             let mut rng = Rng::new(seed.rotate_left(32) ^ RESTORES);
-            faults::restores(&mut rng, n, chaos, &mut plan.faults);
+            let all: Vec<usize> = (0..n).collect();
+            faults::restores(&mut rng, &all, chaos, &mut plan.faults);
         }
         if plan.byzantine.len() < (n - 1) / 3 {
             let mut rng = Rng::new(seed.rotate_left(32) ^ LOSSES);
@@ -223,8 +295,22 @@ impl Plan {
             let correct: Vec<usize> = correct.collect();
             faults::losses(&mut rng, &correct, chaos, &mut plan.faults);
         }
+        // Beside a liar or another whose disk is gone, if all together are at most f.
+        let gone = faults::gone(&plan.faults);
+        let broken = plan.byzantine.len() + gone.len();
+        if broken > 0 && broken < (n - 1) / 3 {
+            let mut rng = Rng::new(seed.rotate_left(32) ^ BESIDE);
+            let lies = |node: &usize| plan.byzantine.iter().any(|liar| liar.node == *node);
+            let sound = (0..n).filter(|node| !lies(node) && !gone.contains(node));
+            let sound: Vec<usize> = sound.collect();
+            faults::restores(&mut rng, &sound, chaos, &mut plan.faults);
+        }
         let mut rng = Rng::new(seed.rotate_left(32) ^ CHECKPOINTS);
         plan.load.checkpoints = sometimes(&mut rng, 250, 150);
+        let mut rng = Rng::new(seed.rotate_left(32) ^ SESSIONS);
+        if rng.chance(HARD) {
+            sessions(&mut rng, chaos, &mut plan.load);
+        }
         plan
     }
 }
@@ -240,7 +326,7 @@ fn liars(rng: &mut Rng, n: usize) -> Vec<Liar> {
     order.truncate(count);
     let liar = |node| Liar {
         node,
-        kind: KINDS[rng.index(KINDS.len())].name.into(),
+        kind: KINDS[rng.index(FIRST_KINDS)].name.into(),
     };
     order.into_iter().map(liar).collect()
 }
@@ -305,7 +391,24 @@ fn load(rng: &mut Rng) -> LoadPlan {
         reads: sometimes(rng, 500, 300),
         twice: sometimes(rng, 400, 500),
         patience: rng.between(300, 2_500) * MILLISECOND,
+        sessions: None,
     }
+}
+
+/// Few clients with many transactions, in as many chunks as a sweep drops, or one more or less, and each often at two
+/// replicas at once.
+fn sessions(rng: &mut Rng, chaos: u64, load: &mut LoadPlan) {
+    load.clients = rng.index(2) + 1;
+    load.interval = 30 * MILLISECOND;
+    load.burst = load.burst.max(50);
+    load.twice = rng.between(300, 700);
+    load.sessions = Some(SessionPlan {
+        window: rng.pick(&[64, 4_096, 4_096]),
+        validity: rng.between(1, 3) * SECOND,
+        chunks: rng.pick(&[3, 31, 62, 63, 63, 64]),
+        wild: rng.pick(&[0, 0, 300]),
+        ends: rng.between(chaos / 2, chaos - SECOND / 2),
+    });
 }
 
 /// Zero, or with a chance of `present` a number up to `most`.

@@ -196,6 +196,7 @@ fn live(world: &mut World) -> Result<(), Violation> {
         world.restart(node)?;
     }
     progress(world)?;
+    answers(world)?;
     for node in world.correct() {
         let store = &world.nodes[node].store;
         world.checker.audit(store)?;
@@ -225,8 +226,8 @@ fn progress(world: &mut World) -> Result<(), Violation> {
     }
     let limit = world.now + PROGRESS;
     let open = |world: &World| {
-        let answered = |number: &&usize| world.workload.request(**number).receipt.is_none();
-        fresh.iter().filter(answered).count()
+        let waits = |number: &&usize| !world.workload.request(**number).is_served();
+        fresh.iter().filter(waits).count()
     };
     if !until_watched(world, limit, |world| open(world) == 0)? {
         return Err(Violation::NoProgress(
@@ -245,6 +246,16 @@ fn progress(world: &mut World) -> Result<(), Violation> {
         return Err(Violation::NoProgress("catch up", behind(world)));
     }
     Ok(())
+}
+
+/// What was asked before is answered, too, unless its time is over: clients go on asking.
+fn answers(world: &mut World) -> Result<(), Violation> {
+    let limit = world.now + PROGRESS;
+    let none = |world: &World| world.unanswered() == 0;
+    match none(world) || until(world, limit, none)? {
+        true => Ok(()),
+        false => Err(Violation::NoProgress("answer", world.unanswered())),
+    }
 }
 
 /// Lets time pass until something is so, or it is late; whether it became so.
@@ -295,4 +306,30 @@ fn state(world: &World) -> String {
         format!("  v{node}{liar} {}\n", world.nodes[node].describe())
     };
     (0..world.nodes.len()).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_types::BlockTime;
+
+    use super::*;
+    use crate::node::START;
+
+    /// A client that asks nobody: what it signed is never answered, and somebody must notice.
+    #[test]
+    fn a_transaction_that_is_never_answered_is_noticed() {
+        let mut plan = Plan::draw(3);
+        plan.byzantine.clear();
+        plan.faults.clear();
+        let mut world = World::new(plan, false).unwrap();
+        until(&mut world, SECOND, |_| false).unwrap();
+        world.mend().unwrap();
+        progress(&mut world).unwrap();
+        answers(&mut world).unwrap();
+        let now = BlockTime(START + world.now);
+        world.workload.sign_sound(now);
+        let verdict = answers(&mut world);
+        let noticed = matches!(verdict, Err(Violation::NoProgress("answer", 1)));
+        assert!(noticed, "{verdict:?}");
+    }
 }

@@ -95,6 +95,7 @@ const SIMPLER: &[fn(&mut Plan)] = &[
     |plan| plan.load.twice = 0,
     |plan| plan.load.reads = 0,
     |plan| plan.load.checkpoints = 0,
+    |plan| plan.load.sessions = None,
     |plan| plan.load.value = plan.load.value.min(16),
     |plan| plan.load.clients = 1,
     |plan| plan.stand_ins = true,

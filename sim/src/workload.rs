@@ -1,7 +1,7 @@
 //! Clients: they sign puts, submit them to any replica, and again to another if no answer comes. What they were answered
 //! is kept, for it is a promise, and judged as a history ([`crate::history`]) at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_execution::kv::{Command, Keys, KvResult, LeafRecord, state_key};
@@ -17,7 +17,7 @@ use crate::history::{
 };
 use crate::history::{in_ledger_order, linearizable};
 use crate::keys::Pen;
-use crate::plan::{LoadPlan, SECOND};
+use crate::plan::{LoadPlan, SECOND, SessionPlan};
 use crate::rng::Rng;
 
 /// Transactions without an answer, at most: a client that gets none stops adding.
@@ -26,6 +26,10 @@ const MOST_OPEN: usize = 96;
 const BURST: u64 = 30;
 /// Names of checkpoints: so few that they are met again.
 const NAMES: u64 = 4;
+/// Numbers in a chunk of a session.
+const CHUNK: u64 = 16;
+/// Transactions whose numbers a wild client uses again, at most.
+const RECENT: usize = 40;
 /// How long a transaction may be ordered.
 const VALIDITY: u64 = 60 * SECOND;
 
@@ -39,6 +43,26 @@ pub(crate) struct Request {
     operation: Operation,
 }
 
+impl Request {
+    /// Whether it can no longer be ordered at this time.
+    pub(crate) fn is_over(&self, time: BlockTime) -> bool {
+        time > self.transaction.body.valid_until
+    }
+
+    /// Whether it was executed, or rejected for what the judges of histories explain. Anything else serves nobody.
+    pub(crate) fn is_served(&self) -> bool {
+        let outcome = self.receipt.as_ref().map(|receipt| &receipt.outcome);
+        match outcome {
+            Some(Outcome::Executed { .. }) => true,
+            Some(Outcome::Rejected(Rejection::ResultTooLarge)) => {
+                matches!(self.operation.action, Action::Revert { .. })
+            }
+            Some(Outcome::Rejected(why)) => refusal(*why).is_some(),
+            Some(Outcome::Duplicate { .. }) | None => false,
+        }
+    }
+}
+
 /// All clients.
 #[derive(Debug)]
 pub(crate) struct Workload {
@@ -49,13 +73,16 @@ pub(crate) struct Workload {
     validators: Arc<Validators>,
     parameters: Parameters,
     requests: Vec<Request>,
+    /// Chunks of numbers that each client has used since its session began.
+    chunks: Vec<BTreeSet<u64>>,
     by_id: BTreeMap<TransactionId, usize>,
     tickets: BTreeMap<Ticket, usize>,
     /// Who waits for the proof of which key.
     readers: BTreeMap<Ticket, u64>,
     proved: Vec<Proved>,
     next_ticket: u64,
-    open: usize,
+    /// The chain's time when a number was chosen last.
+    signed_last: BlockTime,
 }
 
 /// An answer that cannot be.
@@ -79,6 +106,7 @@ impl Workload {
     ) -> Workload {
         Workload {
             sequences: vec![0; pens.len()],
+            chunks: vec![BTreeSet::new(); pens.len()],
             plan,
             rng,
             pens,
@@ -90,13 +118,23 @@ impl Workload {
             readers: BTreeMap::new(),
             proved: Vec::new(),
             next_ticket: 0,
-            open: 0,
+            signed_last: BlockTime::default(),
         }
     }
 
-    /// How many to sign now.
-    pub(crate) fn due(&mut self) -> u64 {
-        let most = u64::try_from(MOST_OPEN.saturating_sub(self.open)).expect("small");
+    /// How many have no answer, and may still be ordered at this time.
+    pub(crate) fn open(&self, time: BlockTime) -> usize {
+        let open = |request: &&Request| request.receipt.is_none() && !request.is_over(time);
+        self.requests.iter().filter(open).count()
+    }
+
+    /// How many to sign now; `time` is that of the chain.
+    pub(crate) fn due(&mut self, time: BlockTime) -> u64 {
+        let most = MOST_OPEN.saturating_sub(self.open(time));
+        let most = match &self.plan.sessions {
+            Some(hard) if hard.rests(time) => 0,
+            _ => u64::try_from(most).expect("small"),
+        };
         let wanted = match self.rng.chance(self.plan.burst) {
             true => self.rng.between(2, BURST),
             false => 1,
@@ -104,10 +142,60 @@ impl Workload {
         wanted.min(most)
     }
 
-    /// Signs a put, to be submitted; `time` is that of the chain, as far as a client can know. Returns its number.
+    /// Signs what is to be submitted, with whatever number and end a client may choose; `time` is that of the chain, as far as
+    /// a client can know. Returns its number.
     pub(crate) fn sign(&mut self, time: BlockTime) -> usize {
         let client = self.rng.index(self.pens.len());
-        self.sequences[client] += 1;
+        let (number, until) = match self.plan.sessions.clone() {
+            Some(hard) => (self.number(&hard, client, time), hard.until(time)),
+            None => (self.sequences[client] + 1, time.plus_nanos(VALIDITY)),
+        };
+        self.sign_as(client, number, until)
+    }
+
+    /// Signs what nothing in X1 stands against.
+    pub(crate) fn sign_sound(&mut self, time: BlockTime) -> usize {
+        let client = self.rng.index(self.pens.len());
+        let number = self.sequences[client] + 1;
+        self.sign_as(client, number, time.plus_nanos(VALIDITY))
+    }
+
+    /// A number for a client whose session is to be hard: mostly in the next chunk, until there are as many as there are to
+    /// be; else anywhere in those. A wild client uses numbers again, goes back, and takes the window far ahead.
+    fn number(&mut self, hard: &SessionPlan, client: usize, time: BlockTime) -> u64 {
+        let highest = self.sequences[client];
+        if hard.is_over(time) && !hard.is_over(self.signed_last) {
+            self.chunks.iter_mut().for_each(BTreeSet::clear);
+        }
+        self.signed_last = time;
+        let used: Vec<u64> = self.chunks[client].iter().copied().collect();
+        let number = match self.rng.index(4) {
+            kind if highest > 0 && self.rng.chance(hard.wild) => match kind {
+                0 | 1 => self.used(client),
+                2 => highest - self.rng.below(highest.min(2 * hard.window)),
+                _ => highest + self.rng.between(1, 2 * hard.window),
+            },
+            _ if used.len() < hard.chunks => (highest / CHUNK + 1) * CHUNK + self.rng.below(CHUNK),
+            _ => self.rng.pick(&used) * CHUNK + self.rng.below(CHUNK),
+        };
+        self.chunks[client].insert(number / CHUNK);
+        number
+    }
+
+    /// A number that this client has used: for another transaction, if not for the very same.
+    fn used(&mut self, client: usize) -> u64 {
+        let by = |request: &&Request| request.operation.client == client;
+        let requests = self.requests.iter().rev().filter(by);
+        let numbers = requests.map(|request| request.transaction.body.sequence);
+        let numbers: Vec<u64> = numbers.take(RECENT).collect();
+        match numbers.is_empty() {
+            true => 1,
+            false => self.rng.pick(&numbers),
+        }
+    }
+
+    fn sign_as(&mut self, client: usize, sequence: u64, valid_until: BlockTime) -> usize {
+        self.sequences[client] = self.sequences[client].max(sequence);
         let (key, action) = (self.rng.below(self.plan.keys), self.action());
         debug_assert!(key < MOST_KEYS, "an answer names keys by bits");
         let command = self.command(key, action);
@@ -115,8 +203,8 @@ impl Workload {
             version: FORMAT_VERSION,
             chain: self.validators.chain(),
             client: self.pens[client].public(),
-            sequence: self.sequences[client],
-            valid_until: time.plus_nanos(VALIDITY),
+            sequence,
+            valid_until,
             commands: vec![Blob(codec::encode(&command))],
         };
         let pen = &self.pens[client];
@@ -136,7 +224,6 @@ impl Workload {
                 returned: None,
             },
         });
-        self.open += 1;
         number
     }
 
@@ -185,7 +272,6 @@ impl Workload {
                 request.receipt = Some(receipt.clone());
                 let answer = answer(receipt).ok_or(BadAnswer::Unreadable)?;
                 request.operation.returned = answer.map(|answer| (now, answer));
-                self.open -= 1;
                 Ok(true)
             }
         }
@@ -374,6 +460,10 @@ fn tag_of(record: &LeafRecord) -> Option<Tag> {
 fn answer(receipt: &Receipt) -> Option<Option<Answer>> {
     let results = match &receipt.outcome {
         Outcome::Executed { results, .. } => results,
+        // Clients ask for nothing that cannot be, and little.
+        Outcome::Rejected(
+            Rejection::BadCommand(_) | Rejection::CostExceeded | Rejection::BlockFull,
+        ) => return None,
         Outcome::Rejected(why) => return Some(refusal(*why).map(Answer::Refused)),
         Outcome::Duplicate { .. } => return Some(None),
     };
@@ -413,6 +503,49 @@ fn refusal(why: Rejection) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever is turned away has made no progress, unless there is a reason that the judges know.
+    #[test]
+    fn a_rejection_serves_nobody_without_a_reason() {
+        use crate::genesis::{CLIENT, genesis, key};
+        let genesis = genesis("work", 4, 1);
+        let setup = quorate_replica::Setup::new(&genesis, None).unwrap();
+        let load = crate::plan::Plan::draw(3).load;
+        let pens = vec![Pen::new(key(CLIENT, 0), None)];
+        let (validators, parameters) = (Arc::clone(&setup.validators), setup.parameters.clone());
+        let mut workload = Workload::new(load, pens, validators, parameters, Rng::new(1));
+        let number = workload.sign_sound(genesis.time);
+        let served = |workload: &mut Workload, outcome| {
+            let request = &mut workload.requests[number];
+            request.receipt = Some(Receipt {
+                transaction: request.id,
+                client: request.transaction.body.client,
+                sequence: request.transaction.body.sequence,
+                height: Height(1),
+                index: 0,
+                time: genesis.time,
+                outcome,
+            });
+            let readable = answer(request.receipt.as_ref().unwrap()).is_some();
+            (request.is_served(), readable)
+        };
+        assert!(!workload.requests[number].is_served());
+        for why in [
+            Rejection::Expired,
+            Rejection::TooOld,
+            Rejection::SequenceReused,
+        ] {
+            let rejected = Outcome::Rejected(why);
+            assert_eq!(served(&mut workload, rejected), (false, true));
+        }
+        // Nobody asks for what cannot be, or for much.
+        for why in [Rejection::BadCommand(0), Rejection::CostExceeded] {
+            let rejected = Outcome::Rejected(why);
+            assert_eq!(served(&mut workload, rejected), (false, false));
+        }
+        let refused = Outcome::Rejected(Rejection::CheckpointExists(0));
+        assert!(served(&mut workload, refused).0);
+    }
 
     /// What the checkpoints refuse must have its reason; what is too dear, or too late, had none of their doing.
     #[test]

@@ -2,7 +2,8 @@
 //! all judges are content, and the others get on once nothing else breaks.
 
 use quorate_sim::adversary::KINDS;
-use quorate_sim::plan::Plan;
+use quorate_sim::faults::Fault;
+use quorate_sim::plan::{MILLISECOND, Plan, SECOND};
 use quorate_sim::run::run_plan;
 
 /// Worlds that a kind gets to act in, at most.
@@ -38,4 +39,38 @@ fn pairs_of_liars_among_seven() {
             panic!("{pair:?} in the world of seed {seed}: {failure}");
         }
     }
+}
+
+/// Among seven, with f = 2: whoever comes back with an old disk, or with none, is told as little as possible by one of the
+/// others.
+#[test]
+fn a_liar_at_the_fence_of_one_that_was_put_back() {
+    let sevens = (0..).filter(|seed| Plan::draw(*seed).n == 7);
+    let (mut back, mut passed, mut lies) = (0, 0, 0);
+    for (place, seed) in sevens.take(8).enumerate() {
+        let mut plan = Plan::draw(seed).with_liars(&["fence liar"]);
+        let node = (plan.byzantine[0].node + 1) % 7;
+        for at in [SECOND, 2 * SECOND] {
+            let fault = match place % 2 {
+                0 => Fault::Restore {
+                    node,
+                    age: 400 * MILLISECOND,
+                },
+                _ => Fault::Forget {
+                    node,
+                    ceiling: false,
+                },
+            };
+            plan.faults.push((at, fault));
+        }
+        let report = run_plan(plan, false);
+        let report = report.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        back += report.counters.restored + report.counters.forgotten;
+        passed += report.counters.strict;
+        lies += report.counters.acts["lied at a fence"];
+    }
+    assert!(
+        back >= 16 && passed > 0 && lies > 16,
+        "{back} {passed} {lies}"
+    );
 }

@@ -69,7 +69,8 @@ impl Proposal {
         if let Some(tc) = &self.tc {
             // V2: the TC is of the round before, and reports no certificate above the one that is extended.
             let locked = self.qc.round < tc.high_qc.round && !mutant(Mutant::BelowTheLock);
-            if tc.round.next() != header.round || locked {
+            let stale = tc.round.next() != header.round && !mutant(Mutant::StaleTcAllowed);
+            if stale || locked {
                 return Err(Reject::UnsafeExtension);
             }
         }

@@ -15,53 +15,53 @@ use crate::chain;
 
 /// The first byte chooses the kind. What verifies is counted again here, signature by signature (I3).
 pub fn certificates(bytes: &[u8]) {
+    let _ = verifies(bytes);
+}
+
+/// Whether it is a certificate, or a message that carries one, and verifies.
+#[must_use]
+pub fn verifies(bytes: &[u8]) -> bool {
     let Some((choice, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     let setup = chain::setup(None);
     let set = &setup.validators;
-    match choice % 6 {
-        0 => {
-            if let Some(Ok(qc)) = read::<Qc>(bytes).map(|qc| qc.verify(set)) {
-                check_qc(set, &qc);
-            }
-        }
-        1 => {
-            if let Some(Ok(cc)) = read::<Cc>(bytes).map(|cc| cc.verify(set)) {
-                check_cc(set, &cc);
-            }
-        }
-        2 => {
-            if let Some(Ok(tc)) = read::<Tc>(bytes).map(|tc| tc.verify(set)) {
-                check_tc(set, &tc);
-            }
-        }
-        3 => {
-            if let Some(Ok(finality)) = read::<Finality>(bytes).map(|f| f.verify(set)) {
+    let verified = match choice % 6 {
+        0 => read::<Qc>(bytes)
+            .and_then(|qc| qc.verify(set).ok())
+            .map(|qc| check_qc(set, &qc)),
+        1 => read::<Cc>(bytes)
+            .and_then(|cc| cc.verify(set).ok())
+            .map(|cc| check_cc(set, &cc)),
+        2 => read::<Tc>(bytes)
+            .and_then(|tc| tc.verify(set).ok())
+            .map(|tc| check_tc(set, &tc)),
+        3 => read::<Finality>(bytes)
+            .and_then(|finality| finality.verify(set).ok())
+            .map(|finality| {
                 check_qc(set, &finality.qc);
                 check_cc(set, &finality.cc);
                 assert_eq!(finality.qc.block, finality.cc.block, "one block");
-            }
-        }
-        4 => {
-            if let Some(Ok(timeout)) = read::<Timeout>(bytes).map(|t| t.verify(set)) {
+            }),
+        4 => read::<Timeout>(bytes)
+            .and_then(|timeout| timeout.verify(set).ok())
+            .map(|timeout| {
                 check_qc(set, &timeout.high_qc);
                 assert!(timeout.high_qc.round < timeout.round);
                 if let Some(tc) = timeout.entry_tc() {
                     check_tc(set, &tc);
                 }
-            }
-        }
-        _ => {
-            let read = read::<Proposal>(bytes);
-            if let Some(Ok((proposal, _))) = read.map(|p| p.verify(set, &setup.parameters)) {
+            }),
+        _ => read::<Proposal>(bytes)
+            .and_then(|proposal| proposal.verify(set, &setup.parameters).ok())
+            .map(|(proposal, _)| {
                 check_qc(set, &proposal.qc);
                 if let Some(tc) = &proposal.tc {
                     check_tc(set, tc);
                 }
-            }
-        }
-    }
+            }),
+    };
+    verified.is_some()
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<Unverified<T>> {

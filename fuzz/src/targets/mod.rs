@@ -11,7 +11,7 @@ use quorate_types::codec::{self, MAX_ENCODED_BYTES};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use bytes::{FORMATS, formats, genesis, message, proof};
-pub use certificates::certificates;
+pub use certificates::{certificates, verifies};
 pub use recovery::recovery;
 pub use schedule::schedule;
 

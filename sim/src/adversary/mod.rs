@@ -230,7 +230,23 @@ pub const KINDS: &[Kind] = &[
         name: "nagger",
         make: |rng| Box::new(nuisance::Nuisance::new(nuisance::How::Nags, rng)),
     },
+    // Drawn from a stream of their own, so that what a seed stood for before, it stands for still.
+    Kind {
+        name: "fence liar",
+        make: |rng| Box::new(server::Server::new(server::How::Fences, rng)),
+    },
+    Kind {
+        name: "stale certifier",
+        make: |rng| Box::new(proposer::Proposer::new(proposer::How::StaleTc, rng)),
+    },
+    Kind {
+        name: "batch repeater",
+        make: |rng| Box::new(nuisance::Nuisance::new(nuisance::How::OldBatches, rng)),
+    },
 ];
+
+/// Kinds that there were from the beginning: the first ones.
+pub const FIRST_KINDS: usize = 43;
 
 /// The kind of this name.
 #[must_use]

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use quorate_consensus::Target;
+use quorate_types::codec::{self, MAX_ENCODED_BYTES};
 use quorate_types::message::{BatchRequest, BlockRequest, LedgerRequest};
-use quorate_types::{Batch, BatchId, Height, Message, Vote, codec};
+use quorate_types::{Batch, BatchId, Height, Message, Vote};
 
 use super::notes::{Notes, UNSIGNED, identity, propose, sign};
 use super::proposer::nowhere;
@@ -22,6 +23,8 @@ pub(super) enum How {
     SplitBatches,
     /// Batches that nobody needs.
     Batches,
+    /// Batches of transactions that were ordered before, however long ago.
+    OldBatches,
     /// Votes for all sorts of blocks and rounds.
     Votes,
     /// Proposal after proposal.
@@ -55,7 +58,12 @@ impl Nuisance {
 
     fn keep(&mut self, message: &Message) {
         self.notes.note(message);
-        if matches!(self.how, How::Replay | How::Garbage) && self.rng.chance(200) {
+        let keep = match self.how {
+            How::Replay | How::Garbage => self.rng.chance(200),
+            How::OldBatches => matches!(message, Message::Batch(_)),
+            _ => false,
+        };
+        if keep {
             self.old.push_back(codec::encode(message));
             if self.old.len() > OLD {
                 let place = self.rng.index(OLD);
@@ -133,6 +141,15 @@ impl Nuisance {
                 batch.sequence = self.rng.between(batch.sequence, u64::MAX - 1);
                 batch.expiry = batch.expiry.plus_nanos(self.rng.below(1 << 40));
                 ("flooded with batches", Message::Batch(Box::new(batch)))
+            }
+            How::OldBatches => {
+                let old = codec::decode::<Message>(&self.old()?, MAX_ENCODED_BYTES);
+                let Ok(Message::Batch(mut batch)) = old else {
+                    return None;
+                };
+                batch.origin = identity(stage, stage.me);
+                batch.sequence = self.rng.between(1 << 40, u64::MAX - 1);
+                ("sent old transactions again", Message::Batch(batch))
             }
             How::Votes => {
                 let vote = Vote {

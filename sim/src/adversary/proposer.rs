@@ -1,10 +1,11 @@
 //! Proposes blocks that break a rule, and says nothing of it.
 
 use quorate_consensus::Target;
-use quorate_types::{BatchId, Block, BlockId, Message, Proposal};
+use quorate_types::{BatchId, Block, BlockId, Message, Proposal, Tc};
 
 use super::notes::{Notes, identity, propose};
 use super::{Adversary, Stage};
+use crate::check::leaders::Leaders;
 use crate::rng::Rng;
 
 /// What is wrong with its blocks.
@@ -14,6 +15,8 @@ pub(super) enum How {
     OldParent,
     /// They skip rounds without a TC (V2).
     Gap,
+    /// The TC that they attach is of an earlier round than the one before (V2).
+    StaleTc,
     /// Their parent is not the block that their certificate certifies (V2).
     OtherParent,
     /// Another one leads (V1).
@@ -97,7 +100,7 @@ impl Proposer {
                 block.header.payload = Block::payload_root(&block.batches);
                 "ordered ghosts"
             }
-            How::Gap | How::OtherLeader => return None,
+            How::Gap | How::StaleTc | How::OtherLeader => return None,
         };
         Some((what, proposal))
     }
@@ -115,6 +118,12 @@ impl Proposer {
             How::Gap if qc.round.next() != round && elected == me => {
                 let lie = self.notes.compose(stage, round, &qc, None)?;
                 ("skipped rounds without a TC", lie)
+            }
+            How::StaleTc if Leaders::new(stage.validators).rotating(round.number) == me => {
+                let stale = |tc: &&Tc| tc.round.next() != round && tc.high_qc.round <= qc.round;
+                let tc = self.notes.tcs.values().rev().find(stale)?;
+                let lie = self.notes.compose(stage, round, &qc, Some(tc))?;
+                ("attached an old TC", lie)
             }
             How::OtherLeader if elected != me => {
                 let tc = self.notes.tcs.last_key_value().map(|(_, tc)| tc);

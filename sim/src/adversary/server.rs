@@ -3,7 +3,7 @@
 use quorate_consensus::Target;
 use quorate_storage::{MemStore, ledger};
 use quorate_types::message::{BatchResponse, BlockResponse, LedgerResponse};
-use quorate_types::{Block, Height, Message, Signature};
+use quorate_types::{Block, Entry, FenceReply, Height, Message, Signature, Validators};
 
 use super::notes::Notes;
 use super::{Adversary, Stage};
@@ -20,6 +20,8 @@ pub(super) enum How {
     Ledger,
     /// It denies to have anything.
     Denial,
+    /// To whoever starts: nothing, as little as verifies, an answer to an earlier question, or two answers.
+    Fences,
 }
 
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(super) struct Server {
     how: How,
     rng: Rng,
     notes: Notes,
+    nonces: Vec<u64>,
 }
 
 impl Server {
@@ -35,6 +38,7 @@ impl Server {
             how,
             rng,
             notes: Notes::default(),
+            nonces: Vec::new(),
         }
     }
 
@@ -64,6 +68,33 @@ impl Server {
             }
         }
         answer
+    }
+
+    /// What it tells whoever asks what it may have signed, in order.
+    fn fences(&mut self, validators: &Validators, answer: FenceReply) -> Vec<FenceReply> {
+        if !self.nonces.contains(&answer.nonce) {
+            self.nonces.push(answer.nonce);
+        }
+        let anchor = validators.anchor_qc();
+        let least = FenceReply {
+            nonce: answer.nonce,
+            entry: Entry::Qc(anchor.clone()),
+            high_qc: anchor,
+            signed: None,
+        };
+        match self.rng.index(5) {
+            0 => Vec::new(),
+            1 => vec![least],
+            2 => vec![least, answer],
+            3 => vec![FenceReply {
+                nonce: self.rng.pick(&self.nonces),
+                ..answer
+            }],
+            _ => vec![FenceReply {
+                signed: None,
+                ..answer
+            }],
+        }
     }
 
     fn ledger(&mut self, store: &MemStore, mut answer: LedgerResponse) -> LedgerResponse {
@@ -155,6 +186,13 @@ impl Adversary for Server {
                     finality: None,
                     ..*answer
                 }))
+            }
+            (How::Fences, Message::FenceReply(answer)) => {
+                stage.acted("lied at a fence");
+                for lie in self.fences(stage.validators, *answer) {
+                    stage.pass(to, &Message::FenceReply(Box::new(lie)));
+                }
+                return;
             }
             (_, message) => message,
         };

@@ -2,9 +2,10 @@
 
 use quorate_storage::MemStore;
 use quorate_storage::ledger;
-use quorate_types::TransactionId;
-use quorate_types::{BatchId, Block, BlockId, Height, Outcome, Receipt, Rejection, Roots, Round};
+use quorate_types::{BatchId, Block, BlockId, BlockTime, Height, Outcome, Receipt, Roots, Round};
+use quorate_types::{Transaction, TransactionId};
 
+use super::once::Verdict;
 use super::{Checker, Violation};
 
 /// A height of the final chain, as the first correct replica had it.
@@ -12,7 +13,8 @@ use super::{Checker, Violation};
 pub(super) struct Final {
     pub(super) block: BlockId,
     pub(super) batches: Vec<BatchId>,
-    round: Round,
+    pub(super) round: Round,
+    time: BlockTime,
     roots: Roots,
     receipts: Vec<Receipt>,
 }
@@ -54,6 +56,11 @@ impl Checker {
                 if !follows || block.header.height != at {
                     return Err(Violation::BrokenChain(at));
                 }
+                // V1: whatever clocks show, time goes on.
+                let before = last.map_or(self.terms.began, |last| last.time);
+                if block.header.time <= before {
+                    return Err(Violation::WrongTime(block.header.round));
+                }
                 self.rules.leader(&block.header)?;
                 let receipts = ledger::receipts(store, at)?;
                 found.blocks += 1;
@@ -64,6 +71,7 @@ impl Checker {
                     Final {
                         block: id,
                         round: block.header.round,
+                        time: block.header.time,
                         batches: block.batches.clone(),
                         roots,
                         receipts,
@@ -90,7 +98,8 @@ impl Checker {
         }
     }
 
-    /// I7: the receipts are those of the block's transactions, in order, and none was executed before.
+    /// I7, X1: the receipts are those of the block's transactions, in order, none was executed before, and each came out as it
+    /// must.
     fn execute(
         &mut self,
         store: &MemStore,
@@ -98,42 +107,42 @@ impl Checker {
         receipts: &[Receipt],
         signed_by_client: impl Fn(&TransactionId) -> bool,
     ) -> Result<u64, Violation> {
-        let at = block.header.height;
-        let mut ordered = Vec::new();
+        let (at, time) = (block.header.height, block.header.time);
+        let mut batches = Vec::new();
         for id in &block.batches {
-            let batch = ledger::batch(store, *id)?.ok_or(Violation::BrokenChain(at))?;
-            ordered.extend(
-                batch
-                    .transactions
-                    .iter()
-                    .map(quorate_types::Transaction::id),
-            );
+            let batch = ledger::batch(store, *id)?;
+            batches.push(batch.ok_or(Violation::BrokenChain(at))?);
         }
+        let ordered = batches.iter().flat_map(|batch| &batch.transactions);
+        let ordered: Vec<&Transaction> = ordered.collect();
         let mut duplicates = 0;
         for (place, receipt) in receipts.iter().enumerate() {
             let strange = Violation::StrangeReceipt(at, receipt.index);
             let id = receipt.transaction;
-            if ordered.get(place) != Some(&id) || !signed_by_client(&id) || receipt.height != at {
+            let of = ordered.get(place).filter(|of| of.id() == id);
+            let Some(body) = of.map(|of| &of.body) else {
+                return Err(strange);
+            };
+            let named = (receipt.client, receipt.sequence) == (body.client, body.sequence);
+            let placed = (receipt.height, receipt.time) == (at, time);
+            if !named || !placed || !signed_by_client(&id) {
                 return Err(strange);
             }
-            let number = (receipt.client, receipt.sequence);
-            let ran = match &receipt.outcome {
+            let place = (id, at, receipt.index);
+            let verdict = self.sessions.judge((body, time), place, &receipt.outcome);
+            let twice = match &receipt.outcome {
                 Outcome::Executed { .. } => self.executed.insert(id, (at, receipt.index)),
-                Outcome::Rejected(why) if by_the_machine(*why) => {
-                    self.spent.insert(id, (at, receipt.index))
-                }
-                Outcome::Rejected(_) => continue,
-                Outcome::Duplicate { height, index } => {
+                Outcome::Duplicate { .. } => {
                     duplicates += 1;
-                    let first = self.executed.get(&id).or(self.spent.get(&id));
-                    if first != Some(&(*height, *index)) {
-                        return Err(strange);
-                    }
-                    continue;
+                    None
                 }
+                Outcome::Rejected(_) => None,
             };
-            if ran.is_some() || !self.numbers.insert(number) {
-                return Err(Violation::ExecutedTwice(id));
+            match verdict {
+                _ if twice.is_some() => return Err(Violation::ExecutedTwice(id)),
+                Verdict::Twice => return Err(Violation::ExecutedTwice(id)),
+                Verdict::Unfounded => return Err(Violation::Unfounded(at, receipt.index)),
+                Verdict::Ran | Verdict::Kept => {}
             }
         }
         match ordered.len() == receipts.len() {
@@ -190,24 +199,5 @@ impl Checker {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a transaction ran up to this, and was not turned away before.
-fn by_the_machine(why: Rejection) -> bool {
-    match why {
-        Rejection::UnknownClient
-        | Rejection::Expired
-        | Rejection::TooFarAhead
-        | Rejection::TooOld
-        | Rejection::SequenceReused
-        | Rejection::BlockFull => false,
-        Rejection::Forbidden
-        | Rejection::CostExceeded
-        | Rejection::ResultTooLarge
-        | Rejection::BadCommand(_)
-        | Rejection::UnknownCheckpoint(_)
-        | Rejection::CheckpointExists(_)
-        | Rejection::TooManyCheckpoints(_) => true,
     }
 }

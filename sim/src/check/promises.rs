@@ -18,7 +18,7 @@ impl Checker {
         let root = ledger::tip(store)?.round;
         self.promised[node].retain(|(round, _)| *round > root);
         for (round, block) in self.promised[node].clone() {
-            if !self.holds(store, round, block)? {
+            if !self.holds(node, store, round, block)? {
                 return Err(Violation::PromiseLost(round));
             }
         }
@@ -35,6 +35,7 @@ impl Checker {
             record,
             durable: record,
             looked: None,
+            wall: self.seen[node].wall,
         };
         self.promised[node].clear();
         self.rules.forget_promise(node);

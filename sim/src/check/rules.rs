@@ -13,8 +13,8 @@ use super::leaders::Leaders;
 #[derive(Debug)]
 pub(super) struct Rules {
     leaders: Leaders,
-    /// Of each TC, the highest certificate that its signers reported.
-    locks: BTreeMap<Digest, Round>,
+    /// Of each TC, its round and the highest certificate that its signers reported.
+    locks: BTreeMap<Digest, (Round, Round)>,
     /// The highest round that each has given up.
     given_up: Vec<Round>,
     /// The highest round that each has commit-voted in.
@@ -73,7 +73,7 @@ impl Rules {
     fn lock(&mut self, tc: &Tc) {
         let reported = tc.votes.iter().map(|vote| vote.hqc_round);
         let highest = reported.max().unwrap_or_default().max(tc.high_qc.round);
-        self.locks.insert(tc.digest(), highest);
+        self.locks.insert(tc.digest(), (tc.round, highest));
     }
 
     /// V3, C2: a vote or commit vote that is signed for the first time.
@@ -89,16 +89,19 @@ impl Rules {
         }
     }
 
-    /// V2: what a block that is voted for extends.
+    /// V2: what a block that is voted for extends. A TC that it names was under way before, or nobody could have seen it.
     pub(super) fn extension(&self, header: &Header) -> Result<(), Violation> {
-        let skips = header.round != header.justify.round.next();
-        let lock = header.tc.and_then(|tc| self.locks.get(&tc));
-        let unsafe_extension = header.parent != header.justify.block
-            || (skips && header.tc.is_none())
-            || lock.is_some_and(|lock| header.justify.round < *lock);
-        match unsafe_extension {
-            true => Err(Violation::UnsafeVote(header.round)),
-            false => Ok(()),
+        let justified = header.justify.round;
+        let entitled = match header.tc.map(|tc| self.locks.get(&tc)) {
+            None => header.round == justified.next(),
+            Some(None) => false,
+            Some(Some((round, lock))) => {
+                header.round == round.next() && justified >= *lock && justified < header.round
+            }
+        };
+        match entitled && header.parent == header.justify.block {
+            true => Ok(()),
+            false => Err(Violation::UnsafeVote(header.round)),
         }
     }
 

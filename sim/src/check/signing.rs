@@ -1,8 +1,7 @@
-//! I1, P1–P3: what a correct validator signs, it signs once a round, and holds what that promises.
+//! I1, P1–P3, V1: what a correct validator signs, it signs once a round, and holds what that promises.
 
-use quorate_storage::ledger::{self, LedgerError};
-use quorate_storage::{MemStore, Table, View};
-use quorate_types::{BlockId, Message, Round};
+use quorate_storage::{MemStore, Table, ledger};
+use quorate_types::{BatchId, BlockId, Header, Height, Message, Round};
 
 use super::{Checker, Violation};
 
@@ -45,7 +44,7 @@ impl Checker {
             _ => durable.round,
         };
         let kept = match message {
-            Message::Vote(_) | Message::CommitVote(_) => self.holds(store, round, block)?,
+            Message::Vote(_) | Message::CommitVote(_) => self.holds(node, store, round, block)?,
             _ => true,
         };
         if matches!(message, Message::Vote(_) | Message::CommitVote(_)) {
@@ -57,29 +56,53 @@ impl Checker {
         }
     }
 
-    /// Whether a block above the tip is stored with its batches (P1, C3). At or below it, the ledger answers for it.
+    /// Whether a block above the tip is stored with its batches and would survive a power cut now (P1, C3). At or below a tip
+    /// that would, the ledger answers for it.
     pub(super) fn holds(
         &mut self,
+        node: usize,
         store: &MemStore,
         round: Round,
-        block: BlockId,
+        id: BlockId,
     ) -> Result<bool, Violation> {
-        if ledger::tip(store)?.round >= round {
+        let tip = match store.unsynced() {
+            0 => Some(ledger::tip(store)?.round),
+            _ => {
+                let height = self.seen[node].durable_height;
+                self.chain.get(&height).map(|last| last.round)
+            }
+        };
+        if tip.is_some_and(|tip| tip >= round) {
             return Ok(true);
         }
-        let Some(block) = self.shelf.block(store, block)? else {
+        let Some(block) = self.shelf.block(store, id)? else {
             return Ok(false);
         };
-        let mut all = true;
-        for batch in &block.batches {
-            all &= store
-                .contains(Table::Batches, batch.as_bytes())
-                .map_err(LedgerError::from)?;
-        }
-        Ok(all)
+        let durable = |batch: &BatchId| store.is_durable(Table::Batches, batch.as_bytes());
+        let there = store.is_durable(Table::Blocks, id.as_bytes());
+        Ok(there && block.batches.iter().all(durable))
     }
 
-    /// V2, V3, C2: a vote that was never sent before.
+    /// V1: its time is after its parent's, and by the smallest step or not far ahead of the voter's clock.
+    fn time(&mut self, node: usize, store: &MemStore, header: &Header) -> Result<(), Violation> {
+        let parent = match header.height {
+            Height(1) => Some(self.terms.began),
+            _ => {
+                let parent = self.shelf.block(store, header.parent)?;
+                parent.map(|parent| parent.header.time)
+            }
+        };
+        let latest = self.seen[node].wall.plus_nanos(self.terms.drift);
+        let right = parent.is_some_and(|parent| {
+            header.time > parent && (header.time <= latest || header.time == parent.plus_nanos(1))
+        });
+        match right {
+            true => Ok(()),
+            false => Err(Violation::WrongTime(header.round)),
+        }
+    }
+
+    /// V1–V3, C2: a vote that was never sent before.
     fn on_first(
         &mut self,
         node: usize,
@@ -95,6 +118,7 @@ impl Checker {
             && let Some(block) = self.shelf.block(store, vote.block)?
         {
             self.rules.extension(&block.header)?;
+            self.time(node, store, &block.header)?;
         }
         Ok(())
     }

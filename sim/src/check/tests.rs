@@ -25,9 +25,17 @@ fn world(seed: u64) -> World {
     world
 }
 
+/// A judge that has seen nothing.
+fn fresh(world: &World) -> Checker {
+    Checker::new(
+        Arc::clone(&world.checker.validators),
+        world.checker.terms.clone(),
+    )
+}
+
 /// A new judge that reads this ledger from the start.
 fn read(world: &World, store: &MemStore) -> Result<Found, Violation> {
-    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    let mut checker = fresh(world);
     checker.after_turn(0, store, &[], |id| world.workload.signed(id))
 }
 
@@ -161,14 +169,14 @@ fn i3_a_certificate_without_a_quorum_or_with_a_bad_signature_is_seen() {
 fn i7_a_second_execution_and_what_no_client_signed_are_seen() {
     let world = world(1);
     let store = &world.nodes[0].store;
-    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    let mut checker = fresh(&world);
     checker.executed.clone_from(&world.checker.executed);
     let found = checker.scan(0, store, |_| true);
     assert!(
         matches!(found, Err(Violation::ExecutedTwice(_))),
         "{found:?}"
     );
-    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    let mut checker = fresh(&world);
     let found = checker.scan(0, store, |_| false);
     assert!(
         matches!(found, Err(Violation::StrangeReceipt(..))),
@@ -260,6 +268,124 @@ fn i1_and_p1_a_second_vote_and_one_before_its_record_are_seen() {
     );
 }
 
+/// The vote of this validator for a block that is stored.
+fn vote_of(node: u16, block: &Block) -> Message {
+    Message::Vote(Vote {
+        round: block.header.round,
+        block: block.id(),
+        voter: ValidatorIndex(node),
+        signature: Signature::default(),
+        held: Vec::new(),
+    })
+}
+
+/// A child of the newest block, in the round after, with a time that this makes of its parent's. Stored, but not appended.
+fn child(world: &World, sync: Sync, time: impl Fn(BlockTime) -> BlockTime) -> (MemStore, Block) {
+    let mut store = world.nodes[0].store.clone();
+    let mut settled = WriteBatch::new();
+    settled.settle();
+    store.write(settled, Sync::Yes).unwrap();
+    let parent = block(world, ledger::tip(&store).unwrap().height);
+    let mut child = parent.clone();
+    child.batches.clear();
+    child.header.payload = Block::payload_root(&[]);
+    child.header.height = parent.header.height.next();
+    child.header.parent = parent.id();
+    child.header.justify.block = parent.id();
+    child.header.justify.round = parent.header.round;
+    child.header.round = parent.header.round.next();
+    child.header.tc = None;
+    child.header.time = time(parent.header.time);
+    let mut write = WriteBatch::new();
+    let id = child.id();
+    write.put(Table::Blocks, *id.as_bytes(), codec::encode(&child));
+    store.write(write, sync).unwrap();
+    (store, child)
+}
+
+/// What the judge says of a vote for such a child, by a clock that shows the parent's time.
+fn voted(world: &mut World, sync: Sync, ahead: u64) -> Result<(), Violation> {
+    let (store, child) = child(world, sync, |parent| parent.plus_nanos(ahead));
+    let wall = block(world, ledger::tip(&store).unwrap().height)
+        .header
+        .time;
+    let checker = &mut world.checker;
+    checker.signed.clear();
+    checker.rules = Rules::new(&checker.validators);
+    checker.seen[0].durable.round = child.header.round;
+    checker.shows(0, wall);
+    checker.on_send(0, &store, &vote_of(0, &child))
+}
+
+#[test]
+fn v1_a_vote_for_a_time_that_is_not_after_the_parent_s_or_far_ahead_is_seen() {
+    let mut world = world(1);
+    let drift = world.checker.terms.drift;
+    for right in [1, 2, drift] {
+        voted(&mut world, Sync::Yes, right).unwrap();
+    }
+    for wrong in [0, drift + 1] {
+        let seen = voted(&mut world, Sync::Yes, wrong);
+        assert!(matches!(seen, Err(Violation::WrongTime(_))), "{seen:?}");
+    }
+    // A clock that is far behind may take the smallest step.
+    world.checker.terms.drift = 0;
+    voted(&mut world, Sync::Yes, 1).unwrap();
+    let seen = voted(&mut world, Sync::Yes, 2);
+    assert!(matches!(seen, Err(Violation::WrongTime(_))), "{seen:?}");
+}
+
+#[test]
+fn v1_a_final_block_whose_time_is_not_after_its_parent_s_is_seen() {
+    let world = world(1);
+    let mut checker = fresh(&world);
+    checker.terms.began = block(&world, Height(1)).header.time;
+    let found = checker.scan(0, &world.nodes[0].store, |_| true);
+    assert!(matches!(found, Err(Violation::WrongTime(_))), "{found:?}");
+}
+
+#[test]
+fn p1_a_vote_for_a_block_that_is_written_and_not_synced_is_seen() {
+    let mut world = world(1);
+    voted(&mut world, Sync::Yes, 1).unwrap();
+    let early = voted(&mut world, Sync::No, 1);
+    let seen = matches!(early, Err(Violation::NotDurable("vote", _)));
+    assert!(seen, "{early:?}");
+}
+
+#[test]
+fn v2_a_tc_that_nobody_saw_or_of_another_round_is_seen() {
+    let mut world = world(1);
+    let newest = ledger::tip(&world.nodes[0].store).unwrap().height;
+    let mut header = block(&world, newest).header.clone();
+    let justified = header.justify.round;
+    header.round = justified.plus(3);
+    let tc = |round, reported: Round| Tc {
+        round,
+        votes: Vec::new(),
+        high_qc: Qc {
+            round: reported,
+            ..world.checker.validators.anchor_qc()
+        },
+    };
+    let before = justified.plus(2);
+    let cases = [
+        (tc(before, justified), true),
+        (tc(justified.plus(1), justified), false),
+        (tc(before, justified.next()), false),
+    ];
+    for (tc, right) in cases {
+        header.tc = Some(tc.digest());
+        let rules = &mut world.checker.rules;
+        // Nobody was shown it.
+        assert!(rules.extension(&header).is_err());
+        rules.note(0, &Message::Tc(Box::new(tc))).unwrap();
+        assert_eq!(rules.extension(&header).is_ok(), right);
+    }
+    header.tc = None;
+    assert!(world.checker.rules.extension(&header).is_err());
+}
+
 /// A block that nobody has.
 fn moved(block: &Block) -> Block {
     let mut block = block.clone();
@@ -292,7 +418,7 @@ fn damage_is_seen() {
 #[test]
 fn p1_a_voted_block_that_is_gone_is_seen() {
     let world = world(SEED);
-    let mut checker = Checker::new(Arc::clone(&world.checker.validators));
+    let mut checker = fresh(&world);
     let store = &world.nodes[0].store;
     assert!(checker.kept(0, store).is_ok());
     let ahead = ledger::tip(store).unwrap().round.next();

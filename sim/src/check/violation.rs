@@ -22,6 +22,8 @@ pub enum Violation {
     ExecutedTwice(TransactionId),
     /// I7: receipts and transactions of a block do not match, or no client signed one.
     StrangeReceipt(Height, u32),
+    /// X1: the number, the times and what ran before demand another outcome.
+    Unfounded(Height, u32),
     /// I1: two of these by one validator in one round.
     SignedTwice(&'static str, Round),
     /// I2: what the safety record holds fell.
@@ -38,6 +40,8 @@ pub enum Violation {
     ForgotLock(Round),
     /// V1: a block became final that another should have proposed.
     WrongLeader(Height),
+    /// V1: a block whose time is not after its parent's became final, or was voted for by a clock that was far behind it.
+    WrongTime(Round),
     /// V2: a vote for a block that does not extend what it must.
     UnsafeVote(Round),
     /// V3, C2: this was signed in a round that its signer had given up.

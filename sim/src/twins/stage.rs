@@ -15,6 +15,7 @@ use quorate_types::{Blob, BlockId, BlockTime, FORMAT_VERSION, Instant};
 use quorate_types::{Message, Now, Round, Transaction, TransactionBody};
 use quorate_types::{Unverified, Verified, codec};
 
+use crate::check::once::Terms;
 use crate::check::{Checker, Violation};
 use crate::genesis::{CLIENT, CONSENSUS, genesis, index, key};
 use crate::keys::{Notary, Pen};
@@ -47,6 +48,7 @@ struct Troupe {
     setup: Setup,
     /// A disk on which a chain has just begun.
     disk: MemStore,
+    terms: Terms,
     transactions: Vec<Verified<Transaction>>,
     /// Their names; and they themselves, as notaries know them: each was verified here.
     ids: BTreeSet<TransactionId>,
@@ -112,6 +114,7 @@ impl Troupe {
             attested: attested.collect(),
             transactions,
             disk,
+            terms: Terms::of(&genesis),
             setup,
         }
     }
@@ -171,7 +174,8 @@ impl<'a> Stage<'a> {
         let pen = |i| Pen::new(key(CONSENSUS, i), Some(Arc::clone(&notary)));
         let mut stage = Stage {
             pens: (0..script.n).map(pen).collect(),
-            checker: Checker::new(Arc::clone(&setup.validators)).with_notary(Some(notary)),
+            checker: Checker::new(Arc::clone(&setup.validators), troupe.terms.clone())
+                .with_notary(Some(notary)),
             script,
             troupe,
             actors: Vec::new(),
@@ -373,6 +377,8 @@ impl<'a> Stage<'a> {
         let released = released.map_err(|error| Violation::Stopped(error.to_string()))?;
         let signed = released.sign(&self.pens[actor.validator]);
         actor.inbox.extend(signed.own);
+        self.checker
+            .shows(self.actors[place].validator, clocks.wall);
         self.watch(place, &signed.sends)?;
         if !self.actors[place].twinned {
             for notice in signed.notices {
@@ -443,6 +449,9 @@ impl<'a> Stage<'a> {
         let (validators, parameters) = (&self.setup.validators, &self.setup.parameters);
         let message = message.verify(validators, parameters);
         let message = message.expect("what a replica sends is well formed and signed");
+        if let VerifiedMessage::Proposal(proposal, _) = &message {
+            self.checker.overhear(proposal);
+        }
         let sender = self.actors[from].validator;
         for place in 0..self.actors.len() {
             let receiver = self.actors[place].validator;

@@ -20,7 +20,7 @@ impl World {
         if self.calm {
             return;
         }
-        for _ in 0..self.workload.due() {
+        for _ in 0..self.workload.due(self.time()) {
             self.request();
         }
         if self.workload.rng.chance(self.plan.load.reads) {
@@ -33,7 +33,8 @@ impl World {
 
     /// A client signs a transaction and submits it to whoever is up, until there is an answer.
     fn request(&mut self) {
-        let number = self.sign();
+        self.counters.submitted += 1;
+        let number = self.workload.sign(self.time());
         self.ask(number);
     }
 
@@ -42,7 +43,8 @@ impl World {
     /// Behind the strict fence a validator does not lead, so that a batch of it for which the others had no room waits
     /// until it expires: there the client goes to others when its patience is over.
     pub(crate) fn request_at(&mut self, node: usize) -> usize {
-        let number = self.sign();
+        self.counters.submitted += 1;
+        let number = self.workload.sign_sound(self.time());
         self.submit(number, node);
         if self.forgotten.contains(&node) {
             self.at(self.now + FENCED, Event::Ask(number));
@@ -50,13 +52,17 @@ impl World {
         number
     }
 
-    fn sign(&mut self) -> usize {
-        self.counters.submitted += 1;
-        // Block time may be ahead of true time after clocks jumped; a client reads it from any answer.
+    /// The chain's time, as far as a client can know. It may be ahead of true time after clocks jumped; any answer tells.
+    fn time(&self) -> BlockTime {
         let ahead = self.nodes.iter().filter_map(|node| node.replica.as_ref());
         let time = ahead.map(|replica| replica.status().time).max();
-        let time = time.unwrap_or_default().max(BlockTime(START + self.now));
-        self.workload.sign(time)
+        let now = BlockTime(START + self.plan.age() + self.now);
+        time.unwrap_or_default().max(now)
+    }
+
+    /// Transactions that nobody has answered, although they may still be ordered.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.workload.open(self.time())
     }
 
     /// A client asks any replica for a key with a proof.
@@ -83,8 +89,8 @@ impl World {
                 self.counters.acknowledged += u64::from(first);
                 // Where the judges cannot read the disk, they may not know the block yet.
                 if first && !self.nodes[node].rotten {
-                    let correct = (0..self.nodes.len()).filter(|node| !self.lies(*node));
-                    let stores = correct.map(|node| (node, &self.nodes[node].store));
+                    let witnesses = self.witnesses();
+                    let stores = witnesses.map(|node| (node, &self.nodes[node].store));
                     let liars = self.plan.faulty() + self.restored.len();
                     self.checker.durable_at_quorum(&receipt, stores, liars)?;
                 }
@@ -111,6 +117,13 @@ impl World {
             Reply::Admitted(_) => {}
         }
         Ok(())
+    }
+
+    /// Whose disks tell what a quorum holds. Who was put back counts with the liars, and not a second time for what it has
+    /// fetched since.
+    fn witnesses(&self) -> impl Iterator<Item = usize> {
+        let counts = |node: &usize| !self.lies(*node) && !self.restored.contains(node);
+        (0..self.nodes.len()).filter(counts)
     }
 
     pub(super) fn ask(&mut self, number: usize) {
@@ -145,5 +158,23 @@ impl World {
             });
             self.rearm(node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn i8_neither_a_liar_s_disk_nor_that_of_one_that_was_put_back_is_a_witness() {
+        let plan = Plan::draw(3).with_liars(&["equivocator"]);
+        let liar = plan.byzantine[0].node;
+        let mut world = World::new(plan, false).unwrap();
+        let back = (liar + 1) % world.nodes.len();
+        world.restored.insert(back);
+        let witnesses: Vec<usize> = world.witnesses().collect();
+        assert_eq!(witnesses.len(), world.nodes.len() - 2);
+        assert!(!witnesses.contains(&liar) && !witnesses.contains(&back));
     }
 }

@@ -32,6 +32,7 @@ impl World {
         let workload = &self.workload;
         let by_client = |id: &_| workload.signed(id);
         let store = &self.nodes[node].store;
+        self.checker.shows(node, self.nodes[node].wall);
         if self.nodes[node].rotten {
             return self.checker.over_rot(node, store, &sends);
         }

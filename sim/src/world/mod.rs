@@ -33,6 +33,7 @@ use quorate_storage::{MemStore, ledger};
 
 use self::faults::Over;
 use crate::adversary::{self, Adversary};
+use crate::check::once::Terms;
 use crate::check::pace::Pace;
 use crate::check::{Checker, Violation};
 use crate::counters::Counters;
@@ -170,7 +171,10 @@ impl World {
     /// [`Violation`] if one cannot.
     pub fn new(plan: Plan, trace: bool) -> Result<World, Violation> {
         let mut rng = Rng::new(!plan.seed);
-        let genesis = genesis("sim", plan.n, plan.load.clients);
+        let mut genesis = genesis("sim", plan.n, plan.load.clients);
+        if let Some(hard) = &plan.load.sessions {
+            genesis.parameters.session_window = hard.window;
+        }
         let mut setup =
             Setup::new(&genesis, None).map_err(|e| Violation::Stopped(e.to_string()))?;
         if plan.tight {
@@ -198,11 +202,12 @@ impl World {
                 .map(|identity| Pen::new(key(CONSENSUS, *identity), notary.clone()))
                 .collect(),
             nodes: (0..identities.len())
-                .map(|i| Node::new(clocks(i)))
+                .map(|i| Node::new(clocks(i), plan.age()))
                 .collect(),
             identities,
             pace: Pace::default(),
-            checker: Checker::new(Arc::clone(&setup.validators)).with_notary(notary.clone()),
+            checker: Checker::new(Arc::clone(&setup.validators), Terms::of(&genesis))
+                .with_notary(notary.clone()),
             now: 0,
             tie: 0,
             queue: BinaryHeap::new(),

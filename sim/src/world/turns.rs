@@ -22,6 +22,7 @@ impl World {
         at.stop();
         at.born = self.now;
         let clocks = at.clocks(self.now);
+        at.wall = clocks.wall;
         let (replica, output) = match Replica::open(setup, &mut at.store, clocks) {
             Ok(opened) => opened,
             Err(error) => return self.refuse(node, &error.to_string()),
@@ -64,6 +65,7 @@ impl World {
             return Err(Violation::Spins);
         }
         let clocks = at.clocks(now);
+        at.wall = clocks.wall;
         let replica = at.replica.as_mut().expect("due");
         self.counters.turns += 1;
         let count = u64::try_from(inputs.len()).expect("small");
