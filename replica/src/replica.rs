@@ -155,7 +155,7 @@ impl Replica {
             Ok(_) if self.needs_batch(id) => Spared::Batch,
             Ok(_) => Spared::Nothing,
         };
-        let mut writes = ledger::except(removals, spared);
+        let mut writes = ledger::except(view, removals, spared);
         ledger::raise_first(view, &mut writes)?;
         Ok(writes)
     }
