@@ -233,3 +233,50 @@ pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
     next.push(0);
     next
 }
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    struct Counting(BTreeMap<Vec<u8>, Vec<u8>>, Cell<usize>);
+
+    impl Reader for Counting {
+        type Error = core::convert::Infallible;
+
+        fn get(&self, _: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+            Ok(self.0.get(key).cloned())
+        }
+
+        fn scan(
+            &self,
+            _: Space,
+            from: &[u8],
+            to: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<Vec<Entry>, Self::Error> {
+            self.1.set(self.1.get() + 1);
+            let to = to.map_or(Bound::Unbounded, Bound::Excluded);
+            let range = self.0.range::<[u8], _>((Bound::Included(from), to));
+            let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+            Ok(range.take(limit).map(copy).collect())
+        }
+    }
+
+    /// A block that has deleted many keys may go on with ranges over them: each deleted one was a scan of its own.
+    #[test]
+    fn a_range_over_what_the_block_deleted_is_few_scans() {
+        let stored = (0..1_000u32).map(|key| (key.to_be_bytes().to_vec(), Vec::from([1])));
+        let reader = Counting(stored.collect(), Cell::new(0));
+        let outlines = Outlines::default();
+        let mut overlay = Overlay::new(&reader, &outlines);
+        for key in (0..1_000u32).filter(|key| key % 900 != 0) {
+            overlay.set(key.to_be_bytes().to_vec(), None);
+        }
+        let found = overlay.scan(b"", b"\xff", 2).unwrap();
+        let keys = [0, 900].map(|key: u32| (key.to_be_bytes().to_vec(), Vec::from([1])));
+        assert_eq!(found, keys);
+        assert!(reader.1.get() < 30, "{}", reader.1.get());
+    }
+}

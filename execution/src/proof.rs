@@ -144,15 +144,14 @@ pub struct InclusionProof {
     pub cc: Cc,
 }
 
-/// What a verified [`InclusionProof`] shows.
+/// What a verified [`InclusionProof`] shows. Not at which place in the batch, nor the batch in the block: nothing that is
+/// signed says how many there are, and with another number a path leads to the same root from another place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InclusionFacts {
     /// The transaction.
     pub transaction: TransactionId,
-    /// The batch it is in, and its place there, from 0.
-    pub batch: (BatchId, u64),
-    /// The batch's place in the block, from 0.
-    pub place: u64,
+    /// The batch it is in.
+    pub batch: BatchId,
     /// The block that orders it.
     pub ordered_by: FinalBlock,
 }
@@ -322,8 +321,7 @@ impl InclusionProof {
         }
         Ok(InclusionFacts {
             transaction: id,
-            batch: (batch, self.transaction_path.index),
-            place: self.payload_path.index,
+            batch,
             ordered_by,
         })
     }

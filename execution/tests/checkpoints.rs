@@ -312,6 +312,32 @@ fn a_range_goes_back_in_steps() {
     );
 }
 
+/// Who follows `next` is not sent to the end of what it asked for: from there to there is no range, and the step was refused.
+#[test]
+fn a_range_that_ends_with_its_limit_is_done() {
+    let mut chain = Chain::new();
+    chain.kv(checkpoint("cp")).unwrap();
+    for key in ["a", "b", "c"] {
+        chain.kv(put(key, "x")).unwrap();
+    }
+    for (end, expected) in [
+        (b"b\0".as_slice(), None),
+        (b"b\0\0".as_slice(), Some(blob("b\0"))),
+        (b"c".as_slice(), Some(blob("b\0"))),
+    ] {
+        let result = chain.kv(between("cp", b"a", Some(end), 2));
+        let Ok(KvResult::Reverted { changes, next }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!((changes.len(), next), (2, expected));
+        for key in ["a", "b"] {
+            chain.kv(put(key, "x")).unwrap();
+        }
+    }
+    let empty = between("cp", b"b\0", Some(b"b\0"), 2);
+    assert_eq!(chain.kv(empty), Err(Rejection::BadCommand(0)));
+}
+
 #[test]
 fn a_released_checkpoint_is_kept_for_older_ones() {
     let mut chain = Chain::new();

@@ -174,8 +174,23 @@ fn true_proofs_tell_what_is_true() {
     assert_eq!(absent.record, None);
     let facts = world.inclusion().verify(&world.validators).unwrap();
     assert_eq!(facts.transaction, world.transactions[1].id());
-    assert_eq!((facts.batch.1, facts.place), (1, 0));
+    assert_eq!(facts.batch, pack(world.transactions[..3].to_vec()).id());
     assert_eq!(facts.ordered_by.height, Height(1));
+}
+
+/// No root says how many leaves it has: the third of three is as well the second of two. Its place was told as a fact.
+#[test]
+fn a_path_from_another_place_changes_no_fact() {
+    let world = world();
+    let mut third = world.inclusion();
+    let batch = pack(world.transactions[..3].to_vec());
+    third.transaction = world.transactions[2].clone();
+    third.transaction_path = batch.path(2);
+    let facts = third.verify(&world.validators).unwrap();
+    let mut forged = third.clone();
+    (forged.transaction_path.index, forged.transaction_path.count) = (1, 2);
+    assert_ne!(forged, third);
+    assert_eq!(forged.verify(&world.validators), Ok(facts));
 }
 
 #[test]

@@ -15,10 +15,10 @@ use quorate_types::{Signers, Unverified, ValidatorIndex, Validators, Verified};
 
 use crate::Output;
 use crate::commit::Pruned;
+use crate::desk::ProofDesk;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::install::install;
 use crate::lag::{self, Lag, LagLimits};
-use crate::proofs::ProofDesk;
 use crate::repair::Repairs;
 use crate::replica::{Replica, ReplicaError};
 use crate::serve::Allowance;

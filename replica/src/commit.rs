@@ -147,7 +147,6 @@ impl Replica {
         let ids: Vec<TransactionId> = executed.receipts.iter().map(|r| r.transaction).collect();
         self.pool.executed(&ids);
         self.answer(turn, &executed.receipts)?;
-        self.capture(turn, executed.roots.state)?;
         turn.notice(committed(header, &executed.receipts, synced));
         Ok(Event::Executed {
             height: header.height,

@@ -26,7 +26,7 @@
 //! | `catch_up`, `fetch`, `serve` | blocks and stretches of the ledger: asking, whom to ask, and answering |
 //! | `repair` | entries of this disk that a peer's question finds damaged |
 //! | `transfer`, [`install`], [`snapshot`] | state by snapshot: fetching one, starting from it, making and handing out one |
-//! | `proofs` | keys proved against a claimed state |
+//! | `proofs`, `desk` | keys proved against a claimed state; who waits for that, within bounds |
 //! | `boot`, [`found`], [`inspect`] | from disk in any state; from another chain's state; looked at only |
 //! | `unordered` | stored batches that go back into the pool at a start |
 //! | [`view`] | where the executor's spaces are stored |
@@ -34,6 +34,7 @@
 mod boot;
 mod catch_up;
 mod commit;
+mod desk;
 mod fetch;
 pub mod found;
 pub mod input;

@@ -17,11 +17,11 @@ use quorate_types::{Roots, Signers, TransactionId, ValidatorIndex};
 
 use crate::boot::Setup;
 use crate::commit::Pruned;
+use crate::desk::ProofDesk;
 use crate::fetch::{LedgerSync, Wanted};
 use crate::input::OwnMessage;
 use crate::lag::Lag;
 use crate::output::{Notice, Output, Reply, SubmitRefusal};
-use crate::proofs::ProofDesk;
 use crate::repair::Repairs;
 use crate::serve::Allowance;
 use crate::transfer::{Progress, Transfer};
@@ -132,6 +132,7 @@ impl Replica {
     pub fn close(self) -> Vec<(Ticket, Reply)> {
         let tickets = self.waiters.into_values().flatten();
         tickets
+            .chain(self.proofs.tickets())
             .map(|ticket| (ticket, Reply::Refused(SubmitRefusal::NotServing)))
             .collect()
     }
@@ -154,7 +155,7 @@ impl Replica {
             Ok(_) if self.needs_batch(id) => Spared::Batch,
             Ok(_) => Spared::Nothing,
         };
-        let mut writes = ledger::except(removals, spared);
+        let mut writes = ledger::except(view, removals, spared);
         ledger::raise_first(view, &mut writes)?;
         Ok(writes)
     }
@@ -176,6 +177,7 @@ impl Replica {
             self.wanted_blocks.deadline(),
             self.repairs.deadline(),
             self.transfer.deadline(),
+            self.proofs.deadline(),
             self.asks_for_blocks()
                 .then(|| self.ledger_sync.deadline(self.tip.height))
                 .flatten(),
@@ -214,7 +216,10 @@ impl Replica {
                 transaction,
                 wait,
             } => self.on_submit(turn, ticket, *transaction, wait),
-            Input::Prove { ticket, key } => self.on_prove(turn, ticket, key),
+            Input::Prove { ticket, key } => {
+                self.on_prove(turn, ticket, key);
+                Ok(())
+            }
             Input::Connected(peer) => {
                 self.connected.insert(peer);
                 // The connection that was lost may have swallowed anything (T2).
@@ -405,6 +410,7 @@ impl Replica {
             self.seal(turn)?;
         }
         self.transfer(turn)?;
+        self.take_paths(turn)?;
         self.request(turn);
         Ok(())
     }

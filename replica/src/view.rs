@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use quorate_execution::{Change, Entry, Reader, Space};
-use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch, merge};
+use quorate_storage::{Op, Order, StoreError, Table, View, WriteBatch, merge, walk};
 
 /// A store under the writes of a turn.
 pub(crate) struct Overlay<'a> {
@@ -111,11 +111,10 @@ impl View for Overlay<'_> {
         let above = written
             .range::<[u8], _>(range)
             .map(|(key, place)| (key.as_slice(), self.pending(*place)));
-        let below =
-            |from: &_, to: Option<&_>, limit| self.store.scan(table, from, to, limit, order);
+        let below = walk(self.store, table, (from, to), limit, order);
         match order {
-            Order::Ascending => merge(above, (from, to), limit, order, below),
-            Order::Descending => merge(above.rev(), (from, to), limit, order, below),
+            Order::Ascending => merge(above, below, order).take(limit).collect(),
+            Order::Descending => merge(above.rev(), below, order).take(limit).collect(),
         }
     }
 }

@@ -43,7 +43,7 @@ pub use error::{Fault, StoreError};
 pub use home::{Found, Home, HomeError};
 pub use ledger::{LedgerError, Tip};
 pub use mem::{MemStore, WriteFault};
-pub use pending::merge;
+pub use pending::{merge, walk};
 #[cfg(feature = "rocks")]
 pub use rocks::{Frozen, Options, RocksReader, RocksStore};
 pub use store::{Op, Order, Store, Sync, Table, View, WriteBatch};

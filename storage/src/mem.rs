@@ -218,28 +218,25 @@ impl MemStore {
     }
 
     /// What is on the disk of a stretch that is not empty.
-    fn scan_disk(
+    fn walk_disk(
         &self,
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-        limit: usize,
         order: Order,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let Some(entries) = self.tables.get(&table) else {
-            return Ok(Vec::new());
-        };
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> {
+        let entries = self.tables.get(&table);
         let end = to.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = entries.range::<[u8], _>((Bound::Included(from), end));
-        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        let found: Vec<Entry> = match order {
-            Order::Ascending => range.take(limit).map(copy).collect(),
-            Order::Descending => range.rev().take(limit).map(copy).collect(),
-        };
-        for (key, _) in &found {
-            self.check(table, key)?;
-        }
-        Ok(found)
+        let range = (Bound::Included(from), end);
+        let mut range = entries.map(|entries| entries.range::<[u8], _>(range));
+        std::iter::from_fn(move || {
+            let (key, value) = match (range.as_mut()?, order) {
+                (range, Order::Ascending) => range.next()?,
+                (range, Order::Descending) => range.next_back()?,
+            };
+            let readable = self.check(table, key);
+            Some(readable.map(|()| (key.clone(), value.clone())))
+        })
     }
 }
 
@@ -256,12 +253,12 @@ impl View for MemStore {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Entry>, StoreError> {
-        let below = |from: &_, to: Option<&_>, limit| self.scan_disk(table, from, to, limit, order);
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        let above = self.pending.range(table, (from, to), limit, order);
-        merge(above, (from, to), limit, order, below)
+        let above = self.pending.range(table, (from, to), order);
+        let below = self.walk_disk(table, from, to, order);
+        merge(above, below, order).take(limit).collect()
     }
 
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {

@@ -521,3 +521,136 @@ fn costs() {
         println!("{name}: p50 {} us, p99 {} us", at(50), at(99));
     }
 }
+
+/// What readers are shown although thousands of deletions lie in front of it, deferred or not: of what is deferred a part
+/// is copied first.
+#[test]
+fn a_reader_sees_what_lies_behind_many_deletions() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    let key = |number: u16| number.to_be_bytes().to_vec();
+    let mut stored = WriteBatch::new();
+    for number in (0..6_000).step_by(2) {
+        stored.put(Table::State, key(number), key(number));
+    }
+    store.write(stored, Sync::No).expect("a good disk");
+    let live = [2_500, 2_501, 2_502, 5_999];
+    let mut deferred = WriteBatch::new();
+    for number in (0..6_000).filter(|number| *number != 2_502) {
+        let value = live.contains(&number).then(|| vec![7]);
+        deferred.defer(Table::State, key(number), value);
+    }
+    store.write(deferred, Sync::No).expect("a good disk");
+    let reader = store.reader();
+    let frozen = reader.freeze();
+    let views: [&dyn View; 3] = [&store, &reader, &frozen];
+    for limit in [1, 2, 3, 4, 5, usize::MAX] {
+        let most = limit.min(4);
+        for view in views {
+            let scan = |order| {
+                let found = view.scan(Table::State, b"", None, limit, order);
+                let keys = found.expect("readable").into_iter().map(|(key, _)| key);
+                keys.collect::<Vec<_>>()
+            };
+            let mut all = live.map(key);
+            assert_eq!(scan(Order::Ascending), all[..most]);
+            all.reverse();
+            assert_eq!(scan(Order::Descending), all[..most]);
+        }
+        let within = reader.scan_within(Table::State, (b"", None), limit, usize::MAX);
+        let (found, more) = within.expect("readable");
+        assert_eq!((found.len(), more), (most, limit < 4));
+    }
+}
+
+/// A range walked over every deleted key in front of what it found, until four files had come together by themselves.
+#[test]
+fn many_deletions_are_merged_away_soon() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    let reader = store.reader();
+    for value in [Some(vec![7; 100]), None] {
+        let mut batch = WriteBatch::new();
+        for number in 0..20_000u32 {
+            batch.defer(Table::State, number.to_be_bytes(), value.clone());
+        }
+        batch.settle();
+        store.write(batch, Sync::Yes).expect("a good disk");
+        if value.is_some() {
+            reader.flush().expect("a good disk");
+        }
+    }
+    // The scan itself has them written out.
+    let found = store.scan(Table::State, b"", None, 1, Order::Ascending);
+    assert_eq!(found.expect("readable"), []);
+    let begun = std::time::Instant::now();
+    let state = || {
+        let usage = reader.usage().expect("readable").into_iter();
+        let mut state = usage.filter(|(name, _)| *name == Table::State.name());
+        state.next().expect("named").1
+    };
+    while state() > 0 {
+        assert!(begun.elapsed().as_secs() < 60, "{} bytes", state());
+        // A write is what begins a flush that is due.
+        store.write(put(200, 1), Sync::No).expect("a good disk");
+        let mut gone = WriteBatch::new();
+        gone.delete(Table::State, [200]);
+        store.write(gone, Sync::No).expect("a good disk");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// What a range costs in front of which 100,000 keys were deleted: run by hand with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn costs_of_deletions() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut store = open(home.path()).expect("whole");
+    let scan = |store: &RocksStore, what: &str| {
+        let mut micros: Vec<u128> = (0..9)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                let found = store.scan(Table::State, b"", None, 1, Order::Ascending);
+                assert_eq!(found.expect("readable").len(), 1);
+                start.elapsed().as_micros()
+            })
+            .collect();
+        println!("{what}: first {} us", micros[0]);
+        micros.sort_unstable();
+        println!("{what}: p50 {} us, least {} us", micros[4], micros[0]);
+    };
+    for deleted in [false, true] {
+        let mut batch = WriteBatch::new();
+        for number in 0..100_000u32 {
+            let value = (!deleted).then(|| vec![7; 100]);
+            batch.defer(Table::State, number.to_be_bytes(), value);
+        }
+        batch.defer(Table::State, 100_000u32.to_be_bytes(), Some(vec![7]));
+        store.write(batch, Sync::No).expect("a good disk");
+        scan(
+            &store,
+            if deleted {
+                "deletions deferred"
+            } else {
+                "puts deferred"
+            },
+        );
+        store
+            .write(WriteBatch::settling(), Sync::Yes)
+            .expect("a good disk");
+        scan(
+            &store,
+            if deleted {
+                "deletions settled"
+            } else {
+                "puts settled"
+            },
+        );
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        scan(&store, "2 s later");
+        store.reader().flush().expect("a good disk");
+        scan(&store, "flushed");
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        scan(&store, "2 s later");
+    }
+}

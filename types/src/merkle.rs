@@ -40,7 +40,9 @@ pub fn root(leaves: &[Digest]) -> Digest {
     }
 }
 
-/// Path from a leaf to the root: at most 64 digests.
+/// Path from a leaf to the root: at most 64 digests. It proves that the leaf is one of the list. Its place is proved only
+/// with a number of leaves that is known otherwise, as that of an [`crate::accumulator`] is by its height, or if the leaf
+/// itself says it, as a receipt does: of three leaves, the last leads to the root as the second of two as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
     /// Place of the leaf, from 0.
@@ -161,6 +163,18 @@ mod tests {
         for bad in [long, short, outside, moved] {
             assert_ne!(bad.root(leaves[6]), Some(root));
         }
+    }
+
+    #[test]
+    fn a_place_is_not_proved_without_the_number_of_leaves() {
+        let leaves = leaves(3);
+        let moved = Path {
+            index: 1,
+            count: 2,
+            siblings: alloc::vec![node(&leaves[0], &leaves[1])],
+        };
+        assert_eq!(path(&leaves, 2).index, 2);
+        assert_eq!(moved.root(leaves[2]), Some(root(&leaves)));
     }
 
     #[test]

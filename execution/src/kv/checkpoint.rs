@@ -270,6 +270,8 @@ impl Run<'_, '_> {
                 past.entry(key).or_insert(record);
             }
         }
+        // Where the range ends nothing is behind the last, and nobody could ask for it.
+        let cut = cut.filter(|cut| end.is_none_or(|end| *cut < end.0));
         if let Some(cut) = &cut {
             past.retain(|key, _| key < cut);
         }

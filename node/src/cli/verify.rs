@@ -86,7 +86,7 @@ pub(super) fn report(context: &Context, facts: &Facts) -> Result<ExitStatus, Fai
             let line = format!("transaction {} is ordered", facts.transaction);
             let json = json!({
                 "proves": "inclusion", "transaction": facts.transaction.to_string(),
-                "batch": facts.batch.0.to_string(), "ordered_by": block(&facts.ordered_by),
+                "batch": facts.batch.to_string(), "ordered_by": block(&facts.ordered_by),
             });
             (json, vec![line, claimed("ordered by", &facts.ordered_by)])
         }

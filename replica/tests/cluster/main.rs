@@ -8,10 +8,12 @@
 //! | `catch_up` | who was away, by blocks |
 //! | `snapshots` | who was away too long for that |
 //! | `damage` | entries that rotted on a disk |
+//! | `proofs` | keys with a proof |
 
 mod catch_up;
 mod cluster;
 mod commits;
 mod damage;
+mod proofs;
 mod shelf;
 mod snapshots;

@@ -1,8 +1,9 @@
 //! The past goes: blocks, batches, certificates, receipts and places of heights that need not be kept.
 //!
 //! What tells duplicates apart is in the state (sessions) and stays. The caller says how far; here is only how. The
-//! deletions are read from a view and may be written later, with two cares: a faulty leader may order a batch again, so
-//! whoever writes them passes them through [`except`] first; and the ledger may begin higher by then ([`raise_first`]).
+//! deletions are read from a view and may be written later, with two cares: a faulty leader may order a batch again, and
+//! what was refused may be executed later, so whoever writes them passes them through [`except`] first; and the ledger may
+//! begin higher by then ([`raise_first`]).
 //!
 //! They settle what was deferred: a state on disk that lies behind the ledger is worked out again from blocks, which must
 //! be there as long as it does.
@@ -64,12 +65,13 @@ pub fn truncate<V: View + ?Sized>(view: &V, to: Height, ops: usize) -> Result<Sw
     )?;
     step.below = to;
     step.writes.settle();
+    let mut refused = WriteBatch::new();
     for (place, (key, _)) in found.iter().enumerate() {
         let bytes = key.get(1..).unwrap_or_default();
         let height = Height(u64::from_be_bytes(fixed(Table::Ledger, key, bytes)?));
-        remove(view, &mut step.writes, height)?;
+        remove(view, &mut step.writes, &mut refused, height)?;
         step.heights += 1;
-        if step.writes.len() >= ops || place + 1 == HEIGHTS {
+        if step.writes.len() + refused.len() >= ops || place + 1 == HEIGHTS {
             step.below = height.next();
             step.more = step.below < to;
             break;
@@ -80,6 +82,8 @@ pub fn truncate<V: View + ?Sized>(view: &V, to: Height, ops: usize) -> Result<Sw
         .put(Table::Meta, keys::FIRST, kept.0.to_be_bytes());
     step.writes
         .put(Table::Meta, keys::SWEPT, step.below.0.to_be_bytes());
+    // Behind the bound, by which `except` judges them.
+    step.writes.extend(refused);
     Ok(step)
 }
 
@@ -104,9 +108,21 @@ pub enum Spared {
     AndPlace,
 }
 
-/// The same without what removes batches that are to stay, and, where that stays too, what says where they were ordered.
+/// The same without what removes batches that are to stay, and, where that stays too, what says where they were ordered;
+/// and without what removes places that have moved up to what is kept, by this view, which is the store that it is written
+/// to: a transaction that was refused below may have been executed since.
 #[must_use]
-pub fn except(writes: WriteBatch, mut spared: impl FnMut(BatchId) -> Spared) -> WriteBatch {
+pub fn except<V: View + ?Sized>(
+    view: &V,
+    writes: WriteBatch,
+    mut spared: impl FnMut(BatchId) -> Spared,
+) -> WriteBatch {
+    let (bound, mut behind) = (bound(&writes), false);
+    let moved = |key: &[u8]| match super::read::<(Height, u32), _>(view, Table::Places, key) {
+        Ok(found) => found.is_some_and(|(height, _)| height >= bound),
+        // What cannot be read is not removed.
+        Err(_) => true,
+    };
     let mut rest = match writes.settles() {
         true => WriteBatch::settling(),
         false => WriteBatch::new(),
@@ -121,6 +137,11 @@ pub fn except(writes: WriteBatch, mut spared: impl FnMut(BatchId) -> Spared) -> 
             Op::Delete(Table::Ledger, key) => key
                 .strip_prefix(b"b".as_slice())
                 .is_some_and(|id| of(id) == Spared::AndPlace),
+            Op::Delete(Table::Places, key) => behind && moved(key),
+            Op::Put(Table::Meta, key, _) if key == keys::SWEPT => {
+                behind = true;
+                false
+            }
             _ => false,
         };
         if !stays {
@@ -141,10 +162,11 @@ pub fn raise_first<V: View + ?Sized>(view: &V, writes: &mut WriteBatch) -> Resul
     Ok(())
 }
 
-/// Removes a height.
+/// Removes a height; apart, the places of what was refused there.
 fn remove<V: View + ?Sized>(
     view: &V,
     writes: &mut WriteBatch,
+    refused: &mut WriteBatch,
     height: Height,
 ) -> Result<(), LedgerError> {
     let key = keys::height(height);
@@ -156,16 +178,17 @@ fn remove<V: View + ?Sized>(
         }
     }
     for receipt in receipts(view, height)? {
-        // Where it was executed is its place for ever; where it was refused, only if it was never heard of before.
-        let here = match receipt.outcome {
-            Outcome::Executed { .. } => true,
+        let key = keys::place(receipt.transaction);
+        // Where it was executed is its place for ever; where it was refused, only if it was never heard of before, and until
+        // it is executed.
+        match receipt.outcome {
+            Outcome::Executed { .. } => writes.delete(Table::Places, key),
             Outcome::Rejected(_) => {
-                place(view, receipt.transaction)? == Some((height, receipt.index))
+                if place(view, receipt.transaction)? == Some((height, receipt.index)) {
+                    refused.delete(Table::Places, key);
+                }
             }
-            Outcome::Duplicate { .. } => false,
-        };
-        if here {
-            writes.delete(Table::Places, keys::place(receipt.transaction));
+            Outcome::Duplicate { .. } => {}
         }
     }
     let from = keys::receipts(height);

@@ -2,6 +2,7 @@
 
 use rocksdb::{DB, ReadOptions, SnapshotWithThreadMode};
 
+use super::walk::Walk;
 use super::{Shared, failed, lock};
 use crate::pending::{Pending, merge};
 use crate::store::Entry;
@@ -55,11 +56,8 @@ impl View for Frozen<'_> {
         if to.is_some_and(|to| to <= from) {
             return Ok(Vec::new());
         }
-        let above = self.pending.range(table, (from, to), limit, order);
-        let below = |from: &_, to: Option<&_>, limit| {
-            let shared = self.shared;
-            shared.scan_with(self.options(), table, from, to, limit, order)
-        };
-        merge(above, (from, to), limit, order, below)
+        let above = self.pending.range(table, (from, to), order);
+        let below = Walk::new(self.shared, self.options(), table, (from, to), order);
+        merge(above, below, order).take(limit).collect()
     }
 }

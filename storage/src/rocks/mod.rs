@@ -10,6 +10,7 @@
 
 mod frozen;
 mod options;
+mod walk;
 
 use std::fs::{self, File};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,6 +21,7 @@ use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, WriteOptions};
 
 pub use frozen::Frozen;
 pub use options::Options;
+use walk::Walk;
 
 use crate::pending::{Pending, merge};
 use crate::store::{Entry, Op};
@@ -32,8 +34,8 @@ const SYNCED: &[u8] = b"synced";
 const OP_BYTES: usize = 12;
 /// Most bytes that it takes for itself and the number of a synced write.
 const SYNCED_BYTES: usize = 40;
-/// Entries that a scan with a bound in bytes holds beyond it, at most.
-const STEP: usize = 16;
+/// Deferred changes that are copied for a reading, and as many again as it wants entries.
+const PART: usize = 256;
 
 /// A store on disk. Dropped, it leaves everything written to the operating system but what is deferred; what was not
 /// synced is lost only if the machine stops as well.
@@ -215,7 +217,20 @@ impl View for RocksStore {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.shared.scan(table, from, to, limit, order)
+        // Nobody else writes to what is deferred, so that nobody waits for this lock.
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        let pending = self.shared.pending();
+        let above = pending.range(table, (from, to), order);
+        let below = Walk::new(
+            &self.shared,
+            ReadOptions::default(),
+            table,
+            (from, to),
+            order,
+        );
+        merge(above, below, order).take(limit).collect()
     }
 
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
@@ -321,43 +336,23 @@ impl RocksReader {
         limit: usize,
         bytes: usize,
     ) -> Result<(Vec<Entry>, bool), StoreError> {
-        let pending = self.0.pending();
-        let most = limit.saturating_add(1);
-        let above = pending.range(table, (from, to), most, Order::Ascending);
-        let snapshot = self.0.db.snapshot();
-        drop(pending);
-        let step = |from: &[u8], most| {
-            let behind = above.partition_point(|(key, _)| key.as_slice() < from);
-            let above = above.iter().skip(behind);
-            let above = above.map(|(key, value)| (key, value.as_deref()));
-            let below = |from: &_, to: Option<&_>, limit| {
-                let mut options = ReadOptions::default();
-                options.set_snapshot(&snapshot);
-                self.0
-                    .scan_with(options, table, from, to, limit, Order::Ascending)
-            };
-            merge(above, (from, to), most, Order::Ascending, below)
-        };
-        let (mut found, mut size, mut next) = (Vec::new(), 0, from.to_vec());
-        while found.len() < limit && size < bytes {
-            let wanted = STEP.min(limit - found.len());
-            let entries = step(&next, wanted)?;
-            let ended = entries.len() < wanted;
-            for (key, value) in entries {
-                if size >= bytes {
-                    return Ok((found, true));
-                }
+        if to.is_some_and(|to| to <= from) {
+            return Ok((Vec::new(), false));
+        }
+        let order = Order::Ascending;
+        self.0.read(table, (from, to), limit, order, |entries| {
+            let (mut found, mut size) = (Vec::new(), 0);
+            while found.len() < limit && size < bytes {
+                let Some(entry) = entries.next() else {
+                    return Ok((found, false));
+                };
+                let (key, value) = entry?;
                 size += key.len() + value.len();
-                next.clone_from(&key);
-                next.push(0);
                 found.push((key, value));
             }
-            if ended {
-                return Ok((found, false));
-            }
-        }
-        let more = !step(&next, 1)?.is_empty();
-        Ok((found, more))
+            let more = entries.next().transpose()?.is_some();
+            Ok((found, more))
+        })
     }
 
     /// Gives the space of what was deleted from a table back to the disk: of keys from `from` up to `to`, or of all. It
@@ -395,7 +390,12 @@ impl View for RocksReader {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.0.scan(table, from, to, limit, order)
+        if to.is_some_and(|to| to <= from) {
+            return Ok(Vec::new());
+        }
+        self.0.read(table, (from, to), limit, order, |entries| {
+            entries.take(limit).collect()
+        })
     }
 
     fn contains(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
@@ -500,69 +500,62 @@ impl Shared {
         Ok(found.map_err(failed("get"))?.is_some())
     }
 
-    fn scan(
+    /// Reads what a stretch that is not empty holds at one moment, while the replica goes on: of what is deferred a part is
+    /// copied, as much as so many entries need if little is deleted, and more only if the reading comes to its end.
+    fn read<T>(
         &self,
         table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
+        (from, to): (&[u8], Option<&[u8]>),
         limit: usize,
         order: Order,
-    ) -> Result<Vec<Entry>, StoreError> {
-        if to.is_some_and(|to| to <= from) {
-            return Ok(Vec::new());
-        }
-        let pending = self.pending();
-        let above = pending.range(table, (from, to), limit, order);
-        if above.is_empty() {
-            // What is deferred and settled from here on is in the database by the time it is gone from there.
-            drop(pending);
-            return self.scan_with(ReadOptions::default(), table, from, to, limit, order);
-        }
-        // What lies below these changes, and not what they are settled into.
-        let below = self.db.snapshot();
-        drop(pending);
-        let below = |from: &_, to: Option<&_>, limit| {
-            let mut options = ReadOptions::default();
-            options.set_snapshot(&below);
-            self.scan_with(options, table, from, to, limit, order)
-        };
-        merge(above, (from, to), limit, order, below)
-    }
-
-    fn scan_with(
-        &self,
-        mut bounds: ReadOptions,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        limit: usize,
-        order: Order,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        if !from.is_empty() {
-            bounds.set_iterate_lower_bound(from);
-        }
-        if let Some(to) = to {
-            bounds.set_iterate_upper_bound(to);
-        }
-        let mut iterator = self.db.raw_iterator_cf_opt(self.family(table), bounds);
-        match order {
-            Order::Ascending => iterator.seek_to_first(),
-            Order::Descending => iterator.seek_to_last(),
-        }
-        while entries.len() < limit {
-            let Some((key, value)) = iterator.item() else {
-                break;
+        mut read: impl FnMut(
+            &mut dyn Iterator<Item = Result<Entry, StoreError>>,
+        ) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut most = limit.min(PART) + PART;
+        loop {
+            let (above, whole, snapshot) = {
+                let pending = self.pending();
+                let mut changes = pending.range(table, (from, to), order);
+                let part = changes.by_ref().take(most);
+                let above: Vec<_> = part
+                    .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
+                    .collect();
+                // What lies below these changes, and not what they are settled into.
+                let snapshot = (!above.is_empty()).then(|| self.db.snapshot());
+                (above, changes.next().is_none(), snapshot)
             };
-            entries.push((key.to_vec(), value.to_vec()));
-            match order {
-                Order::Ascending => iterator.next(),
-                Order::Descending => iterator.prev(),
+            let mut options = ReadOptions::default();
+            if let Some(snapshot) = &snapshot {
+                options.set_snapshot(snapshot);
             }
+            let end = above.last().map(|(key, _)| key.clone()).filter(|_| !whole);
+            let below = Walk::new(self, options, table, (from, to), order);
+            // Behind the part nothing is known.
+            let known = |key: &[u8]| match (&end, order) {
+                (None, _) => true,
+                (Some(end), Order::Ascending) => key <= end.as_slice(),
+                (Some(end), Order::Descending) => key >= end.as_slice(),
+            };
+            let mut merged = merge(above, below, order);
+            let mut short = false;
+            let mut entries = std::iter::from_fn(|| {
+                let next = merged.next();
+                let behind = match &next {
+                    Some(Ok((key, _))) => !known(key),
+                    Some(Err(_)) => false,
+                    None => true,
+                };
+                short = behind && !whole;
+                next.filter(|_| !short)
+            });
+            let found = read(&mut entries)?;
+            drop(entries);
+            if !short {
+                return Ok(found);
+            }
+            most = most.saturating_mul(8);
         }
-        // An iterator ends at an error as it does at the end.
-        iterator.status().map_err(failed("scan"))?;
-        Ok(entries)
     }
 
     fn log_bytes(&self) -> Result<u64, StoreError> {
