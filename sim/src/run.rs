@@ -236,11 +236,6 @@ fn progress(world: &mut World) -> Result<(), Violation> {
         ));
     }
     // All at once: what clients are told meanwhile is in a block that everybody must have, too.
-    let behind = |world: &World| {
-        let height = world.checker.height();
-        let nodes = world.correct().into_iter();
-        nodes.filter(|node| world.height(*node) < height).count()
-    };
     let limit = world.now + PROGRESS;
     if !until_watched(world, limit, |world| behind(world) == 0)? {
         return Err(Violation::NoProgress("catch up", behind(world)));
@@ -248,13 +243,22 @@ fn progress(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What was asked before is answered, too, unless its time is over: clients go on asking.
+/// How many have not on disk what somebody has.
+fn behind(world: &World) -> usize {
+    let height = world.checker.height();
+    let nodes = world.correct().into_iter();
+    nodes.filter(|node| world.height(*node) < height).count()
+}
+
+/// What was asked before is answered, too, unless its time is over: clients go on asking. What they are told is in a block
+/// that everybody must have.
 fn answers(world: &mut World) -> Result<(), Violation> {
     let limit = world.now + PROGRESS;
-    let none = |world: &World| world.unanswered() == 0;
-    match none(world) || until(world, limit, none)? {
-        true => Ok(()),
-        false => Err(Violation::NoProgress("answer", world.unanswered())),
+    let all = |world: &World| behind(world) == 0 && world.unanswered() == 0;
+    match (all(world) || until(world, limit, all)?, behind(world)) {
+        (true, _) => Ok(()),
+        (false, 0) => Err(Violation::NoProgress("answer", world.unanswered())),
+        (false, behind) => Err(Violation::NoProgress("catch up", behind)),
     }
 }
 

@@ -147,7 +147,12 @@ impl Workload {
     pub(crate) fn sign(&mut self, time: BlockTime) -> usize {
         let client = self.rng.index(self.pens.len());
         let (number, until) = match self.plan.sessions.clone() {
-            Some(hard) => (self.number(&hard, client, time), hard.until(time)),
+            Some(hard) => {
+                // No two end at one moment: under one number, what asks for the same would be the same transaction.
+                let apart = u64::try_from(self.requests.len()).expect("few");
+                let until = BlockTime(hard.until(time).0 - apart);
+                (self.number(&hard, client, time), until)
+            }
             None => (self.sequences[client] + 1, time.plus_nanos(VALIDITY)),
         };
         self.sign_as(client, number, until)
