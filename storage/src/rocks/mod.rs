@@ -539,7 +539,7 @@ impl Shared {
             };
             let mut merged = merge(above, below, order);
             let mut short = false;
-            let mut entries = std::iter::from_fn(|| {
+            let found = read(&mut std::iter::from_fn(|| {
                 let next = merged.next();
                 let behind = match &next {
                     Some(Ok((key, _))) => !known(key),
@@ -548,9 +548,7 @@ impl Shared {
                 };
                 short = behind && !whole;
                 next.filter(|_| !short)
-            });
-            let found = read(&mut entries)?;
-            drop(entries);
+            }))?;
             if !short {
                 return Ok(found);
             }
