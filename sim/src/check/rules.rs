@@ -15,6 +15,8 @@ pub(super) struct Rules {
     leaders: Leaders,
     /// Of each TC, its round and the highest certificate that its signers reported.
     locks: BTreeMap<Digest, (Round, Round)>,
+    /// Blocks that were voted for with a TC that was not under way yet: a leader may vote before its proposal leaves.
+    open: BTreeMap<Digest, Vec<Header>>,
     /// The highest round that each has given up.
     given_up: Vec<Round>,
     /// The highest round that each has commit-voted in.
@@ -28,6 +30,7 @@ impl Rules {
         Rules {
             leaders: Leaders::new(validators),
             locks: BTreeMap::new(),
+            open: BTreeMap::new(),
             given_up: vec![Round::default(); validators.count()],
             promised: vec![Round::default(); validators.count()],
             chain: Vec::new(),
@@ -37,11 +40,11 @@ impl Rules {
     /// Notes the certificates in a message, and what its signer gives up.
     ///
     /// # Errors
-    /// [`Violation::ForgotLock`].
+    /// [`Violation::ForgotLock`]; [`Violation::UnsafeVote`] for a vote that waited for the TC.
     pub(super) fn note(&mut self, node: usize, message: &Message) -> Result<(), Violation> {
         match message {
             Message::Tc(tc) => self.lock(tc),
-            Message::Proposal(proposal) => proposal.tc.iter().for_each(|tc| self.lock(tc)),
+            Message::Proposal(proposal) => self.overhear(proposal),
             Message::Timeout(timeout) => {
                 timeout.entry_tc.iter().for_each(|tc| self.lock(tc));
                 if timeout.voter.as_usize() == node {
@@ -57,6 +60,19 @@ impl Rules {
                 self.promised[node] = self.promised[node].max(vote.round);
             }
             _ => {}
+        }
+        self.settle()
+    }
+
+    /// Judges the votes whose TC is under way by now.
+    fn settle(&mut self) -> Result<(), Violation> {
+        let seen = |(tc, _): (&Digest, &Vec<Header>)| self.locks.contains_key(tc).then_some(*tc);
+        let seen: Vec<Digest> = self.open.iter().filter_map(seen).collect();
+        for tc in seen {
+            let waiting = self.open.remove(&tc).unwrap_or_default();
+            waiting
+                .iter()
+                .try_for_each(|header| self.extension(header))?;
         }
         Ok(())
     }
@@ -89,12 +105,16 @@ impl Rules {
         }
     }
 
-    /// V2: what a block that is voted for extends. A TC that it names was under way before, or nobody could have seen it.
-    pub(super) fn extension(&self, header: &Header) -> Result<(), Violation> {
+    /// V2: what a block that is voted for extends; if it names a TC, as soon as that is under way.
+    pub(super) fn extension(&mut self, header: &Header) -> Result<(), Violation> {
         let justified = header.justify.round;
         let entitled = match header.tc.map(|tc| self.locks.get(&tc)) {
             None => header.round == justified.next(),
-            Some(None) => false,
+            Some(None) => {
+                let tc = header.tc.expect("it names one");
+                self.open.entry(tc).or_default().push(header.clone());
+                return Ok(());
+            }
             Some(Some((round, lock))) => {
                 header.round == round.next() && justified >= *lock && justified < header.round
             }
