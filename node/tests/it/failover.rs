@@ -172,17 +172,19 @@ async fn what_found_its_block_full_is_sent_again_as_it_is() {
     let mock = Arc::new(Mock::default());
     mock.set(Script::Reject(Rejection::BlockFull, 2));
     let address = serve(Arc::clone(&mock)).await;
-    let executed = client(&[address], LONG).execute(&key(), vec![Blob(vec![1])]);
-    let executed = executed.await;
+    let execute = async |patience, command| {
+        let client = client(&[address], patience);
+        client.execute(&key(), vec![Blob(vec![command])]).await
+    };
+    let executed = execute(LONG, 1).await;
     let (receipt, _) = executed.expect("the third block has room");
     assert!(matches!(receipt.outcome, Outcome::Executed { .. }));
     let seen = mock.seen.lock().expect("unpoisoned").clone();
     assert_eq!(seen.len(), 3);
     assert!(seen.iter().all(|transaction| *transaction == seen[0]));
     mock.set(Script::Reject(Rejection::BlockFull, u32::MAX));
-    let short = Duration::from_secs(1);
-    let open = client(&[address], short).execute(&key(), vec![Blob(vec![2])]);
-    let error = open.await.expect_err("no block has room");
+    let open = execute(Duration::from_secs(1), 2).await;
+    let error = open.expect_err("no block has room");
     let ClientError::TimedOut { pending, .. } = error else {
         panic!("{error}");
     };
