@@ -1,7 +1,7 @@
 //! Proofs for clients (F1, F2): a key against a state that a quorum vouches for, a receipt, a transaction's place.
 //!
 //! The tree holds one version of the state, the newest; headers claim it two or three blocks later. So whoever asks for
-//! a key is kept at the [desk](crate::desk): at the end of the turn the path is taken, and again after executions, and given out when a
+//! a key is kept at the desk (`desk.rs`): at the end of the turn the path is taken, and again after executions, and given out when a
 //! committed header claims the root that one of the paths leads to. What is proved is therefore never older than the
 //! question.
 
