@@ -215,7 +215,7 @@ impl Backend for Served {
                 Check::new(
                     "fence-passed",
                     !status.consensus.fenced,
-                    "it asks the others what it signed before its start, and signs nothing until enough have answered",
+                    "it asks the others what it signed before, and signs nothing meanwhile",
                 ),
                 Check::new(
                     "disk-has-room",
