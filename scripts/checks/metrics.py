@@ -59,7 +59,7 @@ def configuration(net, port, directory):
         shutil.copy(DEPLOY / "prometheus" / name, directory)
     text = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     targets = ", ".join(f'"{net.admin_address(i)}"' for i in range(4))
-    text, replaced = re.subn(r"targets: \[.*\]", f"targets: [{targets}]", text)
+    text, replaced = re.subn(r"^( +- )targets: \[.*\]", rf"\g<1>targets: [{targets}]", text, flags=re.M)
     assert replaced == 1, "prometheus.yml names its targets once"
     text, replaced = re.subn(r"_interval: 5s", "_interval: 1s", text)
     assert replaced == 2, "prometheus.yml says how often it scrapes and judges"
