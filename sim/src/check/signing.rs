@@ -76,7 +76,8 @@ impl Checker {
             return Ok(true);
         }
         let Some(block) = self.shelf.block(store, id)? else {
-            return Ok(false);
+            // A vote that is sent again: what was left out went with a commit, and comes back if a power cut undoes that.
+            return Ok(ledger::tip(store)?.round >= round);
         };
         let durable = |batch: &BatchId| store.is_durable(Table::Batches, batch.as_bytes());
         let there = store.is_durable(Table::Blocks, id.as_bytes());
