@@ -42,7 +42,6 @@ fn five_hundred_seeds() {
         ("restarts with a burnt round", counters.burnt),
         ("validators on an old disk", counters.restored),
         ("fences passed", counters.fences),
-        ("rotten entries not served", counters.unserved),
         ("validators on a new disk", counters.forgotten),
         ("strict fences passed", counters.strict),
         ("checkpoints", counters.checkpoints),
