@@ -175,8 +175,8 @@ fn a_transaction_that_finds_its_block_full_is_executed_in_another() {
     assert_eq!(outcome, Outcome::Rejected(Rejection::CostExceeded));
 }
 
-/// A range reads past what the block has deleted and replaced, and pays for it: else one writer could have every validator
-/// read for hours in one block.
+/// A range reads past what the block has deleted and replaced, and pays for it: else one writer's block could keep
+/// every validator reading.
 #[test]
 fn a_range_pays_for_what_the_block_hides() {
     let name = |n: u32| n.to_be_bytes();

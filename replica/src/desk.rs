@@ -23,12 +23,13 @@ const MAX_CAPTURED_BYTES: usize = 32 << 20;
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// Bytes of work that a path is besides its own: pages are read.
 const PATH_COST: usize = 8 << 10;
-/// How long a byte of work counts: 25 MB a second. A path of 9,000 steps takes a sixth of the time that it counts for.
+/// How long a byte of work counts: 25 MB a second.
 const NANOS_PER_BYTE: u64 = 40;
 /// Work that is done at once: half a megabyte. The last path may exceed it.
 const BURST_NANOS: u64 = 20_000_000;
 /// A question is given up after this long: the chain has not moved.
 const PATIENCE_NANOS: u64 = 60_000_000_000;
+
 /// Questions that wait for a claim.
 #[derive(Debug, Default)]
 pub(crate) struct ProofDesk {

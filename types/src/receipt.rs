@@ -92,8 +92,8 @@ pub enum Rejection {
     /// A checkpoint more than may be kept.
     #[error("command {0} makes a checkpoint, but as many are kept as may be: release the oldest")]
     TooManyCheckpoints(u32),
-    /// It would have cost more than what the transactions before it left of its block's cost. Not more than a transaction
-    /// may: in another block it may be executed.
+    /// It would have cost more than what the transactions before it left of its block's cost. Whether it costs more than a
+    /// transaction may, another block will tell.
     #[error("the transactions before it used up its block's cost: send it again as it is")]
     BlockFull,
 }

@@ -66,8 +66,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(n: u8) -> Cluster {
-        let genesis = genesis(n);
+        Cluster::of(genesis(n))
+    }
+
+    pub(crate) fn of(genesis: Genesis) -> Cluster {
         genesis.check().unwrap();
+        let n = u8::try_from(genesis.validators.len()).unwrap();
         let mut cluster = Cluster {
             nodes: Vec::new(),
             genesis,

@@ -5,10 +5,11 @@ use quorate_storage::{Order, Store as _, Sync, Table, View as _, WriteBatch};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::vote::Signable as _;
 use quorate_types::{
-    BlockId, CommitVote, Epoch, Height, Message, Round, Signature, ValidatorIndex,
+    BlockId, CommitVote, Epoch, Height, Message, Outcome, Rejection, Round, Signature,
+    ValidatorIndex,
 };
 
-use crate::cluster::{Cluster, OnTheWay, executed, key};
+use crate::cluster::{Cluster, OnTheWay, executed, genesis, key};
 
 #[test]
 fn a_signed_put_is_executed_by_all_with_equal_roots() {
@@ -87,6 +88,32 @@ fn a_repeat_is_answered_with_the_first_receipt() {
     }
     cluster.submit(2, 9, put);
     assert_eq!(cluster.answer(9, 10).1, first);
+}
+
+/// Its receipt is no answer to a repeat: what stood in its way has passed.
+#[test]
+fn what_found_its_block_full_is_ordered_again() {
+    let mut small = genesis(4);
+    small.parameters.max_transaction_cost = 10_000;
+    small.parameters.max_block_cost = 10_300;
+    let mut cluster = Cluster::of(small);
+    let wasteful = cluster.put_value(1, vec![0; 40_000]);
+    let late = cluster.put_value(2, vec![0; 1_000]);
+    cluster.submit(0, 1, wasteful);
+    cluster.submit(0, 2, late.clone());
+    for (ticket, why) in [(1, Rejection::CostExceeded), (2, Rejection::BlockFull)] {
+        let Reply::Executed(receipt) = cluster.answer(ticket, 2_000).1 else {
+            panic!("no receipt");
+        };
+        assert_eq!(receipt.outcome, Outcome::Rejected(why));
+    }
+    for (node, ticket) in [(0, 3), (1, 4)] {
+        cluster.submit(node, ticket, late.clone());
+        let reply = cluster.answer(ticket, 2_000).1;
+        assert!(executed(&reply), "{reply:?}");
+    }
+    cluster.run(1_000);
+    assert!(cluster.agreed());
 }
 
 /// V5: what a diverged validator took for receipts is not said, to whom repeats a transaction no more than to others. It

@@ -517,10 +517,15 @@ impl Shared {
             let (above, whole, snapshot) = {
                 let pending = self.pending();
                 let mut changes = pending.range(table, (from, to), order);
-                let part = changes.by_ref().take(most);
-                let above: Vec<_> = part
-                    .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
-                    .collect();
+                // As many values are entries themselves, and one more tells that there are more.
+                let (mut above, mut values) = (Vec::new(), 0);
+                while above.len() < most && values <= limit {
+                    let Some((key, value)) = changes.next() else {
+                        break;
+                    };
+                    values += usize::from(value.is_some());
+                    above.push((key.to_vec(), value.map(<[u8]>::to_vec)));
+                }
                 // What lies below these changes, and not what they are settled into.
                 let snapshot = (!above.is_empty()).then(|| self.db.snapshot());
                 (above, changes.next().is_none(), snapshot)

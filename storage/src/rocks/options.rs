@@ -92,7 +92,7 @@ fn table_options(table: Table, cache: &Cache) -> rocksdb::Options {
             // A range of keys walks over every deleted one in front of what it finds, and anybody who may write can delete
             // many and ask again and again. So a scan that has passed 4,096 of them in memory has them written out, and a
             // file with 1,024 deletions among 4,096 entries anywhere, or a quarter of it deletions, is merged soon, and
-            // what is deleted goes. Ordinary loads stay far below.
+            // what is deleted goes.
             let scanned = "memtable_op_scan_flush_trigger=4096";
             let out = rocksdb::Options::default().get_options_from_string(scanned);
             let out = out.expect("the database that is linked knows this option");
