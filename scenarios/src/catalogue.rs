@@ -51,7 +51,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "slow-disk",
-        promise: "with every sync 200 ms slower, a put takes at least that long",
+        promise: "with every sync 200 ms slower, a put takes at least twice that long",
         unit: "puts",
         full: 20,
         run: power::slow_disk,

@@ -10,6 +10,7 @@
 //! | [`chaos`] | a seeded schedule of faults, and an audit |
 //! | [`cluster`] | validators as processes |
 //! | [`load`] | clients that remember what was acknowledged |
+//! | [`contend`] | clients that contend for one key, and whether what they saw is linearizable |
 //! | [`observer`] | everything that was signed, and contradictions in it |
 //! | [`share`] | a part of the machine for each |
 //! | [`shim`] | disks that are slow or fail, lost power, wrong clocks |
@@ -24,6 +25,7 @@ pub mod catalogue;
 pub mod chaos;
 pub mod clients;
 pub mod cluster;
+pub mod contend;
 pub mod copies;
 pub mod faults;
 pub mod http;

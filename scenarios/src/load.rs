@@ -161,6 +161,37 @@ impl Writer {
         }
         false
     }
+
+    /// Sends commands until they are acknowledged, and returns the receipt; none if that takes until `deadline`, or until
+    /// `stop`, after which there is one attempt: nobody may answer any more.
+    ///
+    /// # Panics
+    /// If another writer has the key: this one would be refused for ever, and the scenario would measure that.
+    pub fn until_executed(
+        &mut self,
+        commands: Vec<Blob>,
+        deadline: Instant,
+        stop: &AtomicBool,
+    ) -> Option<Value> {
+        let body = self.body(commands);
+        let bytes = codec::encode(&self.sign(body));
+        while Instant::now() < deadline {
+            match self.send_once(&bytes, "executed") {
+                Some(response) if is_executed(&response) => {
+                    return Some(response.json()["receipt"].take());
+                }
+                Some(response) if is_reused(&response) => panic!("{}", response.text()),
+                _ if stop.load(Ordering::Relaxed) => return None,
+                Some(_) => {
+                    self.connection = None;
+                    self.at += 1;
+                }
+                None => {}
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
 }
 
 /// Whether an answer is an acknowledgement.
@@ -212,8 +243,8 @@ impl Load {
                     }
                     let key = format!("{name}/{number}/{count}");
                     let deadline = Instant::now() + Duration::from_secs(20);
-                    // One attempt after the stop: nobody may answer any more.
-                    if try_until(&mut writer, &key, deadline, &stop) {
+                    let put = vec![put_command(&key, key.as_bytes())];
+                    if writer.until_executed(put, deadline, &stop).is_some() {
                         acknowledged.push(key);
                         served.fetch_add(1, Ordering::Relaxed);
                     }
@@ -252,26 +283,6 @@ impl Load {
         }
         (writers, acknowledged)
     }
-}
-
-fn try_until(writer: &mut Writer, key: &str, deadline: Instant, stop: &AtomicBool) -> bool {
-    let body = writer.body(vec![put_command(key, key.as_bytes())]);
-    let bytes = codec::encode(&writer.sign(body));
-    while Instant::now() < deadline {
-        match writer.send_once(&bytes, "executed") {
-            Some(response) if is_executed(&response) => return true,
-            // Two writers with one key: this one would be refused for ever, and the scenario would measure that.
-            Some(response) if is_reused(&response) => panic!("{}", response.text()),
-            _ if stop.load(Ordering::Relaxed) => return false,
-            Some(_) => {
-                writer.connection = None;
-                writer.at += 1;
-            }
-            None => {}
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
 }
 
 /// Checks that every key is there, at every running validator, in its own state, once all stand at the same height: who

@@ -137,6 +137,7 @@ fn nothing_acknowledged_is_lost_in_chaos() {
     let report = chaos::run(&plan);
     println!("{report:?}");
     assert!(report.acknowledged > 0, "clients wrote");
+    assert!(report.contended > 0, "contenders set their counter");
 }
 
 #[test]
