@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricType,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    process_collector::ProcessCollector, proto::MetricType,
 };
 
 /// Media type of the text exposition format.
@@ -361,6 +362,7 @@ impl Metrics {
         }
         build_info(&metrics.registry);
         start_time(&metrics.registry);
+        process(&metrics.registry);
         metrics
     }
 
@@ -508,6 +510,12 @@ fn build_info(registry: &Registry) {
     registry.register(Box::new(info)).expect(UNIQUE);
 }
 
+/// `process_*`, as every exporter has them: memory, CPU time, open files. Read from `/proc` when they are asked for.
+fn process(registry: &Registry) {
+    let collector = ProcessCollector::for_self();
+    registry.register(Box::new(collector)).expect(UNIQUE);
+}
+
 fn start_time(registry: &Registry) {
     let help = "Start of the process, in seconds since the Unix epoch.";
     let gauge = Gauge::new("quorate_start_time_seconds", help).expect(UNIQUE);
@@ -560,5 +568,13 @@ mod tests {
         }
         assert!(text.contains("quorate_peer_connected{validator=\"3\"} 0"));
         assert!(text.contains("quorate_consensus_leader -1"));
+        for name in [
+            "cpu_seconds_total",
+            "resident_memory_bytes",
+            "open_fds",
+            "max_fds",
+        ] {
+            assert!(text.contains(&format!("\nprocess_{name} ")), "{name}");
+        }
     }
 }

@@ -6,6 +6,19 @@ use crate::metrics::Metrics;
 
 /// What an operator should know beside the help text: what its labels may say, and when to look.
 const LOOK: &[(&str, &str)] = &[
+    ("process_cpu_seconds_total", ""),
+    ("process_max_fds", ""),
+    (
+        "process_open_fds",
+        "near `process_max_fds`: connections are not taken, and RocksDB may fail to open a table",
+    ),
+    (
+        "process_resident_memory_bytes",
+        "it should be flat under a steady load; some 400 MB are usual ([BENCHMARKS.md](../BENCHMARKS.md))",
+    ),
+    ("process_start_time_seconds", ""),
+    ("process_threads", ""),
+    ("process_virtual_memory_bytes", ""),
     (
         "quorate_api_connections",
         "near `api.max_connections`, or what the log says instead at the start (`connections_limited`): more are not taken",
