@@ -23,6 +23,7 @@ use crate::overlay::{Changed, Overlay};
 use crate::recent::Recent;
 use crate::session::{self, Session, Standing};
 use crate::space::{Reader, Space};
+use crate::tree::Tree;
 
 /// What does not change during a block.
 #[derive(Clone, Copy)]
@@ -66,14 +67,14 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     pub(crate) fn new(
         rules: Rules<'a>,
         reader: &'a R,
-        (recent, outlines): (&'a mut Recent, &'a Outlines),
+        (recent, outlines, tree): (&'a mut Recent, &'a Outlines, &'a Tree),
         block: &'a OrderedBlock<'a>,
         revision: u64,
     ) -> Self {
         BlockRun {
             rules,
             block,
-            state: Overlay::new(reader, outlines),
+            state: Overlay::new(reader, outlines, tree),
             recent,
             revision,
             cost: 0,

@@ -9,6 +9,7 @@ use crate::machine::{Access, CommandError, StorageFailed};
 use crate::meter::{self, CostExceeded, Meter};
 use crate::outlines::{Known, Outlines};
 use crate::space::{Entry, Reader, Space};
+use crate::tree::Tree;
 
 /// Changed records, by key; `None` for deleted ones.
 pub(crate) type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -25,6 +26,8 @@ const MOST_PAGE: usize = 64;
 pub(crate) struct Overlay<'r, R: Reader> {
     reader: &'r R,
     outlines: &'r Outlines,
+    /// Of the state before the block.
+    tree: &'r Tree,
     changed: Changed,
     /// What the transaction at hand changed, newest last.
     undo: Vec<Undo>,
@@ -36,10 +39,11 @@ pub(crate) struct Overlay<'r, R: Reader> {
 }
 
 impl<'r, R: Reader> Overlay<'r, R> {
-    pub(crate) fn new(reader: &'r R, outlines: &'r Outlines) -> Self {
+    pub(crate) fn new(reader: &'r R, outlines: &'r Outlines, tree: &'r Tree) -> Self {
         Overlay {
             reader,
             outlines,
+            tree,
             changed: BTreeMap::new(),
             undo: Vec::new(),
             recording: false,
@@ -51,6 +55,9 @@ impl<'r, R: Reader> Overlay<'r, R> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, R::Error> {
         match self.changed.get(key) {
             Some(value) => Ok(value.clone()),
+            // All records of the state are keys of the tree, and no others (I6): the tree knows in memory what storage would
+            // search its files for.
+            None if self.tree.lacks(key) => Ok(None),
             None => self.reader.get(Space::State, key),
         }
     }
@@ -239,6 +246,7 @@ mod tests {
     use core::cell::Cell;
 
     use super::*;
+    use crate::tree::TreeLimits;
 
     struct Counting(BTreeMap<Vec<u8>, Vec<u8>>, Cell<usize>);
 
@@ -270,7 +278,8 @@ mod tests {
         let stored = (0..1_000u32).map(|key| (key.to_be_bytes().to_vec(), Vec::from([1])));
         let reader = Counting(stored.collect(), Cell::new(0));
         let outlines = Outlines::default();
-        let mut overlay = Overlay::new(&reader, &outlines);
+        let tree = Tree::new(TreeLimits::default());
+        let mut overlay = Overlay::new(&reader, &outlines, &tree);
         for key in (0..1_000u32).filter(|key| key % 900 != 0) {
             overlay.set(key.to_be_bytes().to_vec(), None);
         }

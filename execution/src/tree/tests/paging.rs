@@ -348,3 +348,65 @@ fn a_damaged_page_is_an_error_never_another_root() {
     }
     assert_eq!(read().unwrap(), good);
 }
+
+/// Small pages, none of which is dropped.
+const KEPT: TreeLimits = TreeLimits {
+    cache_bytes: 1 << 20,
+    page_bytes: 256,
+};
+
+#[test]
+fn what_the_tree_lacks_is_not_there() {
+    let mut rng = Rng(16);
+    let (mut tree, mut set, disk) = (Tree::new(KEPT), Set::new(), Disk::default());
+    assert!(tree.lacks(b"any"));
+    for _ in 0..40 {
+        let changes = rng.changes(60, 40);
+        tree.apply(&disk, &changes).unwrap();
+        put(&mut set, &changes);
+        let anchor = disk.write(tree.flush());
+        let mut cold = Tree::open(KEPT, &anchor);
+        assert!(set.is_empty() || !cold.lacks(b"any"));
+        for _ in 0..60 {
+            let key = rng.key();
+            let there = set.contains_key(&key);
+            // Nothing was dropped from this one's memory.
+            assert_eq!(tree.lacks(&key), !there);
+            cold.prove(&disk, &key).unwrap();
+            assert_eq!(cold.lacks(&key), !there, "its way is in memory now");
+        }
+        assert!(set.keys().all(|key| !cold.lacks(key)));
+    }
+}
+
+/// Ids are no part of any hash: a damaged reference may lead to a page that is sound, and another one.
+#[test]
+fn a_reference_to_another_page_proves_no_absence() {
+    let mut rng = Rng(17);
+    let (mut tree, disk) = (Tree::new(KEPT), Disk::default());
+    let changes = rng.changes(60, 0);
+    tree.apply(&disk, &changes).unwrap();
+    let anchor = disk.write(tree.flush());
+    let whole = disk.pages.borrow().clone();
+    let mut led_astray = 0;
+    for (right, wrong) in whole.keys().flat_map(|a| whole.keys().map(move |b| (a, b))) {
+        let refers = |page: &Vec<u8>| page.windows(6).position(|id| id == right);
+        let (parent, at) = whole
+            .iter()
+            .find_map(|(id, page)| Some((id, refers(page)?)))
+            .unwrap_or((right, 0));
+        let mut damaged = whole[parent].clone();
+        damaged[at..at + 6].copy_from_slice(wrong);
+        disk.pages.borrow_mut().insert(parent.clone(), damaged);
+        for (near, _) in &changes {
+            let mut other = Tree::open(KEPT, &anchor);
+            if other.prove(&disk, near).is_ok() {
+                led_astray += usize::from(right != wrong);
+                assert!(changes.iter().all(|(key, _)| !other.lacks(key)));
+            }
+        }
+        let sound = whole[parent].clone();
+        disk.pages.borrow_mut().insert(parent.clone(), sound);
+    }
+    assert!(led_astray > 0);
+}
