@@ -10,9 +10,9 @@ use quorate_replica::{Input, Output, Past, Replica, Setup, Target, Ticket, Wait}
 use quorate_storage::{MemStore, ledger};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{
-    Blob, BlockId, BlockTime, Client, Digest, FORMAT_VERSION, Genesis, Height, Instant, Memory,
-    Message, Now, Parameters, Role, Round, Transaction, TransactionBody, Unverified,
-    ValidatorIndex, ValidatorInfo,
+    Blob, BlockId, BlockTime, Client, Digest, FORMAT_VERSION, Genesis, HashedTransaction, Height,
+    Instant, Memory, Message, Now, Parameters, Role, Round, Transaction, TransactionBody,
+    Unverified, ValidatorIndex, ValidatorInfo,
 };
 
 /// Validators.
@@ -141,7 +141,7 @@ pub fn run_alone(genesis: &Genesis) {
         let mut body = put(turn).body;
         body.chain = setup.validators.chain();
         body.valid_until = at(turn).wall.plus_nanos(1_000 * STEP);
-        let transaction = Unverified::new(body.sign(&client()));
+        let transaction = Unverified::new(HashedTransaction::new(body.sign(&client())));
         let verified = transaction.verify(setup.validators.chain(), &setup.parameters);
         inputs.extend(verified.ok().map(|transaction| Input::Submit {
             ticket: Ticket(turn),
@@ -259,7 +259,7 @@ impl Chain {
     /// Gives a transaction to a validator.
     pub fn submit(&mut self, node: usize, transaction: Transaction) {
         let setup = setup(None);
-        let verified = Unverified::new(transaction);
+        let verified = Unverified::new(HashedTransaction::new(transaction));
         let verified = verified.verify(setup.validators.chain(), &setup.parameters);
         self.nodes[node].inbox.push(Input::Submit {
             ticket: Ticket(0),

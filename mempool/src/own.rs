@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use quorate_crypto::PublicKey;
 use quorate_types::{
-    Batch, BatchId, BlockTime, FORMAT_VERSION, HashedBatch, Instant, TransactionId, ValidatorIndex,
+    Batch, BatchId, BlockTime, HashedBatch, Instant, TransactionId, ValidatorIndex,
 };
 
 use crate::pool::{Lapsed, Pool};
@@ -173,14 +173,9 @@ impl Pool {
 
     fn pack(&mut self, me: ValidatorIndex, now: Instant, time: BlockTime) -> HashedBatch {
         let transactions = self.queue.take(self.target());
-        let mut batch = HashedBatch::new(Batch {
-            version: FORMAT_VERSION,
-            epoch: self.seat.epoch,
-            origin: me,
-            sequence: self.own.next_sequence,
-            expiry: time.plus_nanos(self.parameters.batch_lifetime_ns),
-            transactions,
-        });
+        let expiry = time.plus_nanos(self.parameters.batch_lifetime_ns);
+        let (epoch, sequence) = (self.seat.epoch, self.own.next_sequence);
+        let mut batch = HashedBatch::pack(epoch, me, sequence, expiry, transactions);
         // The same content once more, after a restart that forgot the numbers used.
         while self.shelf.contains(&batch.id()) || self.remembered.contains(&batch.id()) {
             let sequence = batch.sequence.wrapping_add(1);
@@ -226,9 +221,9 @@ impl Pool {
         let owed = self.own.land(id);
         for (place, transaction, carried) in owed {
             self.room.release(&carried.client, carried.bytes);
-            let content = held.batch.transactions.get(place);
+            let content = held.batch.transaction(place);
             let content = content.expect("a batch holds what it was packed of");
-            if let Err(reason) = self.readmit(transaction, content, time) {
+            if let Err(reason) = self.readmit(content, time) {
                 lapsed.push(Lapsed {
                     transaction,
                     reason,

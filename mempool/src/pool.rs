@@ -8,8 +8,8 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use quorate_types::{
-    Batch, BatchId, Block, BlockTime, Epoch, HashedBatch, Instant, Parameters, Transaction,
-    TransactionId, ValidatorIndex, Verified,
+    Batch, BatchId, Block, BlockTime, Epoch, HashedBatch, HashedTransaction, Instant, Parameters,
+    Transaction, TransactionId, ValidatorIndex, Verified,
 };
 
 use crate::bounded::BoundedSet;
@@ -96,7 +96,7 @@ impl Pool {
         }
     }
 
-    /// Admits a transaction (B1). `id` is its identity, `time` the later of the wall clock and the last block's time.
+    /// Admits a transaction (B1). `time` is the later of the wall clock and the last block's time.
     /// Whether it was executed before and whether its client is known is the caller's to look up.
     ///
     /// # Errors
@@ -104,10 +104,10 @@ impl Pool {
     /// [`Refusal::ClientFull`].
     pub fn admit(
         &mut self,
-        id: TransactionId,
-        transaction: Verified<Transaction>,
+        transaction: Verified<HashedTransaction>,
         time: BlockTime,
     ) -> Result<Admission, Refusal> {
+        let id = transaction.id();
         if self.seat.me.is_none() {
             return Err(Refusal::NotAValidator);
         }
@@ -117,7 +117,7 @@ impl Pool {
         self.check_validity(&transaction, time)?;
         let (client, bytes) = (transaction.body.client, transaction.encoded_len());
         self.room.check_share(&client, bytes, &self.limits)?;
-        self.enqueue(id, transaction.into_inner());
+        self.enqueue(transaction.into_inner());
         Ok(Admission::Queued)
     }
 
@@ -125,13 +125,12 @@ impl Pool {
     /// back at the start than may be pending.
     pub(crate) fn readmit(
         &mut self,
-        id: TransactionId,
-        transaction: &Transaction,
+        transaction: HashedTransaction,
         time: BlockTime,
     ) -> Result<(), Refusal> {
-        self.check_validity(transaction, time)?;
+        self.check_validity(&transaction, time)?;
         self.room.check(transaction.encoded_len(), &self.limits)?;
-        self.enqueue(id, transaction.clone());
+        self.enqueue(transaction);
         Ok(())
     }
 
@@ -146,7 +145,7 @@ impl Pool {
         Ok(())
     }
 
-    fn enqueue(&mut self, id: TransactionId, transaction: Transaction) {
+    fn enqueue(&mut self, transaction: HashedTransaction) {
         let bytes = transaction.encoded_len();
         self.room.charge(transaction.body.client, bytes);
         assert!(
@@ -154,7 +153,7 @@ impl Pool {
                 && self.room.transactions() <= self.limits.max_pending_transactions,
             "I9: transactions pending"
         );
-        self.queue.push(id, transaction);
+        self.queue.push(transaction);
     }
 
     fn release(&mut self, transaction: &Transaction) {
@@ -330,10 +329,10 @@ impl Pool {
     /// faulty leader can invent some that expire at the end of time, in anybody's name.
     pub fn expire(&mut self, time: BlockTime, keep: &BTreeSet<BatchId>) -> Vec<Lapsed> {
         let mut lapsed = Vec::new();
-        while let Some((id, transaction)) = self.queue.pop_expired(time) {
+        while let Some(transaction) = self.queue.pop_expired(time) {
             self.release(&transaction);
             lapsed.push(Lapsed {
-                transaction: id,
+                transaction: transaction.id(),
                 reason: Refusal::Expired,
             });
         }

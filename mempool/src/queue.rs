@@ -7,7 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use quorate_crypto::PublicKey;
-use quorate_types::{BlockTime, Transaction, TransactionId};
+use quorate_types::{BlockTime, HashedTransaction, TransactionId};
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -24,7 +24,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct Lane {
     /// Two transactions may share a sequence number: execution decides between them.
-    waiting: BTreeMap<(u64, TransactionId), Transaction>,
+    waiting: BTreeMap<(u64, TransactionId), HashedTransaction>,
     turn: u64,
 }
 
@@ -46,7 +46,8 @@ impl Queue {
     }
 
     /// Queues a transaction that is not queued yet.
-    pub(crate) fn push(&mut self, id: TransactionId, transaction: Transaction) {
+    pub(crate) fn push(&mut self, transaction: HashedTransaction) {
+        let id = transaction.id();
         let bytes = transaction.encoded_len();
         let client = transaction.body.client;
         let sequence = transaction.body.sequence;
@@ -66,7 +67,7 @@ impl Queue {
     }
 
     /// Takes transactions of at most `max_bytes` together, one a client in turn; the first always.
-    pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<Transaction> {
+    pub(crate) fn take(&mut self, max_bytes: usize) -> Vec<HashedTransaction> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some((id, size)) = self.head() {
@@ -102,7 +103,7 @@ impl Queue {
         }
     }
 
-    pub(crate) fn remove(&mut self, id: &TransactionId) -> Option<Transaction> {
+    pub(crate) fn remove(&mut self, id: &TransactionId) -> Option<HashedTransaction> {
         let (client, sequence) = self.index.remove(id)?;
         let lane = self.lanes.get_mut(&client).expect("the index names a lane");
         let transaction = lane.waiting.remove(&(sequence, *id))?;
@@ -124,11 +125,11 @@ impl Queue {
     }
 
     /// Removes one transaction whose `valid_until` lies before `time`.
-    pub(crate) fn pop_expired(&mut self, time: BlockTime) -> Option<(TransactionId, Transaction)> {
+    pub(crate) fn pop_expired(&mut self, time: BlockTime) -> Option<HashedTransaction> {
         let (valid_until, id) = *self.by_validity.first()?;
         if valid_until >= time {
             return None;
         }
-        Some((id, self.remove(&id)?))
+        self.remove(&id)
     }
 }

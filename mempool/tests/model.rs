@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::*;
 use quorate_mempool::{Admission, Limits, Pool, Refusal};
 use quorate_types::{
-    BatchId, BlockTime, HashedBatch, Transaction, TransactionId, ValidatorIndex, Verified,
+    BatchId, BlockTime, HashedBatch, HashedTransaction, Transaction, TransactionId, ValidatorIndex,
+    Verified,
 };
 
 /// SplitMix64.
@@ -88,7 +89,7 @@ impl World {
 
     fn turn(
         &mut self,
-        transactions: &[Verified<Transaction>],
+        transactions: &[Verified<HashedTransaction>],
         batches: &[(BatchId, Verified<HashedBatch>)],
     ) {
         let instant = ms(self.now);
@@ -129,11 +130,11 @@ impl World {
         self.check();
     }
 
-    fn admit(&mut self, transactions: &[Verified<Transaction>]) {
+    fn admit(&mut self, transactions: &[Verified<HashedTransaction>]) {
         let transaction = &transactions[self.chance.index(transactions.len())];
         let id = transaction.id();
         let fate = self.fates.get(&id).copied();
-        match self.pool.admit(id, transaction.clone(), self.time()) {
+        match self.pool.admit(transaction.clone(), self.time()) {
             Ok(Admission::Queued) => {
                 assert_ne!(fate, Some(Fate::Pending), "seed {}: was queued", self.seed);
                 self.fates.insert(id, Fate::Pending);
@@ -275,7 +276,7 @@ impl World {
 
 #[test]
 fn random_runs_keep_every_promise() {
-    let transactions: Vec<Verified<Transaction>> = (0..240)
+    let transactions: Vec<Verified<HashedTransaction>> = (0..240)
         .map(|at: u64| {
             let size = 200 + usize::try_from(at * 37 % 1_500).expect("small");
             let lasts = START.plus_nanos((1 + at % 7) * 400 * SECOND);

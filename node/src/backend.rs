@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use quorate_client::api::{StatusReply, ValidatorsReply};
 use quorate_client::{Wait, api::ClientReply};
 use quorate_types::{Block, Finality, HashedBatch, Height, PublicKey, Receipt, Reject, Roots};
-use quorate_types::{Transaction, TransactionId, Unverified};
+use quorate_types::{HashedTransaction, TransactionId, Unverified};
 use tokio::sync::watch;
 
 /// A running validator, as its API sees it.
@@ -16,7 +16,7 @@ pub trait Backend: Send + Sync + 'static {
     /// with the first one's (X1). The caller bounds the time.
     fn submit(
         &self,
-        transaction: Unverified<Transaction>,
+        transaction: Unverified<HashedTransaction>,
         wait: Wait,
     ) -> BoxFuture<'_, Result<Progress, SubmitError>>;
 

@@ -1,7 +1,7 @@
 //! What a replica is told.
 
 use quorate_types::message::VerifiedMessage;
-use quorate_types::{Transaction, ValidatorIndex, Verified};
+use quorate_types::{HashedTransaction, ValidatorIndex, Verified};
 
 /// Names somebody who waits for an answer; chosen by the driver, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub enum Input {
         /// Who waits.
         ticket: Ticket,
         /// The transaction.
-        transaction: Box<Verified<Transaction>>,
+        transaction: Box<Verified<HashedTransaction>>,
         /// For what.
         wait: Wait,
     },

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use quorate_mutants::{Mutant, mutant};
 use quorate_storage::{View, ledger};
-use quorate_types::{Batch, Message, Outcome, Receipt, Transaction, TransactionId, Verified};
+use quorate_types::{Batch, HashedTransaction, Message, Outcome, Receipt, TransactionId, Verified};
 
 use crate::output::{Notice, Reply, SubmitRefusal};
 use crate::replica::{Replica, ReplicaError};
@@ -21,7 +21,7 @@ impl Replica {
         &mut self,
         turn: &mut Turn<'_>,
         ticket: Ticket,
-        transaction: Verified<Transaction>,
+        transaction: Verified<HashedTransaction>,
         wait: Wait,
     ) -> Result<(), ReplicaError> {
         if self.engine.status().diverged {
@@ -34,7 +34,7 @@ impl Replica {
             turn.reply(ticket, Reply::Executed(Box::new(receipt)));
             return Ok(());
         }
-        if let Err(refusal) = self.admit(turn, id, transaction, wait) {
+        if let Err(refusal) = self.admit(turn, transaction, wait) {
             turn.reply(ticket, Reply::Refused(refusal));
             return Ok(());
         }
@@ -51,8 +51,7 @@ impl Replica {
     fn admit(
         &mut self,
         turn: &Turn<'_>,
-        id: TransactionId,
-        transaction: Verified<Transaction>,
+        transaction: Verified<HashedTransaction>,
         wait: Wait,
     ) -> Result<(), SubmitRefusal> {
         if self.setup.me.is_none() {
@@ -66,7 +65,7 @@ impl Replica {
         }
         let time = self.pool_time(turn.now);
         self.pool
-            .admit(id, transaction, time)
+            .admit(transaction, time)
             .map_err(SubmitRefusal::Pool)?;
         Ok(())
     }

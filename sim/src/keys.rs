@@ -14,7 +14,10 @@ use quorate_crypto::{Digest, Domain, PublicKey, SIGNATURE_BYTES, SecretKey, Sign
 use quorate_types::memory;
 use quorate_types::together::verify_together;
 use quorate_types::vote::Signer;
-use quorate_types::{Memory, Parameters, Transaction, TransactionBody, Validators, Verified};
+use quorate_types::{
+    HashedTransaction, Memory, Parameters, Transaction, TransactionBody, Unverified, Validators,
+    Verified,
+};
 
 /// Takes the first bytes of a digest as its hash: digests are even already.
 #[derive(Clone, Copy, Default)]
@@ -126,8 +129,9 @@ impl Pen {
         body: TransactionBody,
         validators: &Validators,
         parameters: &Parameters,
-    ) -> Verified<Transaction> {
-        let signed = vec![self.sign_transaction(body)];
+    ) -> Verified<HashedTransaction> {
+        let signed = HashedTransaction::new(self.sign_transaction(body));
+        let signed = vec![Unverified::new(signed)];
         let verdicts = verify_together(vec![], signed, validators, parameters);
         let transaction = verdicts.transactions.into_iter().next();
         transaction.and_then(Result::ok).expect("signed here")
@@ -191,7 +195,8 @@ mod tests {
             commands: vec![Blob(vec![1])],
         });
         let verdict = |transaction: &Transaction| {
-            let alone = vec![transaction.clone()];
+            let alone = HashedTransaction::new(transaction.clone());
+            let alone = vec![Unverified::new(alone)];
             let mut verdicts = verify_together(vec![], alone, &validators, &parameters);
             verdicts.transactions.pop().unwrap()
         };

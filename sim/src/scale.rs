@@ -23,7 +23,7 @@ use quorate_storage::MemStore;
 use quorate_types::Verified;
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Instant, Message, Now};
-use quorate_types::{Transaction, TransactionBody};
+use quorate_types::{HashedTransaction, TransactionBody};
 
 pub use self::costs::Costs;
 use self::machine::Machine;
@@ -363,7 +363,7 @@ impl Scale {
     }
 
     /// The next transaction of a validator's clients, in turn.
-    fn sign(&mut self, i: usize) -> Verified<Transaction> {
+    fn sign(&mut self, i: usize) -> Verified<HashedTransaction> {
         let validator = &mut self.validators[i];
         let clients = to_u64(CLIENTS);
         let (client, sequence) = (validator.sent % clients, validator.sent / clients);

@@ -9,7 +9,8 @@ use quorate_execution::proof::KeyFacts;
 use quorate_replica::Ticket;
 use quorate_types::{Blob, BlockTime, FORMAT_VERSION, Height, Outcome, Parameters};
 use quorate_types::{
-    Receipt, Rejection, Transaction, TransactionBody, TransactionId, Validators, Verified, codec,
+    HashedTransaction, Receipt, Rejection, TransactionBody, TransactionId, Validators, Verified,
+    codec,
 };
 
 use crate::history::{
@@ -37,7 +38,7 @@ const VALIDITY: u64 = 60 * SECOND;
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) id: TransactionId,
-    pub(crate) transaction: Verified<Transaction>,
+    pub(crate) transaction: Verified<HashedTransaction>,
     pub(crate) receipt: Option<Receipt>,
     pub(crate) attempts: u64,
     operation: Operation,
@@ -233,7 +234,11 @@ impl Workload {
     }
 
     /// A submission of a transaction.
-    pub(crate) fn submit(&mut self, now: u64, number: usize) -> (Ticket, Verified<Transaction>) {
+    pub(crate) fn submit(
+        &mut self,
+        now: u64,
+        number: usize,
+    ) -> (Ticket, Verified<HashedTransaction>) {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         self.tickets.insert(ticket, number);

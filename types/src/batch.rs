@@ -8,10 +8,11 @@ use core::ops::Deref;
 use quorate_crypto::{Digest, Domain, PublicKey, Signature, hash};
 use serde::{Deserialize, Serialize};
 
+use crate::codec;
 use crate::merkle::{self, Path};
 use crate::together::verify_together;
-use crate::{BatchId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Parameters, Reject};
-use crate::{Transaction, TransactionId, Unverified, ValidatorIndex, Validators, Verified, codec};
+use crate::{BatchId, BlockTime, ChainId, Epoch, FORMAT_VERSION, HashedTransaction, Parameters};
+use crate::{Reject, Transaction, TransactionId, Unverified, ValidatorIndex, Validators, Verified};
 
 /// Transactions packed by one validator. Nobody signs a batch: its origin streams it over an authenticated connection,
 /// and whoever fetches it checks it against its digest.
@@ -153,6 +154,34 @@ impl HashedBatch {
     #[must_use]
     pub fn new(batch: Batch) -> HashedBatch {
         let transactions = batch.identities();
+        HashedBatch::known(batch, transactions)
+    }
+
+    /// Packs transactions, whose identities are known.
+    #[must_use]
+    pub fn pack(
+        epoch: Epoch,
+        origin: ValidatorIndex,
+        sequence: u64,
+        expiry: BlockTime,
+        transactions: Vec<HashedTransaction>,
+    ) -> HashedBatch {
+        let ids: Vec<_> = transactions.iter().map(HashedTransaction::id).collect();
+        let transactions = transactions.into_iter();
+        let batch = Batch {
+            version: FORMAT_VERSION,
+            epoch,
+            origin,
+            sequence,
+            expiry,
+            transactions: transactions
+                .map(HashedTransaction::into_transaction)
+                .collect(),
+        };
+        HashedBatch::known(batch, ids)
+    }
+
+    fn known(batch: Batch, transactions: Vec<TransactionId>) -> HashedBatch {
         HashedBatch(Arc::new(Hashed {
             id: batch.header_with(&transactions).id(),
             transactions,
@@ -164,6 +193,16 @@ impl HashedBatch {
     #[must_use]
     pub fn id(&self) -> BatchId {
         self.0.id
+    }
+
+    /// A copy of the transaction at a place.
+    #[must_use]
+    pub fn transaction(&self, place: usize) -> Option<HashedTransaction> {
+        let transaction = self.transactions.get(place)?.clone();
+        Some(HashedTransaction::known(
+            transaction,
+            self.0.transactions[place],
+        ))
     }
 
     /// The batch alone; a copy, if others hold it.
@@ -212,17 +251,16 @@ impl Verified<HashedBatch> {
         origin: ValidatorIndex,
         sequence: u64,
         expiry: BlockTime,
-        transactions: Vec<Verified<Transaction>>,
+        transactions: Vec<Verified<HashedTransaction>>,
     ) -> Verified<HashedBatch> {
         let transactions = transactions.into_iter().map(Verified::into_inner).collect();
-        Verified::trust(HashedBatch::new(Batch {
-            version: FORMAT_VERSION,
+        Verified::trust(HashedBatch::pack(
             epoch,
             origin,
             sequence,
             expiry,
             transactions,
-        }))
+        ))
     }
 }
 
@@ -263,6 +301,12 @@ mod tests {
         assert_eq!(hashed.id(), batch.id());
         let ids: Vec<_> = batch.transactions.iter().map(Transaction::id).collect();
         assert_eq!(hashed.transaction_ids(), ids);
+        let each = batch.transactions.iter().cloned();
+        let each: Vec<_> = each.map(HashedTransaction::new).collect();
+        assert_eq!(hashed.transaction(1).as_ref(), each.get(1));
+        assert_eq!(hashed.transaction(2), None);
+        let (epoch, origin, expiry) = (batch.epoch, batch.origin, batch.expiry);
+        assert_eq!(HashedBatch::pack(epoch, origin, 7, expiry, each), hashed);
         assert_eq!(hashed.clone().into_batch(), batch);
         assert_eq!(hashed.into_batch(), batch);
     }

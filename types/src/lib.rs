@@ -64,7 +64,7 @@ pub use reject::Reject;
 pub use signers::Signers;
 pub use snapshot::Manifest;
 pub use time::{Instant, Now};
-pub use transaction::{Blob, Transaction, TransactionBody};
+pub use transaction::{Blob, HashedTransaction, Transaction, TransactionBody};
 pub use validators::Validators;
 pub use verified::{Unverified, Verified};
 pub use vote::{CommitVote, Timeout, Vote};

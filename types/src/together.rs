@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 
 use quorate_crypto::{BatchItem, BatchVerifier, Domain};
 
-use crate::{HashedBatch, Parameters, Reject, Transaction, TransactionId, Validators, Verified};
+use crate::{HashedBatch, HashedTransaction, Parameters, Reject, Transaction, TransactionId};
+use crate::{Unverified, Validators, Verified};
 
 /// The verdicts of [`verify_together`], each at the place of what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Verdicts {
     /// Of the batches.
     pub batches: Vec<Result<Verified<HashedBatch>, Reject>>,
     /// Of the single transactions.
-    pub transactions: Vec<Result<Verified<Transaction>, Reject>>,
+    pub transactions: Vec<Result<Verified<HashedTransaction>, Reject>>,
 }
 
 /// What `Unverified::verify` says of each batch and of each transaction, at once. A batch comes twice as a rule, from its
@@ -24,11 +25,13 @@ pub struct Verdicts {
 #[must_use]
 pub fn verify_together(
     batches: Vec<HashedBatch>,
-    transactions: Vec<Transaction>,
+    transactions: Vec<Unverified<HashedTransaction>>,
     validators: &Validators,
     parameters: &Parameters,
 ) -> Verdicts {
     let chain = validators.chain();
+    let transactions = transactions.into_iter().map(Unverified::into_checked);
+    let transactions: Vec<HashedTransaction> = transactions.collect();
     let mut refused_batches: Vec<Option<Reject>> = batches
         .iter()
         .map(|batch| match validators.key(batch.origin) {
@@ -136,6 +139,10 @@ mod tests {
         body.sign(&key)
     }
 
+    fn hashed(transaction: Transaction) -> Unverified<HashedTransaction> {
+        Unverified::new(HashedTransaction::new(transaction))
+    }
+
     fn batch(origin: u16, transactions: Vec<Transaction>) -> Batch {
         Batch {
             version: FORMAT_VERSION,
@@ -175,20 +182,21 @@ mod tests {
                     origin.ok_or(Reject::UnknownSigner)?;
                     batch.check_form(chain(), &parameters)?;
                     for transaction in &batch.transactions {
-                        Unverified::new(transaction.clone()).verify(chain(), &parameters)?;
+                        hashed(transaction.clone()).verify(chain(), &parameters)?;
                     }
                     Ok(Verified::trust(batch.clone()))
                 })
                 .collect(),
             transactions: transactions
                 .iter()
-                .map(|t| Unverified::new(t.clone()).verify(chain(), &parameters))
+                .map(|t| hashed(t.clone()).verify(chain(), &parameters))
                 .collect(),
         };
         let refused = |verdict: &Result<_, Reject>| verdict.is_err();
         assert_eq!(alone.transactions.iter().filter(|v| v.is_err()).count(), 5);
         let batches_refused: Vec<bool> = alone.batches.iter().map(refused).collect();
         assert_eq!(batches_refused, [false, true, true, true, false]);
+        let transactions = transactions.into_iter().map(hashed).collect();
         let together = verify_together(batches.clone(), transactions, &validators, &parameters);
         assert_eq!(together, alone);
         for batch in batches {
@@ -294,7 +302,8 @@ mod tests {
         };
         let validators = validators().with_memory(Arc::new(One(forged(1))));
         let alone = |transaction| {
-            let verdicts = verify_together(vec![], vec![transaction], &validators, &parameters);
+            let verdicts =
+                verify_together(vec![], vec![hashed(transaction)], &validators, &parameters);
             verdicts.transactions.into_iter().next().expect("a verdict")
         };
         assert!(alone(forged(1)).is_ok());
@@ -302,7 +311,7 @@ mod tests {
         let mut long = forged(1);
         long.body.commands.clear();
         let unformed = validators.clone().with_memory(Arc::new(One(long.clone())));
-        let verdicts = verify_together(vec![], vec![long], &unformed, &parameters);
+        let verdicts = verify_together(vec![], vec![hashed(long)], &unformed, &parameters);
         assert_eq!(verdicts.transactions, [Err(Reject::Malformed)]);
         let packed = |transactions| {
             let batch = Unverified::new(batch(0, transactions));

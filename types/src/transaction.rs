@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Deref;
 
 use quorate_crypto::{Domain, PublicKey, SecretKey, Signature};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -144,7 +145,49 @@ impl Transaction {
     }
 }
 
-impl Unverified<Transaction> {
+/// A transaction with its identity, which is asked for at every stage from the door to the batch, and is calculated once,
+/// here, from the content: nobody's claim of it is ever taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedTransaction {
+    transaction: Transaction,
+    id: TransactionId,
+}
+
+impl HashedTransaction {
+    /// Hashes the transaction.
+    #[must_use]
+    pub fn new(transaction: Transaction) -> HashedTransaction {
+        let id = transaction.id();
+        HashedTransaction { transaction, id }
+    }
+
+    /// Of a batch that has hashed it.
+    pub(crate) const fn known(transaction: Transaction, id: TransactionId) -> HashedTransaction {
+        HashedTransaction { transaction, id }
+    }
+
+    /// [`Transaction::id`].
+    #[must_use]
+    pub const fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// The transaction alone.
+    #[must_use]
+    pub fn into_transaction(self) -> Transaction {
+        self.transaction
+    }
+}
+
+impl Deref for HashedTransaction {
+    type Target = Transaction;
+
+    fn deref(&self) -> &Transaction {
+        &self.transaction
+    }
+}
+
+impl Unverified<HashedTransaction> {
     /// Stateless validity, whole (V4): form and signature.
     ///
     /// # Errors
@@ -153,7 +196,7 @@ impl Unverified<Transaction> {
         self,
         chain: ChainId,
         parameters: &Parameters,
-    ) -> Result<Verified<Transaction>, Reject> {
+    ) -> Result<Verified<HashedTransaction>, Reject> {
         self.peek().check_form(chain, parameters)?;
         let transaction = self.into_checked();
         quorate_crypto::verify(
@@ -191,8 +234,8 @@ mod tests {
         let signed = body.sign(&key);
         let verdict = |body: TransactionBody, chain| {
             let signature = signed.signature;
-            let transaction = Unverified::new(Transaction { body, signature });
-            transaction
+            let transaction = HashedTransaction::new(Transaction { body, signature });
+            Unverified::new(transaction)
                 .verify(chain, &Parameters::default())
                 .map(|_| ())
         };

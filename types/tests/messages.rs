@@ -10,8 +10,8 @@ use quorate_types::message::{MAX_BLOCKS, MAX_REQUESTED_BATCHES};
 use quorate_types::proposal::MAX_INLINE_BYTES;
 use quorate_types::{
     Batch, BatchId, Blob, Block, BlockId, ChainId, Claim, Digest, Entry, Epoch, FenceReply,
-    Genesis, Header, Height, Message, Parameters, Proposal, Reject, Round, Signature, Signers,
-    Transaction, ValidatorIndex,
+    Genesis, HashedTransaction, Header, Height, Message, Parameters, Proposal, Reject, Round,
+    Signature, Signers, Transaction, ValidatorIndex,
 };
 
 /// What is changed, how it is refused, and the change.
@@ -30,7 +30,10 @@ fn check(message: Message) -> Result<(), Reject> {
 
 #[test]
 fn a_transaction_is_valid_by_itself_or_never() {
-    let check = |t: Transaction| unverified(t).verify(chain(), &parameters()).map(drop);
+    let check = |t: Transaction| {
+        let transaction = unverified(HashedTransaction::new(t));
+        transaction.verify(chain(), &parameters()).map(drop)
+    };
     let signed =
         |change: fn(&mut quorate_types::TransactionBody)| with(body(), change).sign(&client_key());
     assert_eq!(check(transaction()), Ok(()));

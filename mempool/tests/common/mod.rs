@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use quorate_crypto::SecretKey;
 use quorate_mempool::{Admission, Limits, Pool, Refusal, Seat};
 use quorate_types::{
-    BatchId, Blob, Block, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, HashedBatch, Header,
-    Height, Instant, Parameters, Roots, Transaction, TransactionBody, TransactionId, Unverified,
-    ValidatorIndex, Validators, Verified,
+    BatchId, Blob, Block, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, HashedBatch,
+    HashedTransaction, Header, Height, Instant, Parameters, Roots, TransactionBody, TransactionId,
+    Unverified, ValidatorIndex, Validators, Verified,
 };
 
 pub const MILLISECOND: u64 = 1_000_000;
@@ -51,7 +51,7 @@ pub fn client(seed: u8) -> SecretKey {
 }
 
 /// A transaction of `size` bytes in all, valid for a minute.
-pub fn transaction(key: &SecretKey, sequence: u64, size: usize) -> Verified<Transaction> {
+pub fn transaction(key: &SecretKey, sequence: u64, size: usize) -> Verified<HashedTransaction> {
     valid_until(key, sequence, size, START.plus_nanos(60 * SECOND))
 }
 
@@ -60,7 +60,7 @@ pub fn valid_until(
     sequence: u64,
     size: usize,
     valid_until: BlockTime,
-) -> Verified<Transaction> {
+) -> Verified<HashedTransaction> {
     let body = TransactionBody {
         version: FORMAT_VERSION,
         chain: chain(),
@@ -71,13 +71,16 @@ pub fn valid_until(
     };
     let transaction = body.sign(key);
     assert_eq!(transaction.encoded_len(), size);
-    Unverified::new(transaction)
+    Unverified::new(HashedTransaction::new(transaction))
         .verify(chain(), &Parameters::default())
         .expect("well made")
 }
 
-pub fn admit(pool: &mut Pool, transaction: &Verified<Transaction>) -> Result<Admission, Refusal> {
-    pool.admit(transaction.id(), transaction.clone(), START)
+pub fn admit(
+    pool: &mut Pool,
+    transaction: &Verified<HashedTransaction>,
+) -> Result<Admission, Refusal> {
+    pool.admit(transaction.clone(), START)
 }
 
 /// Admits something new of a client's, and tells its identity.

@@ -25,7 +25,7 @@ use quorate_client::Wait;
 use quorate_client::api::{CANONICAL, JSON_LINES, SubmissionReply};
 use quorate_client::frames::{self, Frames, Framing};
 use quorate_client::submissions::{Answer, Verdict};
-use quorate_types::{Transaction, TransactionId, Unverified, codec};
+use quorate_types::{HashedTransaction, Transaction, TransactionId, Unverified, codec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
@@ -300,6 +300,7 @@ impl Submissions {
 
     fn follow(&mut self, transaction: Transaction, bytes: usize) {
         let (backend, wait) = (Arc::clone(&self.api.backend), self.wait);
+        let transaction = HashedTransaction::new(transaction);
         let (number, id) = (self.number(), transaction.id());
         let within = self.api.within();
         let followed = async move {

@@ -9,7 +9,7 @@ use quorate_client::Wait;
 use quorate_client::api::{
     Base64, CANONICAL, ReceiptReply, State as Stage, SubmitReply, SubmitRequest,
 };
-use quorate_types::{Transaction, TransactionId, Unverified, codec};
+use quorate_types::{HashedTransaction, Transaction, TransactionId, Unverified, codec};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -92,6 +92,7 @@ pub(super) async fn submit(
         Ok(transaction) => transaction,
         Err((code, detail)) => return problem(code, &detail),
     };
+    let transaction = HashedTransaction::new(transaction);
     let id = transaction.id();
     let follow = api
         .backend

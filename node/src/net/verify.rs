@@ -17,12 +17,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use quorate_types::Verified;
 use quorate_types::message::{Class, VerifiedMessage};
 use quorate_types::together::verify_together;
 use quorate_types::{
-    HashedBatch, Message, Parameters, Reject, Transaction, ValidatorIndex, Validators,
+    HashedBatch, HashedTransaction, Message, Parameters, Reject, ValidatorIndex, Validators,
 };
+use quorate_types::{Unverified, Verified};
 
 use super::event::Credit;
 use queue::{Queue, Streamed, Submission, Work};
@@ -212,11 +212,11 @@ impl Verifier {
     /// [`Overloaded`]; `done` is not called.
     pub fn transaction(
         &self,
-        transaction: Transaction,
-        done: impl FnOnce(Result<Verified<Transaction>, Reject>) + Send + 'static,
+        transaction: Unverified<HashedTransaction>,
+        done: impl FnOnce(Result<Verified<HashedTransaction>, Reject>) + Send + 'static,
     ) -> Result<(), Overloaded> {
         self.0.lock().push_transaction(Submission {
-            bytes: transaction.encoded_len(),
+            bytes: transaction.peek().encoded_len(),
             transaction,
             done: Box::new(done),
         })?;

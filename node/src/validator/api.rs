@@ -21,7 +21,7 @@ use quorate_replica::{Input, ReplicaError, Reply as CoreReply, Setup, SubmitRefu
 use quorate_storage::ledger::{self, LedgerError};
 use quorate_storage::store::prefix_end;
 use quorate_storage::{Order, RocksReader, StoreError, Table, View};
-use quorate_types::{Genesis, Height, PublicKey, Receipt, Transaction, TransactionId, codec};
+use quorate_types::{Genesis, HashedTransaction, Height, PublicKey, Receipt, TransactionId, codec};
 use quorate_types::{Unverified, ValidatorIndex, ValidatorInfo};
 use tokio::sync::watch;
 
@@ -83,7 +83,7 @@ pub struct Served {
 impl Backend for Served {
     fn submit(
         &self,
-        transaction: Unverified<Transaction>,
+        transaction: Unverified<HashedTransaction>,
         wait: Wait,
     ) -> BoxFuture<'_, Result<Progress, SubmitError>> {
         async move {
@@ -94,9 +94,7 @@ impl Backend for Served {
                 let id = transaction.peek().id();
                 tracer.takes(&id).then(|| (tracer, id, wall()))
             });
-            let plain = transaction.peek().clone();
-            drop(transaction); // not held twice while it is followed
-            let result = self.follow(plain, wait).await;
+            let result = self.follow(transaction, wait).await;
             if let Some((tracer, id, begun)) = traced {
                 tracer.send(submitted(id, wait, begun.0, &result));
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use quorate_client::Wait;
 use quorate_mempool::Refusal;
 use quorate_replica::{Input, Reply as CoreReply, SubmitRefusal};
-use quorate_types::{Transaction, TransactionId};
+use quorate_types::{HashedTransaction, TransactionId, Unverified};
 
 use super::api::Served;
 use super::core::Busy;
@@ -18,7 +18,7 @@ impl Served {
     /// Has a transaction checked and admitted, and waits for what the client waits for.
     pub(super) async fn follow(
         &self,
-        transaction: Transaction,
+        transaction: Unverified<HashedTransaction>,
         wait: Wait,
     ) -> Result<Progress, SubmitError> {
         if self.stopping.load(Ordering::Relaxed) {
@@ -28,7 +28,7 @@ impl Served {
         if self.core.queued() >= self.setup.limits.max_pending_transactions {
             return Err(full());
         }
-        let id = transaction.id();
+        let id = transaction.peek().id();
         let (claim, answer) = self.core.tickets().issue();
         let (core, ticket) = (self.core.clone(), claim.ticket());
         let wait_for = match wait {

@@ -19,8 +19,8 @@ use quorate_node::http::{self, Api, Limits};
 use quorate_node::metrics::Metrics;
 use quorate_types::{
     Batch, BatchId, Blob, Block, BlockTime, ChainId, Digest, Epoch, FORMAT_VERSION, HashedBatch,
-    Header, Height, Outcome, Receipt, Rejection, Roots, Transaction, TransactionBody,
-    TransactionId, Unverified, ValidatorIndex,
+    HashedTransaction, Header, Height, Outcome, Receipt, Rejection, Roots, Transaction,
+    TransactionBody, TransactionId, Unverified, ValidatorIndex,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -208,11 +208,11 @@ impl Mock {
 impl Backend for Mock {
     fn submit(
         &self,
-        transaction: Unverified<Transaction>,
+        transaction: Unverified<HashedTransaction>,
         wait: Wait,
     ) -> BoxFuture<'_, Result<Progress, SubmitError>> {
-        let transaction = transaction.peek().clone();
-        let id = transaction.id();
+        let id = transaction.peek().id();
+        let transaction = Transaction::clone(transaction.peek());
         self.seen
             .lock()
             .expect("unpoisoned")

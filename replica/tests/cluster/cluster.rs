@@ -9,9 +9,9 @@ use quorate_replica::{Input, Notice, Output, Replica, Reply, Setup, Target, Tick
 use quorate_storage::{MemStore, ledger};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{
-    Blob, BlockTime, Client, FORMAT_VERSION, Genesis, Instant, Manifest, Message, Now, Outcome,
-    Parameters, Reject, Role, Transaction, TransactionBody, Unverified, ValidatorIndex,
-    ValidatorInfo, codec,
+    Blob, BlockTime, Client, FORMAT_VERSION, Genesis, HashedTransaction, Instant, Manifest,
+    Message, Now, Outcome, Parameters, Reject, Role, Transaction, TransactionBody, Unverified,
+    ValidatorIndex, ValidatorInfo, codec,
 };
 
 use crate::shelf::Mischief;
@@ -296,7 +296,7 @@ impl Cluster {
 
     pub(crate) fn submit(&mut self, node: usize, ticket: u64, transaction: Transaction) {
         let chain = self.genesis.chain_id();
-        let transaction = Unverified::new(transaction)
+        let transaction = Unverified::new(HashedTransaction::new(transaction))
             .verify(chain, &self.genesis.parameters)
             .unwrap();
         self.nodes[node].inbox.push(Input::Submit {

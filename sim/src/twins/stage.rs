@@ -12,7 +12,7 @@ use quorate_storage::{MemStore, ledger};
 use quorate_types::TransactionId;
 use quorate_types::message::VerifiedMessage;
 use quorate_types::{Blob, BlockId, BlockTime, FORMAT_VERSION, Instant};
-use quorate_types::{Message, Now, Round, Transaction, TransactionBody};
+use quorate_types::{HashedTransaction, Message, Now, Round, Transaction, TransactionBody};
 use quorate_types::{Unverified, Verified, codec};
 
 use crate::check::once::Terms;
@@ -49,7 +49,7 @@ struct Troupe {
     /// A disk on which a chain has just begun.
     disk: MemStore,
     terms: Terms,
-    transactions: Vec<Verified<Transaction>>,
+    transactions: Vec<Verified<HashedTransaction>>,
     /// Their names; and they themselves, as notaries know them: each was verified here.
     ids: BTreeSet<TransactionId>,
     attested: Vec<Arc<Transaction>>,
@@ -101,14 +101,14 @@ impl Troupe {
                 valid_until: BlockTime(START + 600 * SECOND),
                 commands: vec![Blob(codec::encode(&command))],
             };
-            Unverified::new(body.sign(&client))
+            Unverified::new(HashedTransaction::new(body.sign(&client)))
                 .verify(setup.validators.chain(), &setup.parameters)
                 .expect("signed here")
         });
-        let transactions: Vec<Verified<Transaction>> = transactions.collect();
+        let transactions: Vec<Verified<HashedTransaction>> = transactions.collect();
         let attested = transactions
             .iter()
-            .map(|t| Arc::new(t.clone().into_inner()));
+            .map(|t| Arc::new(t.clone().into_inner().into_transaction()));
         Troupe {
             ids: transactions.iter().map(|t| t.id()).collect(),
             attested: attested.collect(),

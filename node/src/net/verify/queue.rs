@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_types::message::Class;
-use quorate_types::{Batch, Message, Reject, Transaction, ValidatorIndex, Verified};
+use quorate_types::{
+    Batch, HashedTransaction, Message, Reject, Unverified, ValidatorIndex, Verified,
+};
 
 use super::{Overloaded, PoolLimits};
 use crate::net::event::Credit;
@@ -18,11 +20,11 @@ use crate::net::event::Credit;
 pub(super) const TOGETHER: usize = 256;
 
 /// What becomes of a client's transaction.
-pub(super) type Done = Box<dyn FnOnce(Result<Verified<Transaction>, Reject>) + Send>;
+pub(super) type Done = Box<dyn FnOnce(Result<Verified<HashedTransaction>, Reject>) + Send>;
 
 /// A client's transaction that waits.
 pub(super) struct Submission {
-    pub(super) transaction: Transaction,
+    pub(super) transaction: Unverified<HashedTransaction>,
     pub(super) bytes: usize,
     pub(super) done: Done,
 }

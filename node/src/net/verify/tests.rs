@@ -11,7 +11,7 @@ use quorate_types::transaction::TransactionBody;
 use quorate_types::vote::Signable;
 use quorate_types::{
     Batch, BatchId, Blob, BlockId, BlockTime, ChainId, Epoch, FORMAT_VERSION, Height, Round,
-    Signature, Vote,
+    Signature, Transaction, Vote,
 };
 
 use super::*;
@@ -67,6 +67,10 @@ fn vote(signer: ValidatorIndex) -> Message {
 
 fn transaction(sequence: u64) -> Transaction {
     transaction_of(&key(9), sequence)
+}
+
+fn hashed(transaction: Transaction) -> Unverified<HashedTransaction> {
+    Unverified::new(HashedTransaction::new(transaction))
 }
 
 fn transaction_of(key: &SecretKey, sequence: u64) -> Transaction {
@@ -189,10 +193,12 @@ fn each_transaction_gets_its_own_verdict() {
             transaction.body.sequence += 1;
         }
         let sender = sender.clone();
-        let done = move |verdict: Result<Verified<Transaction>, Reject>| {
+        let done = move |verdict: Result<Verified<HashedTransaction>, Reject>| {
             sender.send((sequence, verdict)).unwrap();
         };
-        pool.verifier().transaction(transaction, done).unwrap();
+        pool.verifier()
+            .transaction(hashed(transaction), done)
+            .unwrap();
     }
     for _ in 0..600 {
         match next(&results) {
@@ -232,7 +238,9 @@ fn nothing_that_was_told_is_left_lying() {
     let submit = |sequence| {
         let sender = sender.clone();
         let done = move |_| sender.send('t').unwrap();
-        verifier.transaction(transaction(sequence), done).unwrap();
+        verifier
+            .transaction(hashed(transaction(sequence)), done)
+            .unwrap();
     };
     let told = |what: char, times: usize| {
         let mut left = times;
@@ -267,10 +275,12 @@ fn clients_whose_keys_are_known_are_judged_alike() {
                 transaction.body.sequence += 1;
             }
             let sender = sender.clone();
-            let done = move |verdict: Result<Verified<Transaction>, Reject>| {
+            let done = move |verdict: Result<Verified<HashedTransaction>, Reject>| {
                 sender.send((seed, verdict.err())).unwrap();
             };
-            pool.verifier().transaction(transaction, done).unwrap();
+            pool.verifier()
+                .transaction(hashed(transaction), done)
+                .unwrap();
         }
         for _ in 0..100 {
             let (seed, refused) = next(&results);
@@ -302,12 +312,12 @@ fn too_many_transactions_are_turned_away() {
             gates.0.wait();
             gates.1.wait();
         };
-        verifier.transaction(transaction(0), hold).unwrap();
+        verifier.transaction(hashed(transaction(0)), hold).unwrap();
         busy.wait();
         let (sender, results) = channel();
         let submit = |sequence| {
             let sender = sender.clone();
-            verifier.transaction(transaction(sequence), move |verdict| {
+            verifier.transaction(hashed(transaction(sequence)), move |verdict| {
                 sender.send(verdict.is_ok()).unwrap();
             })
         };
@@ -328,7 +338,7 @@ fn a_stop_drops_what_waits_and_what_comes() {
     drop(pool);
     verifier.message(V0, vote(V0), Credit::none());
     assert_eq!(
-        verifier.transaction(transaction(1), |_| {}),
+        verifier.transaction(hashed(transaction(1)), |_| {}),
         Err(Overloaded)
     );
     drop(verifier);
@@ -344,7 +354,7 @@ mod queue {
         let transaction = transaction(sequence);
         Submission {
             bytes: transaction.encoded_len(),
-            transaction,
+            transaction: hashed(transaction),
             done: Box::new(|_| {}),
         }
     }
