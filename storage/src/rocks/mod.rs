@@ -53,6 +53,8 @@ pub struct RocksReader(Arc<Shared>);
 
 struct Shared {
     db: DB,
+    /// How single keys are read: made once, since to make them is some of what a read costs.
+    reads: ReadOptions,
     /// What is deferred. A reader looks here first and then into the database, and a settling write goes the other way, so
     /// that nobody finds a key in neither. It is locked for as long as memory takes, never while the disk is written.
     pending: RwLock<Pending>,
@@ -79,6 +81,7 @@ impl RocksStore {
             DB::open_cf_descriptors(&database, home.data(), families).map_err(failed("open"))?;
         let shared = Arc::new(Shared {
             db,
+            reads: ReadOptions::default(),
             pending: RwLock::default(),
             writing: Mutex::default(),
             _lock: home.lock(),
@@ -415,6 +418,29 @@ fn lacks_staging_only(data: &std::path::Path) -> bool {
         .all(|table| there(table) != (*table == Table::Staging))
 }
 
+/// Finds tables' families, which the database looks up by name: once a run of writes to the same table.
+struct Families<'a> {
+    shared: &'a Shared,
+    last: Option<(Table, &'a ColumnFamily)>,
+}
+
+impl<'a> Families<'a> {
+    fn of(shared: &'a Shared) -> Families<'a> {
+        Families { shared, last: None }
+    }
+
+    fn get(&mut self, table: Table) -> &'a ColumnFamily {
+        match self.last {
+            Some((last, family)) if last == table => family,
+            _ => {
+                let family = self.shared.family(table);
+                self.last = Some((table, family));
+                family
+            }
+        }
+    }
+}
+
 impl Shared {
     fn family(&self, table: Table) -> &ColumnFamily {
         self.db
@@ -447,12 +473,13 @@ impl Shared {
             false => direct().map(|op| op.len() + OP_BYTES).sum(),
         };
         let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes + SYNCED_BYTES);
+        let mut families = Families::of(self);
         for op in direct() {
             match op {
-                Op::Put(table, key, value) => out.put_cf(self.family(*table), key, value),
-                Op::Delete(table, key) => out.delete_cf(self.family(*table), key),
+                Op::Put(table, key, value) => out.put_cf(families.get(*table), key, value),
+                Op::Delete(table, key) => out.delete_cf(families.get(*table), key),
                 Op::DeleteRange(table, from, to) => {
-                    out.delete_range_cf(self.family(*table), from, to);
+                    out.delete_range_cf(families.get(*table), from, to);
                 }
                 Op::Defer(..) => unreachable!("filtered"),
             }
@@ -462,8 +489,9 @@ impl Shared {
 
     /// Adds everything that is deferred. Of a key that the batch at hand writes otherwise it is what came after that.
     fn settle(&self, out: &mut rocksdb::WriteBatch) {
+        let mut families = Families::of(self);
         for (table, key, value) in self.pending().entries() {
-            let family = self.family(table);
+            let family = families.get(table);
             match value {
                 Some(value) => out.put_cf(family, key, value),
                 None => out.delete_cf(family, key),
@@ -488,7 +516,7 @@ impl Shared {
             return Ok(deferred.map(<[u8]>::to_vec));
         }
         self.db
-            .get_cf(self.family(table), key)
+            .get_cf_opt(self.family(table), key, &self.reads)
             .map_err(failed("get"))
     }
 
@@ -496,7 +524,8 @@ impl Shared {
         if let Some(deferred) = self.pending().get(table, key) {
             return Ok(deferred.is_some());
         }
-        let found = self.db.get_pinned_cf(self.family(table), key);
+        let family = self.family(table);
+        let found = self.db.get_pinned_cf_opt(family, key, &self.reads);
         Ok(found.map_err(failed("get"))?.is_some())
     }
 
