@@ -283,13 +283,17 @@ impl Cluster {
             value: Blob(value),
             lease: None,
         };
+        self.transaction(sequence, &command)
+    }
+
+    pub(crate) fn transaction(&self, sequence: u64, command: &Command) -> Transaction {
         TransactionBody {
             version: FORMAT_VERSION,
             chain: self.genesis.chain_id(),
             client: key(200).public(),
             sequence,
             valid_until: BlockTime(START + self.now + 60_000_000_000),
-            commands: vec![Blob(codec::encode(&command))],
+            commands: vec![Blob(codec::encode(command))],
         }
         .sign(&key(200))
     }

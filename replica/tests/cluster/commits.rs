@@ -1,11 +1,12 @@
 //! Transactions, from a client to a receipt that all have: with nobody dead, one, and all of them; with work and without.
 
+use quorate_execution::kv::{Command, LeafRecord};
 use quorate_replica::{Input, Reply, SubmitRefusal};
 use quorate_storage::{Order, Store as _, Sync, Table, View as _, WriteBatch};
 use quorate_types::message::VerifiedMessage;
 use quorate_types::vote::Signable as _;
 use quorate_types::{
-    BlockId, CommitVote, Epoch, Height, Message, Outcome, Rejection, Round, Signature,
+    Blob, BlockId, CommitVote, Epoch, Height, Message, Outcome, Rejection, Round, Signature,
     ValidatorIndex,
 };
 
@@ -125,19 +126,20 @@ fn a_validator_that_diverged_answers_no_repeat() {
     cluster.submit(0, 1, first.clone());
     assert!(executed(&cluster.answer(1, 2_000).1));
     cluster.run(100);
-    // The next put finds a record under its key in one store, and so gives it another version there.
+    // In one store the value is another one, which the next transaction reads.
     let store = &mut cluster.nodes[3].store;
     let all = store.scan(Table::State, b"", None, 1_000, Order::Ascending);
     let records = all.unwrap().into_iter();
-    let mut planted = WriteBatch::new();
-    for (mut key, record) in records.filter(|(key, _)| key.ends_with(b"k1")) {
-        key.pop();
-        key.push(b'2');
-        planted.put(Table::State, key, record);
+    let mut changed = WriteBatch::new();
+    for (key, record) in records.filter(|(key, _)| key.ends_with(b"k1")) {
+        let mut record = LeafRecord::decode(&record).unwrap();
+        record.value = Blob(b"other".to_vec());
+        changed.put(Table::State, key, record.encode());
     }
-    assert_eq!(planted.len(), 1);
-    store.write(planted, Sync::Yes).unwrap();
-    let second = cluster.put(2);
+    assert_eq!(changed.len(), 1);
+    store.write(changed, Sync::Yes).unwrap();
+    let key = Blob(b"k1".to_vec());
+    let second = cluster.transaction(2, &Command::Get { key });
     cluster.submit(0, 2, second.clone());
     assert!(executed(&cluster.answer(2, 5_000).1));
     cluster.run(10_000);
