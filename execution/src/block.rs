@@ -67,7 +67,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
     pub(crate) fn new(
         rules: Rules<'a>,
         reader: &'a R,
-        (recent, outlines, tree): (&'a mut Recent, &'a Outlines, &'a Tree),
+        (recent, outlines, tree): (&'a mut Recent, &'a Outlines, &'a mut Tree),
         block: &'a OrderedBlock<'a>,
         revision: u64,
     ) -> Self {
@@ -195,6 +195,9 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         };
         self.state.begin();
         let done = self.attempt(transaction, &context, &mut meter);
+        // What others have used up, or made dearer by what they deleted, is no fault of this one's.
+        let others = limit < parameters.max_transaction_cost
+            || (self.cost > 0 && meter.has_passed_deleted());
         self.cost = self.cost.saturating_add(meter.used());
         match done {
             Ok(results) => {
@@ -207,8 +210,8 @@ impl<'a, R: Reader> BlockRun<'a, R> {
                 let failure = self.state.take_failure();
                 Err(failure.map_or(ExecuteError::Damaged, ExecuteError::Source))
             }
-            Err((_, CommandError::Cost(_))) if limit < parameters.max_transaction_cost => {
-                // What others have used up is no fault of this one's: it is as if it had not been ordered.
+            Err((_, CommandError::Cost(_))) if others => {
+                // It is as if it had not been ordered.
                 self.state.take_back();
                 Ok(Err(Rejection::BlockFull))
             }

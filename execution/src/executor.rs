@@ -294,7 +294,7 @@ impl Executor {
             clients: &self.clients,
             machine: &*self.machine,
         };
-        let known = (&mut self.recent, &self.outlines, &self.tree);
+        let known = (&mut self.recent, &self.outlines, &mut self.tree);
         let run = BlockRun::new(rules, reader, known, block, self.revision);
         if block.batches.iter().all(|b| b.transactions.is_empty()) {
             return Ok(run.finish());

@@ -9,9 +9,9 @@ pub const COMMAND: u64 = 10;
 pub const COMMAND_BYTES_PER_UNIT: usize = 16;
 /// A key looked up.
 pub const READ: u64 = 50;
-/// A range begun: to find its place on the disk takes longer than to read what is there.
+/// A range begun: to find its place takes longer than to read what is there. Each entry that it finds is a [`READ`].
 pub const RANGE: u64 = 500;
-/// An entry that a range passes: one that it finds, and one that the block has replaced or deleted.
+/// A change of the block's own that a range passes.
 pub const ENTRY: u64 = 10;
 /// Bytes read for one more unit.
 pub const READ_BYTES_PER_UNIT: usize = 16;
@@ -32,19 +32,34 @@ pub struct CostExceeded;
 pub struct Meter {
     used: u64,
     limit: u64,
+    passed_deleted: bool,
 }
 
 impl Meter {
     /// A meter at 0.
     #[must_use]
     pub const fn new(limit: u64) -> Meter {
-        Meter { used: 0, limit }
+        Meter {
+            used: 0,
+            limit,
+            passed_deleted: false,
+        }
     }
 
     /// Units used so far. After [`CostExceeded`] it is the limit: whoever exceeds a limit has used it up.
     #[must_use]
     pub const fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Notes that something was paid for passing a key that the block has deleted.
+    pub(crate) const fn note_deleted(&mut self) {
+        self.passed_deleted = true;
+    }
+
+    /// Whether others' deletions in the same block may have made it dearer than it is.
+    pub(crate) const fn has_passed_deleted(&self) -> bool {
+        self.passed_deleted
     }
 
     /// Adds units.

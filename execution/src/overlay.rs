@@ -5,9 +5,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
+use crate::executor::ExecuteError;
 use crate::machine::{Access, CommandError, StorageFailed};
 use crate::meter::{self, CostExceeded, Meter};
 use crate::outlines::{Known, Outlines};
+use crate::persist::Pages;
 use crate::space::{Entry, Reader, Space};
 use crate::tree::Tree;
 
@@ -17,17 +19,27 @@ pub(crate) type Changed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// A key with what [`Changed`] held for it before; `None` for nothing.
 type Undo = (Vec<u8>, Option<Option<Vec<u8>>>);
 
-/// Takes what passing an entry of so many bytes costs.
-type Pay<'a> = dyn FnMut(usize) -> Result<(), CostExceeded> + 'a;
+/// What a range passes, by the bytes of its key and value.
+enum Passed {
+    /// An entry of the state before the block.
+    Stored(usize),
+    /// An entry that the block has written.
+    Written(usize),
+    /// A key that the block has deleted.
+    Deleted(usize),
+}
 
-/// Stored entries read at once where the block's own changes hide them, at most.
-const MOST_PAGE: usize = 64;
+/// Takes what passing something costs.
+type Pay<'a> = dyn FnMut(Passed) -> Result<(), CostExceeded> + 'a;
+
+/// Keys asked of the tree at once, at most.
+const MOST_KEYS: usize = 256;
 
 pub(crate) struct Overlay<'r, R: Reader> {
     reader: &'r R,
     outlines: &'r Outlines,
     /// Of the state before the block.
-    tree: &'r Tree,
+    tree: &'r mut Tree,
     changed: Changed,
     /// What the transaction at hand changed, newest last.
     undo: Vec<Undo>,
@@ -39,7 +51,7 @@ pub(crate) struct Overlay<'r, R: Reader> {
 }
 
 impl<'r, R: Reader> Overlay<'r, R> {
-    pub(crate) fn new(reader: &'r R, outlines: &'r Outlines, tree: &'r Tree) -> Self {
+    pub(crate) fn new(reader: &'r R, outlines: &'r Outlines, tree: &'r mut Tree) -> Self {
         Overlay {
             reader,
             outlines,
@@ -73,36 +85,40 @@ impl<'r, R: Reader> Overlay<'r, R> {
 
     /// The first `limit` entries with `from` ≤ key < `to`, ascending.
     pub(crate) fn scan(
-        &self,
+        &mut self,
         from: &[u8],
         to: &[u8],
         limit: usize,
-    ) -> Result<Vec<Entry>, R::Error> {
+    ) -> Result<Vec<Entry>, ExecuteError<R::Error>> {
         let found = self.walk((from, to), limit, &mut |_| Ok(()));
         found.map(|found| found.expect("nothing is paid"))
     }
 
-    /// The same; `pay` is asked for each entry that is passed, with the bytes of its key and value: stored ones, whether they
-    /// are found or the block has replaced or deleted them, and the block's own. Which those are is agreed, for all of them
-    /// are the state's, before the block or in it. Ends where it is refused.
+    /// The same; `pay` is asked for each entry that is passed, found or hidden. Which those are is agreed, for they are the
+    /// state's, before the block or in it. Ends where it is refused.
+    ///
+    /// The tree says which keys there are, and storage is asked for them one by one. A scan of storage would pass all that
+    /// was deleted lately, for which nobody could pay: how much of it is still there differs from replica to replica.
     fn walk(
-        &self,
+        &mut self,
         (from, to): (&[u8], &[u8]),
         limit: usize,
         pay: &mut Pay<'_>,
-    ) -> Result<Result<Vec<Entry>, CostExceeded>, R::Error> {
+    ) -> Result<Result<Vec<Entry>, CostExceeded>, ExecuteError<R::Error>> {
         let (mut found, mut from) = (Vec::new(), from.to_vec());
         let mut page = 0;
         while found.len() < limit && from.as_slice() < to {
-            // Where the block has deleted much, pages grow: no more is read in vain than was paid for.
-            page = (limit - found.len()).max((2 * page).min(MOST_PAGE));
-            let stored = self.reader.scan(Space::State, &from, Some(to), page)?;
-            // What lies behind the last stored entry read is known only if there are no more of them.
+            // Where the block has deleted much, pages grow.
+            page = (limit - found.len()).max(2 * page).min(MOST_KEYS);
+            let source = Pages(self.reader);
+            let stored = self.tree.keys(&source, (&from, to), page)?;
+            // What lies behind the last key is known only if there are no more of them.
             let next = match stored.last() {
-                Some((last, _)) if stored.len() == page => successor(last),
+                Some(last) if stored.len() == page => successor(last),
                 _ => to.to_vec(),
             };
-            if let Err(exceeded) = self.merge(stored, (&from, &next), limit, &mut found, pay) {
+            let merged = self.merge(stored, (&from, &next), limit, &mut found, pay)?;
+            if let Err(exceeded) = merged {
                 return Ok(Err(exceeded));
             }
             from = next;
@@ -110,40 +126,49 @@ impl<'r, R: Reader> Overlay<'r, R> {
         Ok(Ok(found))
     }
 
-    /// Appends the entries of `from..to`, of which `stored` are the stored ones, until there are `limit`.
+    /// Appends the entries of `from..to`, of whose keys `stored` are in the tree, until there are `limit`.
     fn merge(
         &self,
-        stored: Vec<Entry>,
+        stored: Vec<Vec<u8>>,
         (from, to): (&[u8], &[u8]),
         limit: usize,
         found: &mut Vec<Entry>,
         pay: &mut Pay<'_>,
-    ) -> Result<(), CostExceeded> {
-        let bytes = |key: &[u8], value: Option<&Vec<u8>>| key.len() + value.map_or(0, Vec::len);
+    ) -> Result<Result<(), CostExceeded>, ExecuteError<R::Error>> {
         let range = (Bound::Included(from), Bound::Excluded(to));
         let mut changed = self.changed.range::<[u8], _>(range).peekable();
         let mut stored = stored.into_iter().peekable();
         while found.len() < limit {
             let stored_first = match (stored.peek(), changed.peek()) {
-                (None, None) => return Ok(()),
+                (None, None) => break,
                 (Some(_), None) => true,
                 (None, Some(_)) => false,
-                (Some((a, _)), Some((b, _))) => a < *b,
+                (Some(a), Some((b, _))) => a < *b,
             };
-            if stored_first {
-                let (key, value) = stored.next().expect("peeked");
-                pay(bytes(&key, Some(&value)))?;
+            let paid = if stored_first {
+                let key = stored.next().expect("peeked");
+                let value = self.reader.get(Space::State, &key);
+                let value = value.map_err(ExecuteError::Source)?;
+                let value = value.ok_or(ExecuteError::Damaged)?;
+                let bytes = key.len() + value.len();
                 found.push((key, value));
-                continue;
+                pay(Passed::Stored(bytes))
+            } else {
+                let (key, value) = changed.next().expect("peeked");
+                stored.next_if_eq(key);
+                match value {
+                    Some(value) => {
+                        found.push((key.clone(), value.clone()));
+                        pay(Passed::Written(key.len() + value.len()))
+                    }
+                    None => pay(Passed::Deleted(key.len())),
+                }
+            };
+            if let Err(exceeded) = paid {
+                return Ok(Err(exceeded));
             }
-            let (key, value) = changed.next().expect("peeked");
-            if let Some((other, hidden)) = stored.next_if(|(other, _)| other == key) {
-                pay(bytes(&other, Some(&hidden)))?;
-            }
-            pay(bytes(key, value.as_ref()))?;
-            found.extend(value.clone().map(|value| (key.clone(), value)));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// From here on, changes can be taken back.
@@ -216,13 +241,21 @@ impl<R: Reader> Access for Overlay<'_, R> {
         limit: usize,
         meter: &mut Meter,
     ) -> Result<Vec<Entry>, CommandError> {
-        let mut pay = |bytes| {
-            meter.charge(meter::ENTRY)?;
+        let mut pay = |passed| {
+            let (units, bytes) = match passed {
+                Passed::Stored(bytes) => (meter::READ, bytes),
+                Passed::Written(bytes) | Passed::Deleted(bytes) => (meter::ENTRY, bytes),
+            };
+            if let Passed::Deleted(_) = passed {
+                meter.note_deleted();
+            }
+            meter.charge(units)?;
             meter.charge_bytes(bytes, meter::READ_BYTES_PER_UNIT)
         };
         match self.walk(range, limit, &mut pay) {
             Ok(found) => Ok(found?),
-            Err(error) => Err(CommandError::Storage(self.fail(error))),
+            Err(ExecuteError::Source(error)) => Err(CommandError::Storage(self.fail(error))),
+            Err(ExecuteError::Damaged) => Err(CommandError::DAMAGED),
         }
     }
 }
@@ -246,46 +279,57 @@ mod tests {
     use core::cell::Cell;
 
     use super::*;
-    use crate::tree::TreeLimits;
+    use crate::record;
+    use crate::tree::{NoPages, TreeLimits};
 
+    /// The state's records; counts those that are read.
     struct Counting(BTreeMap<Vec<u8>, Vec<u8>>, Cell<usize>);
 
     impl Reader for Counting {
         type Error = core::convert::Infallible;
 
-        fn get(&self, _: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+        fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+            assert_eq!(space, Space::State, "the tree is in memory");
+            self.1.set(self.1.get() + 1);
             Ok(self.0.get(key).cloned())
         }
 
         fn scan(
             &self,
             _: Space,
-            from: &[u8],
-            to: Option<&[u8]>,
-            limit: usize,
+            _: &[u8],
+            _: Option<&[u8]>,
+            _: usize,
         ) -> Result<Vec<Entry>, Self::Error> {
-            self.1.set(self.1.get() + 1);
-            let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-            let range = self.0.range::<[u8], _>((Bound::Included(from), to));
-            let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-            Ok(range.take(limit).map(copy).collect())
+            unreachable!("storage may hold any number of deleted keys")
         }
     }
 
-    /// A block that has deleted many keys may go on with ranges over them: each deleted one was a scan of its own.
+    /// Ranges over what was deleted, in this block or lately, cost storage nothing: nobody pays for what is not there.
     #[test]
-    fn a_range_over_what_the_block_deleted_is_few_scans() {
-        let stored = (0..1_000u32).map(|key| (key.to_be_bytes().to_vec(), Vec::from([1])));
-        let reader = Counting(stored.collect(), Cell::new(0));
+    fn a_range_reads_what_it_finds_and_nothing_else() {
+        let key = |key: u32| key.to_be_bytes().to_vec();
+        let stored: BTreeMap<_, _> = (0..1_000).map(|n| (key(n), Vec::from([1]))).collect();
+        let mut tree = Tree::new(TreeLimits::default());
+        let digests = stored
+            .iter()
+            .map(|(key, value)| (key.clone(), Some(record::digest(value))));
+        tree.apply(&NoPages, &digests.collect::<Vec<_>>()).unwrap();
+        // Of an earlier block: storage has not heard of it yet.
+        let earlier: Vec<_> = (100..500).map(|n| (key(n), None)).collect();
+        tree.apply(&NoPages, &earlier).unwrap();
+        let reader = Counting(stored, Cell::new(0));
         let outlines = Outlines::default();
-        let tree = Tree::new(TreeLimits::default());
-        let mut overlay = Overlay::new(&reader, &outlines, &tree);
-        for key in (0..1_000u32).filter(|key| key % 900 != 0) {
-            overlay.set(key.to_be_bytes().to_vec(), None);
+        let mut overlay = Overlay::new(&reader, &outlines, &mut tree);
+        for n in (0..100).chain(500..1_000).filter(|n| n % 900 != 0) {
+            overlay.set(key(n), None);
         }
-        let found = overlay.scan(b"", b"\xff", 2).unwrap();
-        let keys = [0, 900].map(|key: u32| (key.to_be_bytes().to_vec(), Vec::from([1])));
-        assert_eq!(found, keys);
-        assert!(reader.1.get() < 30, "{}", reader.1.get());
+        overlay.set(key(300), Some(Vec::from([2])));
+        let found = overlay.scan(b"", b"\xff", 9).unwrap();
+        let entries = [(0, 1), (300, 2), (900, 1)].map(|(n, value)| (key(n), Vec::from([value])));
+        assert_eq!(found, entries);
+        assert_eq!(reader.1.get(), 2);
+        assert_eq!(overlay.scan(b"", b"\xff", 2).unwrap(), entries[..2]);
+        assert_eq!(overlay.scan(&key(301), &key(900), 2).unwrap(), []);
     }
 }

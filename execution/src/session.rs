@@ -175,8 +175,7 @@ impl Session {
             let to = keys::session_chunk(&self.client, new.floor / CHUNK);
             // All of them: none was ever further above the old floor than a window.
             let most = usize::try_from(window / CHUNK + 2).unwrap_or(usize::MAX);
-            let dropped = state.scan(&from, &to, most);
-            for (key, _) in dropped.map_err(ExecuteError::Source)? {
+            for (key, _) in state.scan(&from, &to, most)? {
                 state.set(key, None);
             }
         }
@@ -213,7 +212,7 @@ pub(crate) fn sweep<R: Reader>(
     let first = keys::expiry(0, &PublicKey::from_bytes_unchecked([0; 32]));
     let over = keys::expiry(bucket, &PublicKey::from_bytes_unchecked([0; 32]));
     while budget > 1 {
-        let next = state.scan(&first, &over, 1).map_err(ExecuteError::Source)?;
+        let next = state.scan(&first, &over, 1)?;
         let Some((entry, _)) = next.into_iter().next() else {
             recent.swept = bucket;
             return Ok(());
@@ -229,8 +228,7 @@ pub(crate) fn sweep<R: Reader>(
         }
         recent.forget(&client);
         let prefix = keys::session(&client);
-        let records = state.scan(&prefix, &keys::behind(&prefix), budget);
-        let records = records.map_err(ExecuteError::Source)?;
+        let records = state.scan(&prefix, &keys::behind(&prefix), budget)?;
         if records.len() >= budget {
             // The head goes with the list's entry, in a later block: a client that came back in between would begin a
             // session that is on the list of those that are over.

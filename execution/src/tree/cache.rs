@@ -40,29 +40,6 @@ impl Tree {
         self.pages.get(id).expect("the call has loaded the page")
     }
 
-    /// True if the pages in memory show that there is no such key. False if there is one, and where only storage knows.
-    #[must_use]
-    pub fn lacks(&self, key: &[u8]) -> bool {
-        if self.unusable {
-            return false;
-        }
-        let (mut next, mut hash) = (self.top, self.root);
-        while let Some(id) = next {
-            // As in `load`: a damaged reference may name another page.
-            let Some(page) = self.pages.get(id).filter(|page| page.is(&hash)) else {
-                return false;
-            };
-            let at = page.descend(key);
-            next = match page.nodes[at] {
-                Kind::Child { id, stale: false } => Some(id),
-                Kind::Leaf { .. } => return page.key(at) != key,
-                Kind::Child { stale: true, .. } | Kind::Inner { .. } => return false,
-            };
-            hash = page.digests[at];
-        }
-        true
-    }
-
     /// Follows the bits of `key` to a leaf and leaves the way in `path`, whose last element is the leaf. `None` if
     /// there are no keys.
     pub(super) fn find<S: PageSource>(

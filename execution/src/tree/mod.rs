@@ -30,6 +30,7 @@ mod diff;
 mod edit;
 mod flush;
 mod hash;
+mod keys;
 mod page;
 mod pages;
 mod proof;

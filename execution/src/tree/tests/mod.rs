@@ -1,6 +1,7 @@
 //! Tests of the tree: against a naive model, across restarts, with keys that clients chose to hurt.
 
 mod diffs;
+mod keys;
 mod model;
 mod paging;
 mod proofs;
