@@ -424,10 +424,12 @@ impl Parameters {
                 "10 s to a day",
             ),
             (
-                // What no block has room for would be sent again for ever.
+                // Else what is too dear by itself finds its block full unless it is the first in it, is sent again, and takes
+                // a whole block from others each time.
                 "max_block_cost",
-                (self.max_transaction_cost..=1_000_000_000).contains(&self.max_block_cost),
-                "max_transaction_cost to 1,000,000,000",
+                (self.max_transaction_cost.saturating_mul(2)..=1_000_000_000)
+                    .contains(&self.max_block_cost),
+                "twice max_transaction_cost to 1,000,000,000",
             ),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {

@@ -612,7 +612,7 @@ fn parameters_that_cannot_work_together_are_named() {
         ("session_window", |p| p.session_window = 65_537),
         ("batch_lifetime_ns", |p| p.batch_lifetime_ns = 9_999_999_999),
         ("max_block_cost", |p| {
-            p.max_block_cost = p.max_transaction_cost - 1;
+            p.max_block_cost = 2 * p.max_transaction_cost - 1;
         }),
         ("max_block_cost", |p| p.max_block_cost = 1_000_000_001),
     ];

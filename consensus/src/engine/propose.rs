@@ -186,7 +186,8 @@ impl Engine {
             finality,
         };
         if let Some(proposal) = self.safety.propose(draft) {
-            self.out.push(Effect::Store(block));
+            // The leader's own vote needs the same on its disk as its proposal (P1, P2): one write for both.
+            self.consider(block.id(), block);
             let proposal = Authorised::Proposal(Box::new(proposal));
             self.out.push(Effect::Sign(proposal));
         }

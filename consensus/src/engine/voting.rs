@@ -69,13 +69,13 @@ impl Engine {
     }
 
     /// A proposed block with a known parent goes into the tree, and may be voted for if it is of the current round.
-    fn consider(&mut self, id: BlockId, block: Block) {
+    pub(super) fn consider(&mut self, id: BlockId, block: Block) {
         let (round, proposer) = (block.header.round, block.header.proposer);
         if let Err(reject) = self.judge().structure(&block) {
             return self.refuse(Some(proposer), reject);
         }
         self.insert(id, block);
-        if round == self.safety.round() {
+        if round == self.safety.round() && !self.candidates.contains(&id) {
             self.candidates.push(id);
         }
     }
