@@ -19,7 +19,7 @@ use quorate_types::{
 };
 use quorate_types::{Receipt, Role, Roots, Validators, codec, receipt};
 
-use crate::block::{BlockEffects, BlockRun, Places, Rules, encode_place};
+use crate::block::{BlockEffects, BlockRun, Rules};
 use crate::flush::{FlushPolicy, Flusher};
 use crate::keys::{self, Chain, ClientRecord};
 use crate::kv::KvMachine;
@@ -27,6 +27,7 @@ use crate::machine::StateMachine;
 use crate::outlines::{Known, Outlines};
 use crate::overlay::Changed;
 use crate::persist::{self, Pages, Tip};
+use crate::places::{self, Places};
 use crate::recent::Recent;
 use crate::record;
 use crate::space::{Change, Reader, Space};
@@ -421,8 +422,8 @@ fn put_receipts(changes: &mut Vec<Change>, receipts: &[Receipt]) -> Vec<Digest> 
 }
 
 fn put_places(changes: &mut Vec<Change>, places: Places) {
-    for (id, place) in places {
+    for (id, place) in places.into_list() {
         let key = id.as_bytes().to_vec();
-        changes.push(Change::put(Space::Places, key, encode_place(place)));
+        changes.push(Change::put(Space::Places, key, places::encode(place)));
     }
 }
