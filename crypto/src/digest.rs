@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::bytes::{self, ParseHexError};
-use crate::domain::Domain;
+use crate::domain::{Domain, TAG_BYTES};
+use crate::short;
 
 /// Size of a digest, in bytes.
 pub const DIGEST_BYTES: usize = 32;
@@ -120,6 +121,10 @@ impl fmt::Debug for Hasher {
 #[must_use]
 #[inline]
 pub fn hash(domain: Domain, parts: &[&[u8]]) -> Digest {
+    let bytes = TAG_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
+    if bytes <= short::MAX_BYTES {
+        return Digest(short::sha256(domain.tag(), parts, bytes));
+    }
     let mut hasher = Hasher::new(domain);
     for part in parts {
         hasher.update(part);

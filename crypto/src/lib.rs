@@ -27,6 +27,7 @@ mod equation;
 mod keys;
 mod public;
 mod secret;
+mod short;
 mod signature;
 #[cfg(test)]
 mod vectors;

@@ -68,6 +68,22 @@ fn a_digest_is_sha256_of_tag_and_message() {
     assert_eq!(hasher.finalize().to_string(), expected);
 }
 
+/// Short messages are hashed in one go, longer ones piece by piece.
+#[test]
+fn a_message_of_any_length_in_any_pieces_has_one_digest() {
+    let message: Vec<u8> = (0..600).map(|at: u32| at.to_le_bytes()[0] ^ 0x5a).collect();
+    for length in 0..=message.len() {
+        let whole = &message[..length];
+        let mut hasher = Hasher::new(Domain::TreeLeaf);
+        hasher.update(whole);
+        let expected = hasher.finalize();
+        assert_eq!(hash(Domain::TreeLeaf, &[whole]), expected, "{length}");
+        let (a, rest) = whole.split_at(length / 7);
+        let (b, c) = rest.split_at(rest.len() / 2);
+        assert_eq!(hash(Domain::TreeLeaf, &[a, b, &[], c]), expected);
+    }
+}
+
 #[test]
 fn domains_separate_digests() {
     let digests: BTreeSet<_> = (Domain::ALL.iter())

@@ -12,14 +12,15 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use quorate_mutants::{Mutant, mutant};
-use quorate_types::{Blob, Height, Outcome, Parameters, PublicKey, Receipt, Rejection, Role};
-use quorate_types::{Transaction, TransactionId, codec};
+use quorate_types::{Blob, Outcome, Parameters, PublicKey, Receipt, Rejection, Role};
+use quorate_types::{Transaction, TransactionId};
 
 use crate::executor::{ExecuteError, OrderedBlock};
 use crate::machine::{CommandError, Context, StateMachine, StateView};
 use crate::meter::{self, Meter};
 use crate::outlines::Outlines;
 use crate::overlay::{Changed, Overlay};
+use crate::places::Places;
 use crate::recent::Recent;
 use crate::session::{self, Session, Standing};
 use crate::space::{Reader, Space};
@@ -32,9 +33,6 @@ pub(crate) struct Rules<'a> {
     pub(crate) clients: &'a BTreeMap<PublicKey, Role>,
     pub(crate) machine: &'a dyn StateMachine,
 }
-
-/// Where receipts of transactions are found that were not heard of before.
-pub(crate) type Places = BTreeMap<TransactionId, (Height, u32)>;
 
 pub(crate) struct BlockRun<'a, R: Reader> {
     rules: Rules<'a>,
@@ -60,6 +58,7 @@ pub(crate) struct BlockEffects {
     pub(crate) changed: Changed,
     pub(crate) revision: u64,
     pub(crate) receipts: Vec<Receipt>,
+    /// Where receipts of transactions are found that were not heard of before.
     pub(crate) places: Places,
 }
 
@@ -79,7 +78,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             revision,
             cost: 0,
             receipts: Vec::new(),
-            places: BTreeMap::new(),
+            places: Places::default(),
         }
     }
 
@@ -127,10 +126,10 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             let window = self.rules.parameters.session_window;
             let used = (id, height, index);
             session.consume(&mut self.state, self.recent, used, body.valid_until, window)?;
-            self.places.insert(id, (height, index));
+            self.places.put(id, (height, index));
         } else if matches!(outcome, Outcome::Rejected(_)) && !self.has_place(id)? {
             // Wherever it is mentioned first, unless it is known as a duplicate.
-            self.places.insert(id, (height, index));
+            self.places.put(id, (height, index));
         }
         self.receipts.push(Receipt {
             transaction: id,
@@ -251,8 +250,8 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         Ok(results)
     }
 
-    fn has_place(&self, id: TransactionId) -> Result<bool, ExecuteError<R::Error>> {
-        if self.places.contains_key(&id) {
+    fn has_place(&mut self, id: TransactionId) -> Result<bool, ExecuteError<R::Error>> {
+        if self.places.contains(&id) {
             return Ok(true);
         }
         let stored = self.state.reader().get(Space::Places, id.as_bytes());
@@ -271,9 +270,4 @@ fn rejection(command: u32, error: CommandError) -> Rejection {
         CommandError::TooManyCheckpoints => Rejection::TooManyCheckpoints(command),
         CommandError::Storage(_) => unreachable!("handled by the caller"),
     }
-}
-
-/// The value of a place.
-pub(crate) fn encode_place(place: (Height, u32)) -> Vec<u8> {
-    codec::encode(&place)
 }

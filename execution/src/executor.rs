@@ -19,7 +19,7 @@ use quorate_types::{
 };
 use quorate_types::{Receipt, Role, Roots, Validators, codec, receipt};
 
-use crate::block::{BlockEffects, BlockRun, Places, Rules, encode_place};
+use crate::block::{BlockEffects, BlockRun, Rules};
 use crate::flush::{FlushPolicy, Flusher};
 use crate::keys::{self, Chain, ClientRecord};
 use crate::kv::KvMachine;
@@ -27,6 +27,7 @@ use crate::machine::StateMachine;
 use crate::outlines::{Known, Outlines};
 use crate::overlay::Changed;
 use crate::persist::{self, Pages, Tip};
+use crate::places::{self, Places};
 use crate::recent::Recent;
 use crate::record;
 use crate::space::{Change, Reader, Space};
@@ -238,7 +239,8 @@ impl Executor {
         self.remember(&effects.changed);
         let (mut changes, edits) = split(effects.changed);
         let state = self.tree.apply(&Pages(reader), &edits)?;
-        let leaves: Vec<Digest> = effects.receipts.iter().map(Receipt::leaf).collect();
+        let leaves = put_receipts(&mut changes, &effects.receipts);
+        put_places(&mut changes, effects.places);
         let leaf = receipt::block_leaf(block.height, &leaves);
         let nodes = self.tip.accumulator.append(leaf);
         self.tip.height = block.height;
@@ -247,7 +249,6 @@ impl Executor {
             state,
             receipts: self.tip.accumulator.root(),
         };
-        put_receipts(&mut changes, &effects.receipts, &effects.places);
         persist::put_block(&mut changes, &self.tip, &self.roots, nodes);
         self.flusher
             .put_block(&mut changes, self.tip.height, &mut self.tree, edits);
@@ -408,13 +409,21 @@ fn split(changed: Changed) -> (Vec<Change>, Vec<tree::Change>) {
     (changes, edits)
 }
 
-fn put_receipts(changes: &mut Vec<Change>, receipts: &[Receipt], places: &Places) {
-    for receipt in receipts {
+/// Appends a block's receipts. Returns their leaves, for which each would be encoded again.
+fn put_receipts(changes: &mut Vec<Change>, receipts: &[Receipt]) -> Vec<Digest> {
+    let put = |receipt: &Receipt| {
         let key = persist::receipt_key(receipt.height, receipt.index);
-        changes.push(Change::put(Space::Receipts, key, codec::encode(receipt)));
-    }
-    for (id, place) in places {
+        let bytes = codec::encode(receipt);
+        let leaf = Receipt::leaf_of(&bytes);
+        changes.push(Change::put(Space::Receipts, key, bytes));
+        leaf
+    };
+    receipts.iter().map(put).collect()
+}
+
+fn put_places(changes: &mut Vec<Change>, places: Places) {
+    for (id, place) in places.into_list() {
         let key = id.as_bytes().to_vec();
-        changes.push(Change::put(Space::Places, key, encode_place(*place)));
+        changes.push(Change::put(Space::Places, key, places::encode(place)));
     }
 }

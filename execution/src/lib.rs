@@ -37,6 +37,7 @@ pub mod meter;
 mod outlines;
 mod overlay;
 pub mod persist;
+mod places;
 pub mod proof;
 mod recent;
 pub mod record;

@@ -77,9 +77,14 @@ fn strangers_are_refused_and_leave_only_a_place() {
     );
     assert_eq!(chain.executor.roots().state, root);
     assert_eq!(chain.place(&transaction), Some((Height(1), 0)));
-    // The first mention stays the place.
-    chain.one(transaction.clone());
+    // The first mention stays the place, in the same block and in another.
+    let again = chain.numbered(STRANGER, 1, &incr());
+    let fresh = chain.numbered(WRITER, 0, &incr());
+    let block = [&fresh, &again, &transaction, &again].map(Clone::clone);
+    chain.block(block.to_vec());
     assert_eq!(chain.place(&transaction), Some((Height(1), 0)));
+    assert_eq!(chain.place(&fresh), Some((Height(2), 0)));
+    assert_eq!(chain.place(&again), Some((Height(2), 1)));
 }
 
 #[test]

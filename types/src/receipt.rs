@@ -111,7 +111,13 @@ impl Receipt {
     /// Leaf of this receipt in its block's tree.
     #[must_use]
     pub fn leaf(&self) -> Digest {
-        codec::digest(Domain::Receipt, self)
+        Receipt::leaf_of(&codec::encode(self))
+    }
+
+    /// As [`Receipt::leaf`], from the receipt's encoding.
+    #[must_use]
+    pub fn leaf_of(encoded: &[u8]) -> Digest {
+        hash(Domain::Receipt, &[encoded])
     }
 }
 

@@ -121,6 +121,9 @@ impl Tree {
     /// Splits a page until it and its parts are within the limit, or consist of what cannot be split.
     fn split(&mut self, id: PageId) {
         let limit = self.limits.page_bytes;
+        if self.cached(id).fits(limit) {
+            return;
+        }
         let mut grown = vec![id];
         while let Some(id) = grown.pop() {
             let new = self.next;

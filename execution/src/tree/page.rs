@@ -38,6 +38,7 @@ impl PageId {
 const INNER_BYTES: usize = 3;
 const LEAF_BYTES: usize = 3 + 32;
 const CHILD_BYTES: usize = 1 + 6 + 32;
+const _: () = assert!(LEAF_BYTES <= CHILD_BYTES, "see Page::fits");
 
 /// A leaf with a longer key gets a page of its own when its page is full, so that long keys cannot make pages shallow.
 const LONG_KEY_BYTES: usize = 128;
@@ -313,6 +314,13 @@ impl Page {
             + self.keys.len()
     }
 
+    /// True if the encoding has `limit` bytes at most, as is clear of most pages without a look at their nodes.
+    pub(super) fn fits(&self, limit: usize) -> bool {
+        let others = self.nodes.len().div_ceil(2);
+        let most = others * (INNER_BYTES + CHILD_BYTES) + self.keys.len();
+        most <= limit || self.bytes() <= limit
+    }
+
     /// Bytes of memory, as counted against limits.
     pub(super) fn memory(&self) -> usize {
         self.nodes.capacity() * size_of::<Kind>()
@@ -323,7 +331,7 @@ impl Page {
 
     /// Moves a part of a page of more than `page_bytes` to a new page, which the caller stores as `id`.
     pub(super) fn carve(&mut self, page_bytes: usize, id: PageId) -> Option<Self> {
-        if self.bytes() <= page_bytes {
+        if self.fits(page_bytes) {
             return None;
         }
         let at = self.cut()?;

@@ -224,6 +224,11 @@ fn pages_stay_within_their_size() {
         for change in order {
             tree.apply(&disk, &[change]).unwrap();
         }
+        for (_, page) in tree.pages.iter_mut() {
+            let bytes = page.encode().len();
+            assert_eq!(page.bytes(), bytes);
+            assert!(page.fits(bytes) && !page.fits(bytes - 1));
+        }
         disk.write(tree.flush());
         for bytes in disk.pages.borrow().values() {
             // A single leaf cannot be split.
