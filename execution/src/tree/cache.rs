@@ -19,14 +19,14 @@ impl Tree {
         id: PageId,
         hash: Option<&Digest>,
     ) -> Result<&Page, TreeError<S::Error>> {
-        let page = self.pages.get_or(id, || {
+        if self.pages.get(id).is_none() {
             let bytes = source.page(&id.0).map_err(TreeError::Source)?;
-            let page = Page::decode(&bytes.ok_or(TreeError::Damaged)?);
-            let mut page = page.map_err(|_| TreeError::Damaged)?;
-            page.stored = true;
+            let page =
+                Page::decode(&bytes.ok_or(TreeError::Damaged)?).map_err(|_| TreeError::Damaged)?;
             self.memory += page.memory();
-            Ok(page)
-        })?;
+            self.pages.insert(id, page).stored = true;
+        }
+        let page = self.pages.get_mut(id).expect("it was just read");
         // Also if it was in memory: ids are no part of any hash, and a damaged one may name another page.
         if hash.is_some_and(|hash| !page.is(hash)) {
             return Err(TreeError::Damaged);
