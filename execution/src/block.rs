@@ -13,14 +13,15 @@ use alloc::vec::Vec;
 
 use quorate_mutants::{Mutant, mutant};
 use quorate_types::{Blob, Outcome, Parameters, PublicKey, Receipt, Rejection, Role};
-use quorate_types::{Transaction, TransactionId};
+use quorate_types::{Transaction, TransactionId, codec};
 
 use crate::executor::{ExecuteError, OrderedBlock};
 use crate::machine::{CommandError, Context, StateMachine, StateView};
 use crate::meter::{self, Meter};
 use crate::outlines::Outlines;
 use crate::overlay::{Changed, Overlay};
-use crate::places::Places;
+use crate::persist;
+use crate::places::{self, Places};
 use crate::recent::Recent;
 use crate::session::{self, Session, Standing};
 use crate::space::{Reader, Space};
@@ -127,7 +128,7 @@ impl<'a, R: Reader> BlockRun<'a, R> {
             let used = (id, height, index);
             session.consume(&mut self.state, self.recent, used, body.valid_until, window)?;
             self.places.put(id, (height, index));
-        } else if matches!(outcome, Outcome::Rejected(_)) && !self.has_place(id)? {
+        } else if matches!(outcome, Outcome::Rejected(_)) && !self.is_answered(id)? {
             // Wherever it is mentioned first, unless it is known as a duplicate.
             self.places.put(id, (height, index));
         }
@@ -250,12 +251,27 @@ impl<'a, R: Reader> BlockRun<'a, R> {
         Ok(results)
     }
 
-    fn has_place(&mut self, id: TransactionId) -> Result<bool, ExecuteError<R::Error>> {
-        if self.places.contains(&id) {
-            return Ok(true);
+    /// Whether the transaction has a place whose receipt is an answer. One that told it to come again is none, and what
+    /// comes of that takes its place.
+    fn is_answered(&mut self, id: TransactionId) -> Result<bool, ExecuteError<R::Error>> {
+        if let Some((_, index)) = self.places.get(&id) {
+            let index = usize::try_from(index).expect("blocks are bounded");
+            return Ok(!self.receipts[index].outcome.passes());
         }
-        let stored = self.state.reader().get(Space::Places, id.as_bytes());
-        Ok(stored.map_err(ExecuteError::Source)?.is_some())
+        let reader = self.state.reader();
+        let stored = reader.get(Space::Places, id.as_bytes());
+        let Some(place) = stored.map_err(ExecuteError::Source)? else {
+            return Ok(false);
+        };
+        let (height, index) = places::decode(&place).map_err(|_| ExecuteError::Damaged)?;
+        let key = persist::receipt_key(height, index);
+        let receipt = reader.get(Space::Receipts, &key);
+        let Some(receipt) = receipt.map_err(ExecuteError::Source)? else {
+            return Ok(false); // it goes with what is truncated
+        };
+        let receipt: Receipt =
+            codec::decode(&receipt, codec::MAX_ENCODED_BYTES).map_err(|_| ExecuteError::Damaged)?;
+        Ok(!receipt.outcome.passes())
     }
 }
 

@@ -32,11 +32,12 @@ impl Places {
         self.list.push((id, place));
     }
 
-    /// Whether a transaction has a place.
-    pub(crate) fn contains(&mut self, id: &TransactionId) -> bool {
+    /// Where a transaction is.
+    pub(crate) fn get(&mut self, id: &TransactionId) -> Option<Place> {
         let ids = self.list.iter().map(|(id, _)| *id);
         let index = || ids.zip(0..).collect();
-        self.index.get_or_insert_with(index).contains_key(id)
+        let at = self.index.get_or_insert_with(index).get(id)?;
+        Some(self.list[*at].1)
     }
 
     /// All of them.
@@ -48,6 +49,11 @@ impl Places {
 /// The value of a place.
 pub(crate) fn encode(place: Place) -> Vec<u8> {
     codec::encode(&place)
+}
+
+/// What [`encode`] wrote.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Place, codec::DecodeError> {
+    codec::decode(bytes, bytes.len())
 }
 
 #[cfg(test)]
@@ -64,10 +70,11 @@ mod tests {
         places.put(id(9), at(0));
         places.put(id(3), at(1));
         assert!(places.index.is_none(), "nobody has asked");
-        assert!(places.contains(&id(9)) && places.contains(&id(3)));
-        assert!(!places.contains(&id(5)));
+        assert_eq!(places.get(&id(9)), Some(at(0)));
+        assert_eq!(places.get(&id(3)), Some(at(1)));
+        assert_eq!(places.get(&id(5)), None);
         places.put(id(5), at(2));
-        assert!(places.contains(&id(5)));
+        assert_eq!(places.get(&id(5)), Some(at(2)));
         places.put(id(3), at(3));
         places.put(id(5), at(4));
         let expected = [(id(9), at(0)), (id(3), at(3)), (id(5), at(4))];

@@ -128,7 +128,7 @@ fn a_transaction_may_not_cost_more_than_its_limit() {
     }
     for limit in [exact * 3, exact * 3 - 1] {
         let mut chain = Chain::with(|parameters| {
-            parameters.max_transaction_cost = limit;
+            parameters.max_transaction_cost = limit / 2;
             parameters.max_block_cost = limit;
         });
         let names = ["a", "b", "c", "d"];
@@ -150,21 +150,22 @@ fn a_transaction_may_not_cost_more_than_its_limit() {
 fn a_transaction_that_finds_its_block_full_is_executed_in_another() {
     let mut chain = Chain::with(|parameters| {
         parameters.max_transaction_cost = 10_000;
-        parameters.max_block_cost = 10_300;
+        parameters.max_block_cost = 20_300;
     });
     let dear = put("dear", [0; 36_000]);
-    let wasteful = chain.next(OTHER, &[dear.clone(), dear]);
+    let wasteful = [(); 2].map(|()| chain.next(OTHER, &[dear.clone(), dear.clone()]));
     let late = chain.next(WRITER, &[put("k", [0; 1_000])]);
     let too_dear = chain.next(WRITER, &[put("k", [0; 60_000])]);
-    let receipts = chain.block(vec![wasteful, late.clone(), too_dear.clone()]);
-    assert_eq!(
-        receipts[0].outcome,
-        Outcome::Rejected(Rejection::CostExceeded)
-    );
-    for receipt in &receipts[1..] {
+    let behind = vec![late.clone(), too_dear.clone()];
+    let receipts = chain.block([wasteful.to_vec(), behind].concat());
+    for receipt in &receipts[..2] {
+        let outcome = Outcome::Rejected(Rejection::CostExceeded);
+        assert_eq!(receipt.outcome, outcome);
+    }
+    for receipt in &receipts[2..] {
         assert_eq!(receipt.outcome, Outcome::Rejected(Rejection::BlockFull));
     }
-    assert_eq!(chain.place(&late), Some((Height(1), 1)));
+    assert_eq!(chain.place(&late), Some((Height(1), 2)));
     assert_eq!(chain.memory.count(Space::State, b"kv/"), 0);
     // Alone, each gets what it deserves, and that is its place from now on.
     assert!(executed(&chain.one(late.clone())));
@@ -173,6 +174,37 @@ fn a_transaction_that_finds_its_block_full_is_executed_in_another() {
     assert_eq!(chain.one(late), Outcome::Duplicate { height, index });
     let outcome = chain.one(too_dear);
     assert_eq!(outcome, Outcome::Rejected(Rejection::CostExceeded));
+}
+
+/// What came of it in the end is found under its name, and not that it was to come again: else a client that asks for a
+/// proof of its end never gets one.
+#[test]
+fn the_last_answer_takes_the_place_of_come_again() {
+    let mut chain = Chain::with(|parameters| {
+        parameters.max_transaction_cost = 10_000;
+        parameters.max_block_cost = 20_300;
+    });
+    let dear = put("dear", [0; 36_000]);
+    let mut wasteful = || {
+        let both = [(); 2].map(|()| chain.next(OTHER, &[dear.clone(), dear.clone()]));
+        both.to_vec()
+    };
+    let (first, second) = (wasteful(), wasteful());
+    let late = chain.next(WRITER, &[put("k", [0; 1_000])]);
+    chain.block([first, vec![late.clone(), late.clone()]].concat());
+    assert_eq!(chain.place(&late), Some((Height(1), 3)), "in one block");
+    chain.block([second, vec![late.clone()]].concat());
+    assert_eq!(chain.place(&late), Some((Height(2), 2)), "and in the next");
+    // Another process with the same key uses the number.
+    let sequence = late.body.sequence;
+    let other = chain.numbered(WRITER, sequence, &[put("k", "other")]);
+    assert!(executed(&chain.one(other)));
+    let outcome = chain.one(late.clone());
+    assert_eq!(outcome, Outcome::Rejected(Rejection::SequenceReused));
+    assert_eq!(chain.place(&late), Some((Height(4), 0)));
+    // That is an answer, and stays.
+    assert_eq!(chain.one(late.clone()), outcome);
+    assert_eq!(chain.place(&late), Some((Height(4), 0)));
 }
 
 /// A range passes what the block has deleted, and pays for it: else one writer's block could keep every validator busy.

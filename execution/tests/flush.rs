@@ -299,7 +299,10 @@ fn run(chain: &mut Chain, commands: &[Command]) {
 /// than any message may be, and was not read back: every validator that was restarted then called its state damaged.
 #[test]
 fn a_journal_that_is_longer_than_any_message_is_read_back() {
-    let mut chain = Chain::with(|parameters| parameters.max_transaction_cost = 32 << 20);
+    let mut chain = Chain::with(|parameters| {
+        parameters.max_transaction_cost = 32 << 20;
+        parameters.max_block_cost = 64 << 20;
+    });
     chain.executor.set_flush_policy(FlushPolicy {
         dirty_bytes: usize::MAX,
         changes: usize::MAX,

@@ -29,7 +29,7 @@ impl Replica {
             return Ok(());
         }
         let id = transaction.id();
-        let receipt = first_receipt(turn.view(), &id)?.filter(|receipt| !passes(receipt));
+        let receipt = first_receipt(turn.view(), &id)?.filter(|receipt| !receipt.outcome.passes());
         if let Some(receipt) = receipt.filter(|_| !mutant(Mutant::OtherAnswer)) {
             turn.reply(ticket, Reply::Executed(Box::new(receipt)));
             return Ok(());
@@ -146,11 +146,6 @@ impl Replica {
             }
         }
     }
-}
-
-/// Whether the transaction may be ordered again, to another end.
-fn passes(receipt: &Receipt) -> bool {
-    matches!(receipt.outcome, Outcome::Rejected(why) if why.passes())
 }
 
 /// The receipt of a transaction's first place in the ledger.

@@ -107,6 +107,14 @@ impl Rejection {
     }
 }
 
+impl Outcome {
+    /// Whether it is no answer: see [`Rejection::passes`].
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Outcome::Rejected(why) if why.passes())
+    }
+}
+
 impl Receipt {
     /// Leaf of this receipt in its block's tree.
     #[must_use]
