@@ -163,7 +163,7 @@ impl Replica {
         finality: &Finality,
     ) -> Result<(), ReplicaError> {
         let headers: Vec<Header> = headers.cloned().collect();
-        self.answer_proofs(turn, &headers, &finality.cc);
+        self.proofs.settle(&headers, &finality.cc);
         if let Some(last) = headers.last() {
             let signers = finality.qc.signers;
             let absent: Vec<ValidatorIndex> = self

@@ -2,25 +2,30 @@
 //!
 //! Anybody may ask, and a key's path is as long as a writer made it: thousands of steps. So all who ask for one key share
 //! its paths, what is kept is bounded in bytes, and a turn that has taken enough paths leaves the rest to later ones (I9).
+//!
+//! Keys are served in turn, for paths as for answers: a new one joins at the back, and one that was served goes there. So
+//! whoever waits is behind no more keys than are here, however many others ask, for whichever keys.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::sync::Arc;
 
 use quorate_execution::proof::KeyProof;
 use quorate_execution::tree;
 use quorate_types::{Cc, Digest, Header, Height, Instant};
 
 use crate::Ticket;
-use crate::output::{Reply, SubmitRefusal};
+use crate::output::Reply;
 
 /// Questions kept at once.
 const MAX_QUESTIONS: usize = 256;
 /// Paths kept for a key: claims are met in order, so that a few are enough however far they lag behind.
 const MAX_CAPTURES: usize = 4;
-/// Bytes of all paths and records kept; the last may exceed them. Further ones are taken when a claim has made room.
+/// Bytes of all paths and records kept; the last may exceed them. Further ones are taken when there is room again.
 const MAX_CAPTURED_BYTES: usize = 32 << 20;
-/// Bytes of the proofs that are given out at once. Who is left over is refused, and asks again.
+/// Bytes of the proofs that are given out at once; the last may exceed them.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// How long who is left over waits for the next ones: a tenth of a second. Copying them is to be a small part of the time.
+const ANSWER_PAUSE_NANOS: u64 = 100_000_000;
 /// Bytes of work that a path is besides its own: pages are read.
 const PATH_COST: usize = 8 << 10;
 /// How long a byte of work counts: 25 MB a second.
@@ -30,28 +35,35 @@ const BURST_NANOS: u64 = 20_000_000;
 /// A question is given up after this long: the chain has not moved.
 const PATIENCE_NANOS: u64 = 60_000_000_000;
 
-/// Questions that wait for a claim.
+/// Questions that wait for a claim, or for their turn.
 #[derive(Debug, Default)]
 pub(crate) struct ProofDesk {
     keys: BTreeMap<Vec<u8>, Asked>,
     /// Of all keys.
     questions: usize,
-    /// Of all captures.
-    bytes: usize,
-    /// Whose path was taken last: it is the turn of those behind.
-    last: Vec<u8>,
+    /// Places that were given: the next is behind them all.
+    places: u64,
     /// Until when the work that was done counts.
     busy_until: Instant,
     /// Whether paths wait until it counts no longer.
     more: bool,
+    /// Nothing is given out until then.
+    pause: Instant,
 }
 
 /// A key that somebody asks for.
 #[derive(Debug, Default)]
 struct Asked {
-    questions: Vec<Question>,
     /// Oldest first.
+    questions: Vec<Question>,
+    /// Oldest first. No claim leads to them yet.
     captures: Vec<Capture>,
+    /// The answer of those who asked early enough.
+    proven: Option<Proven>,
+    /// Among those that want a path: the lowest is next.
+    path_place: u64,
+    /// Among those that are to be answered.
+    answer_place: u64,
 }
 
 /// Somebody who asks for it.
@@ -73,9 +85,69 @@ pub(crate) struct Capture {
     pub(crate) proof: tree::Proof,
 }
 
+/// A path in a state that a final header claims.
+#[derive(Debug)]
+struct Proven {
+    capture: Capture,
+    finals: Arc<Finals>,
+    /// Which of the headers claims it.
+    place: usize,
+}
+
+/// Final headers, each the parent of the next, and the certificate on the last.
+#[derive(Debug)]
+pub(crate) struct Finals {
+    pub(crate) headers: Vec<Header>,
+    pub(crate) cc: Cc,
+}
+
 impl Asked {
+    /// Whether its path in the state with this root is of use.
+    fn wants(&self, root: Digest) -> bool {
+        let proven = self.proven.as_ref().map(|proven| &proven.capture);
+        let newest = self.captures.last().or(proven);
+        newest.is_none_or(|newest| newest.root != root)
+            && self.captures.len() < MAX_CAPTURES
+            && !self.answers(self.questions.last())
+    }
+
+    /// Whether somebody is to be answered.
+    fn is_due(&self) -> bool {
+        self.answers(self.questions.first())
+    }
+
+    /// Whether the proven path answers this question, and with it those before.
+    fn answers(&self, question: Option<&Question>) -> bool {
+        let both = self.proven.as_ref().zip(question);
+        both.is_some_and(|(proven, question)| question.height <= proven.capture.height)
+    }
+
     fn bytes(&self) -> usize {
-        self.captures.iter().map(Capture::bytes).sum()
+        let captures: usize = self.captures.iter().map(Capture::bytes).sum();
+        captures + self.proven_bytes()
+    }
+
+    fn proven_bytes(&self) -> usize {
+        self.proven.as_ref().map_or(0, Proven::bytes)
+    }
+}
+
+impl Proven {
+    /// Of one answer; also of what is kept.
+    fn bytes(&self) -> usize {
+        self.capture.bytes() + size_of_val(self.headers())
+    }
+
+    fn headers(&self) -> &[Header] {
+        &self.finals.headers[self.place..]
+    }
+
+    fn answer(&self, key: &[u8]) -> Reply {
+        let Capture { record, proof, .. } = self.capture.clone();
+        let headers = self.headers().to_vec();
+        let cc = self.finals.cc.clone();
+        let proof = KeyProof::new(key.to_vec(), record, proof, headers, cc);
+        Reply::Proof(Box::new(proof))
     }
 }
 
@@ -100,8 +172,18 @@ impl ProofDesk {
         if self.questions >= MAX_QUESTIONS {
             return false;
         }
-        let asked = self.keys.entry(key).or_default();
-        for capture in asked.captures.iter_mut().filter(|c| c.root == root) {
+        let places = &mut self.places;
+        let asked = self.keys.entry(key).or_insert_with(|| {
+            let place = back(places);
+            Asked {
+                path_place: place,
+                answer_place: place,
+                ..Asked::default()
+            }
+        });
+        let proven = asked.proven.as_mut().map(|proven| &mut proven.capture);
+        let captures = asked.captures.iter_mut().chain(proven);
+        for capture in captures.filter(|c| c.root == root) {
             capture.height = height;
         }
         asked.questions.push(Question {
@@ -116,23 +198,21 @@ impl ProofDesk {
     /// The next key whose path in the state with this root is to be taken now: to be kept, or as an answer.
     pub(crate) fn next(&mut self, now: Instant, root: Digest, kept: bool) -> Option<Vec<u8>> {
         self.more = false;
-        if kept && self.bytes >= MAX_CAPTURED_BYTES {
+        let bytes = match kept {
+            true => Asked::bytes,
+            false => Asked::proven_bytes,
+        };
+        if self.keys.values().map(bytes).sum::<usize>() >= MAX_CAPTURED_BYTES {
             return None;
         }
-        let behind = (Bound::Excluded(self.last.as_slice()), Bound::Unbounded);
-        let before = (Bound::Unbounded, Bound::Included(self.last.as_slice()));
-        let keys = self.keys.range::<[u8], _>(behind);
-        let mut keys = keys.chain(self.keys.range::<[u8], _>(before));
-        let wants = |asked: &Asked| {
-            let new = asked.captures.last().is_none_or(|last| last.root != root);
-            new && asked.captures.len() < MAX_CAPTURES
-        };
-        let next = keys.find(|(_, asked)| wants(asked));
-        let next = next.map(|(key, _)| key.clone());
-        self.more = next.is_some() && self.busy_until.since(now) >= BURST_NANOS;
-        let next = next.filter(|_| !self.more)?;
-        self.last.clone_from(&next);
-        Some(next)
+        let wanted = self.keys.iter_mut().filter(|(_, key)| key.wants(root));
+        let (key, asked) = wanted.min_by_key(|(_, key)| key.path_place)?;
+        self.more = self.busy_until.since(now) >= BURST_NANOS;
+        if self.more {
+            return None;
+        }
+        asked.path_place = back(&mut self.places);
+        Some(key.clone())
     }
 
     /// A path was taken: it counts from now on.
@@ -148,46 +228,75 @@ impl ProofDesk {
 
     pub(crate) fn keep(&mut self, key: &[u8], capture: Capture) {
         if let Some(asked) = self.keys.get_mut(key) {
-            self.bytes += capture.bytes();
             asked.captures.push(capture);
         }
     }
 
-    /// Forgets the paths of a key, and takes its questions.
-    pub(crate) fn take(&mut self, key: &[u8]) -> Vec<Question> {
-        let asked = self.keys.remove(key).unwrap_or_default();
-        self.questions -= asked.questions.len();
-        self.bytes -= asked.bytes();
-        asked.questions
+    /// A path in a state that the first of these headers claims already.
+    pub(crate) fn prove(&mut self, key: &[u8], capture: Capture, finals: &Arc<Finals>) {
+        if let Some(asked) = self.keys.get_mut(key) {
+            asked.proven = Some(Proven {
+                capture,
+                finals: Arc::clone(finals),
+                place: 0,
+            });
+        }
     }
 
-    /// Answers the questions that these newly final headers settle.
-    pub(crate) fn settle(&mut self, headers: &[Header], cc: &Cc) -> Vec<(Ticket, Reply)> {
+    /// Finds the questions that these newly final headers settle: they are due.
+    pub(crate) fn settle(&mut self, headers: &[Header], cc: &Cc) {
         let Some(claimed) = headers.last().map(|header| header.claim.height) else {
-            return Vec::new();
+            return;
         };
-        let mut answers = Answers::default();
-        for (key, asked) in &mut self.keys {
+        if self.is_empty() {
+            return;
+        }
+        let finals = Arc::new(Finals {
+            headers: headers.to_vec(),
+            cc: cc.clone(),
+        });
+        for asked in self.keys.values_mut() {
             for (place, header) in headers.iter().enumerate() {
                 let root = header.claim.roots.state;
                 let Some(at) = asked.captures.iter().position(|c| c.root == root) else {
                     continue;
                 };
                 let capture = asked.captures.remove(at);
-                self.bytes -= capture.bytes();
-                let old_enough = |question: &mut Question| question.height <= capture.height;
-                for question in asked.questions.extract_if(.., old_enough) {
-                    self.questions -= 1;
-                    answers.add(&question, (key, &capture), &headers[place..], cc);
-                }
+                // A newer one than there was is as good for all questions.
+                asked.proven = Some(Proven {
+                    capture,
+                    finals: Arc::clone(&finals),
+                    place,
+                });
             }
             // Claims never fall, and a state that was left does not come back.
-            for passed in asked.captures.extract_if(.., |c| c.height < claimed) {
-                self.bytes -= passed.bytes();
-            }
+            asked.captures.retain(|c| c.height >= claimed);
         }
         self.forget_answered();
-        answers.replies
+    }
+
+    /// Answers those who are due, as far as there is room: one of each key in turn, so that many who ask for one key exclude
+    /// nobody from another. The others stay for the next time.
+    pub(crate) fn give_out(&mut self, now: Instant, answers: &mut Answers) {
+        if now < self.pause {
+            return;
+        }
+        loop {
+            let due = self.keys.iter_mut().filter(|(_, key)| key.is_due());
+            let next = due.min_by_key(|(_, key)| key.answer_place);
+            let Some((key, asked)) = next else { break };
+            if answers.bytes >= MAX_ANSWER_BYTES {
+                self.pause = now.plus_nanos(ANSWER_PAUSE_NANOS);
+                break;
+            }
+            let Some(proven) = &asked.proven else { break };
+            let question = asked.questions.remove(0);
+            self.questions -= 1;
+            answers.bytes += proven.bytes();
+            answers.replies.push((question.ticket, proven.answer(key)));
+            asked.answer_place = back(&mut self.places);
+        }
+        self.forget_answered();
     }
 
     /// Takes the questions that have waited for too long.
@@ -206,10 +315,12 @@ impl ProofDesk {
 
     /// Paths that nobody asks for any more go.
     fn forget_answered(&mut self) {
-        let bytes = &mut self.bytes;
         self.keys.retain(|_, asked| {
-            if asked.questions.is_empty() {
-                *bytes -= asked.bytes();
+            if !asked.is_due() {
+                asked.proven = None;
+            }
+            if asked.answers(asked.questions.last()) {
+                asked.captures.clear();
             }
             !asked.questions.is_empty()
         });
@@ -228,8 +339,15 @@ impl ProofDesk {
         let late = first.map(|asked| asked.plus_nanos(PATIENCE_NANOS));
         let free = self.busy_until.0.saturating_sub(BURST_NANOS - 1);
         let free = self.more.then_some(Instant(free));
-        late.into_iter().chain(free).min()
+        let due = self.keys.values().any(Asked::is_due).then_some(self.pause);
+        late.into_iter().chain(free).chain(due).min()
     }
+}
+
+/// A place behind all others.
+fn back(places: &mut u64) -> u64 {
+    *places += 1;
+    *places
 }
 
 /// What is given out at once.
@@ -239,198 +357,5 @@ pub(crate) struct Answers {
     bytes: usize,
 }
 
-impl Answers {
-    pub(crate) fn add(
-        &mut self,
-        question: &Question,
-        (key, capture): (&[u8], &Capture),
-        headers: &[Header],
-        cc: &Cc,
-    ) {
-        if self.bytes >= MAX_ANSWER_BYTES {
-            let refused = Reply::Refused(SubmitRefusal::TooManyWaiting);
-            self.replies.push((question.ticket, refused));
-            return;
-        }
-        self.bytes += capture.bytes() + size_of_val(headers);
-        let Capture { record, proof, .. } = capture.clone();
-        let proof = KeyProof::new(key.to_vec(), record, proof, headers.to_vec(), cc.clone());
-        let reply = Reply::Proof(Box::new(proof));
-        self.replies.push((question.ticket, reply));
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use quorate_execution::tree::{Proof, Step};
-    use quorate_types::{BlockId, BlockTime, ChainId, Claim, Roots, Round, Signers};
-
-    use super::*;
-
-    const NOW: Instant = Instant(1);
-
-    fn root(state: u8) -> Digest {
-        Digest::from_bytes([state; 32])
-    }
-
-    /// A path in the state after block `state`.
-    fn capture(state: u8, steps: usize, record: usize) -> Capture {
-        let step = Step {
-            bit: 0,
-            sibling: Digest::ZERO,
-        };
-        Capture {
-            height: Height(u64::from(state)),
-            root: root(state),
-            record: Some(vec![7; record]),
-            proof: Proof {
-                steps: vec![step; steps],
-                witness: None,
-            },
-        }
-    }
-
-    fn ask(desk: &mut ProofDesk, ticket: u64, key: &str, height: u64, state: u8) -> bool {
-        let question = (Ticket(ticket), key.as_bytes().to_vec());
-        desk.ask(question, NOW, (Height(height), root(state)))
-    }
-
-    /// Final headers that claim these states, one after another, each with its root.
-    fn settle(desk: &mut ProofDesk, claims: &[u8]) -> Vec<(Ticket, Reply)> {
-        let header = |state: &u8| {
-            let time = BlockTime(1);
-            let mut header = Header::genesis(ChainId::default(), time, Roots::default());
-            header.claim = Claim {
-                height: Height(u64::from(*state)),
-                roots: Roots {
-                    state: root(*state),
-                    ..Roots::default()
-                },
-            };
-            header
-        };
-        let headers: Vec<Header> = claims.iter().map(header).collect();
-        let cc = Cc {
-            round: Round::default(),
-            block: BlockId::default(),
-            height: Height(9),
-            signers: Signers::default(),
-            signatures: Vec::new(),
-        };
-        desk.settle(&headers, &cc)
-    }
-
-    fn proved(replies: &[(Ticket, Reply)]) -> Vec<u64> {
-        let proofs = replies
-            .iter()
-            .filter(|(_, reply)| matches!(reply, Reply::Proof(_)));
-        proofs.map(|(ticket, _)| ticket.0).collect()
-    }
-
-    /// A writer can make the path of a key thousands of steps long. It was taken once a question and executed block, and
-    /// kept as often.
-    #[test]
-    fn i9_all_who_ask_for_one_key_share_a_path() {
-        let mut desk = ProofDesk::default();
-        for ticket in 0..256 {
-            assert!(ask(&mut desk, ticket, "k", 1, 1));
-        }
-        assert!(!ask(&mut desk, 256, "k", 1, 1));
-        assert_eq!(desk.next(NOW, root(1), true).unwrap(), b"k");
-        desk.keep(b"k", capture(1, 9_000, 0));
-        assert_eq!(desk.next(NOW, root(1), true), None);
-        assert!(desk.bytes < 9_000 * 40);
-        // A few states of it, oldest first, are enough: a claim of the first settles all.
-        for state in 2..9 {
-            if let Some(key) = desk.next(NOW, root(state), true) {
-                desk.keep(&key, capture(state, 9_000, 0));
-            }
-        }
-        assert!(desk.bytes <= MAX_CAPTURES * 9_000 * 40);
-        let replies = settle(&mut desk, &[1]);
-        assert_eq!(replies.len(), 256);
-        assert_eq!((desk.questions, desk.bytes), (0, 0));
-        assert!(desk.is_empty());
-    }
-
-    /// 256 records of 62 KiB, each as it was after 32 blocks: half a gigabyte, while claims lagged behind.
-    #[test]
-    fn i9_paths_are_bounded_in_bytes_and_a_claim_makes_room() {
-        let mut desk = ProofDesk::default();
-        for ticket in 0..64 {
-            assert!(ask(&mut desk, ticket, &format!("k{ticket}"), 1, 1));
-        }
-        while let Some(key) = desk.next(NOW, root(1), true) {
-            desk.keep(&key, capture(1, 20, 1 << 20));
-        }
-        assert!(desk.bytes >= MAX_CAPTURED_BYTES && desk.bytes < MAX_CAPTURED_BYTES + (2 << 20));
-        assert_eq!(desk.deadline(), Some(NOW.plus_nanos(PATIENCE_NANOS)));
-        // An answer is not kept.
-        assert!(desk.next(NOW, root(1), false).is_some());
-        let answered = settle(&mut desk, &[1]).len();
-        assert!((30..34).contains(&answered), "{answered}");
-        assert_eq!(desk.bytes, 0);
-        let key = desk
-            .next(NOW, root(2), true)
-            .expect("the rest has its turn");
-        desk.keep(&key, capture(2, 20, 1 << 20));
-        // Claims have passed it by: it will never be an answer.
-        assert!(settle(&mut desk, &[3]).is_empty());
-        assert_eq!(desk.bytes, 0);
-        assert!(desk.next(NOW, root(4), true).is_some());
-    }
-
-    #[test]
-    fn i9_a_turn_takes_few_long_paths_and_later_ones_the_rest() {
-        let mut desk = ProofDesk::default();
-        for ticket in 0..20 {
-            assert!(ask(&mut desk, ticket, &format!("k{ticket}"), 1, 1));
-        }
-        let (mut now, mut taken, mut turns) = (NOW, Vec::new(), 0);
-        while taken.len() < 20 {
-            let before = taken.len();
-            while let Some(key) = desk.next(now, root(1), true) {
-                let capture = capture(1, 9_000, 0);
-                desk.count(now, &capture);
-                desk.keep(&key, capture);
-                taken.push(key);
-            }
-            assert!((1..=2).contains(&(taken.len() - before)));
-            turns += 1;
-            let due = desk.deadline().unwrap();
-            assert!(taken.len() == 20 || due.since(now) < 2 * BURST_NANOS);
-            now = due;
-        }
-        taken.sort();
-        taken.dedup();
-        assert_eq!(taken.len(), 20, "each once");
-        assert!(turns >= 10);
-    }
-
-    #[test]
-    fn no_state_from_before_the_question_is_an_answer() {
-        let mut desk = ProofDesk::default();
-        ask(&mut desk, 1, "k", 1, 1);
-        desk.keep(b"k", capture(1, 1, 1));
-        // Empty blocks change nothing: the path is as good for this one.
-        ask(&mut desk, 2, "k", 3, 1);
-        // The key may have changed with block 4.
-        ask(&mut desk, 3, "k", 4, 4);
-        assert_eq!(proved(&settle(&mut desk, &[0, 1])), [1, 2]);
-        desk.keep(b"k", capture(4, 1, 1));
-        assert_eq!(proved(&settle(&mut desk, &[4])), [3]);
-    }
-
-    #[test]
-    fn i9_what_is_given_out_at_once_is_bounded() {
-        let mut desk = ProofDesk::default();
-        for ticket in 0..100 {
-            ask(&mut desk, ticket, "k", 1, 1);
-        }
-        desk.keep(b"k", capture(1, 20, 1 << 20));
-        let replies = settle(&mut desk, &[1]);
-        let full = Reply::Refused(SubmitRefusal::TooManyWaiting);
-        let refused = replies.iter().filter(|(_, reply)| *reply == full).count();
-        assert_eq!((replies.len(), refused), (100, 68));
-    }
-}
+mod tests;

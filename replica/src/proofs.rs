@@ -3,16 +3,18 @@
 //! The tree holds one version of the state, the newest; headers claim it two or three blocks later. So whoever asks for
 //! a key is kept at the desk (`desk.rs`): at the end of the turn the path is taken, and again after executions, and given out when a
 //! committed header claims the root that one of the paths leads to. What is proved is therefore never older than the
-//! question.
+//! question. Whoever there is no room for has an answer a little later, each key in turn.
+
+use std::sync::Arc;
 
 use quorate_execution::proof::ReceiptProof;
 use quorate_execution::tree;
 use quorate_storage::{View, ledger};
-use quorate_types::{Cc, Digest, Finality, Header, Height, Receipt, TransactionId};
+use quorate_types::{Digest, Finality, Header, Height, Receipt, TransactionId};
 use quorate_types::{accumulator, merkle};
 
 use crate::Ticket;
-use crate::desk::{Answers, Capture};
+use crate::desk::{Answers, Capture, Finals};
 use crate::output::{Reply, SubmitRefusal};
 use crate::replica::{Replica, ReplicaError};
 use crate::turn::Turn;
@@ -35,8 +37,8 @@ impl Replica {
         }
     }
 
-    /// Takes the paths in the newest state of the keys that are asked for, as many as their time allows. If that state is
-    /// claimed already they are answers.
+    /// Gives out what is due, and takes the paths in the newest state of the keys that are asked for, as many as their time
+    /// allows. If that state is claimed already they are answers.
     pub(crate) fn take_paths(&mut self, turn: &mut Turn<'_>) -> Result<(), ReplicaError> {
         if self.proofs.is_empty() {
             return Ok(()); // as in most turns
@@ -46,31 +48,23 @@ impl Replica {
             turn.reply(question.ticket, Reply::Refused(SubmitRefusal::Expired));
         }
         let root = self.executor.roots().state;
-        let claimed = self.claimed(turn, root)?;
+        let claimed = self.claimed(turn, root)?.map(Arc::new);
         let mut answers = Answers::default();
+        // What is given out makes room for paths.
+        self.proofs.give_out(now, &mut answers);
         while let Some(key) = self.proofs.next(now, root, claimed.is_none()) {
             let capture = self.path(turn, root, &key)?;
             self.proofs.count(now, &capture);
-            let Some((header, finality)) = &claimed else {
-                self.proofs.keep(&key, capture);
-                continue;
-            };
-            let headers = std::slice::from_ref(header);
-            for question in self.proofs.take(&key) {
-                answers.add(&question, (&key, &capture), headers, &finality.cc);
+            match &claimed {
+                Some(finals) => self.proofs.prove(&key, capture, finals),
+                None => self.proofs.keep(&key, capture),
             }
         }
+        self.proofs.give_out(now, &mut answers);
         for (ticket, reply) in answers.replies {
             turn.reply(ticket, reply);
         }
         Ok(())
-    }
-
-    /// Answers the questions that these newly final headers settle.
-    pub(crate) fn answer_proofs(&mut self, turn: &mut Turn<'_>, headers: &[Header], cc: &Cc) {
-        for (ticket, reply) in self.proofs.settle(headers, cc) {
-            turn.reply(ticket, reply);
-        }
     }
 
     /// The newest path of a key.
@@ -84,12 +78,8 @@ impl Replica {
         })
     }
 
-    /// The newest committed header with its finality, if it claims this state.
-    fn claimed(
-        &self,
-        turn: &Turn<'_>,
-        root: Digest,
-    ) -> Result<Option<(Header, Finality)>, ReplicaError> {
+    /// The newest committed header with its certificate, if it claims this state.
+    fn claimed(&self, turn: &Turn<'_>, root: Digest) -> Result<Option<Finals>, ReplicaError> {
         let Some(block) = ledger::block_by_id(turn.view(), self.tip.block)? else {
             return Ok(None);
         };
@@ -97,7 +87,10 @@ impl Replica {
             return Ok(None);
         }
         let finality = ledger::finality(turn.view(), self.tip.height)?;
-        Ok(finality.map(|finality| (block.header, finality)))
+        Ok(finality.map(|finality| Finals {
+            headers: vec![block.header],
+            cc: finality.cc,
+        }))
     }
 }
 
