@@ -3,6 +3,7 @@
 //! nothing that they would not.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -23,7 +24,7 @@ pub(crate) struct Recalled {
     pub(crate) used: Vec<Used>,
 }
 
-/// See the [module](self). Who is not used for a whole generation is forgotten.
+/// See the [module](self). Whose chunk is the same for a whole generation is forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     young: BTreeMap<PublicKey, Recalled>,
@@ -37,12 +38,25 @@ impl Recent {
         self.young.get(client).or_else(|| self.old.get(client))
     }
 
-    /// Replaces what is known of the client by what was written now.
-    pub(crate) fn put(&mut self, client: PublicKey, session: Recalled) {
+    /// The same, to be brought up to what is written now.
+    pub(crate) fn get_mut(&mut self, client: &PublicKey) -> Option<&mut Recalled> {
+        let young = self.young.get_mut(client);
+        young.or_else(|| self.old.get_mut(client))
+    }
+
+    /// Replaces what is known of the client.
+    pub(crate) fn put(&mut self, client: PublicKey, session: Recalled) -> &mut Recalled {
         if self.young.len() >= GENERATION && !self.young.contains_key(&client) {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(client, session);
+        match self.young.entry(client) {
+            Entry::Vacant(none) => none.insert(session),
+            Entry::Occupied(older) => {
+                let older = older.into_mut();
+                *older = session;
+                older
+            }
+        }
     }
 
     /// The client's records have changed otherwise.
@@ -78,8 +92,12 @@ mod tests {
             recent.put(client(n), session(1));
         }
         assert_eq!(recent.get(&client(1)), Some(&session(1)), "of the old ones");
+        recent.get_mut(&client(1)).unwrap().chunk = 3;
+        assert_eq!(recent.get(&client(1)), Some(&session(3)), "changed there");
         recent.put(client(1), session(2));
         assert_eq!(recent.get(&client(1)), Some(&session(2)), "not the older");
+        recent.get_mut(&client(1)).unwrap().chunk = 4;
+        assert_eq!(recent.get(&client(1)), Some(&session(4)), "nor changed");
         recent.forget(&client(1));
         assert_eq!(recent.get(&client(1)), None, "in neither generation");
     }

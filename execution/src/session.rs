@@ -73,7 +73,10 @@ pub(crate) struct Session {
     client: PublicKey,
     sequence: u64,
     head: Option<Head>,
-    chunk: Vec<Used>,
+    /// By what the number was used.
+    used: Option<Used>,
+    /// The numbers of its chunk, unless they are recalled.
+    read: Option<Vec<Used>>,
 }
 
 impl Session {
@@ -88,24 +91,31 @@ impl Session {
             Some(recalled) => Some(recalled.head),
             None => read(state, &keys::session_head(&client))?,
         };
-        let chunk = match recalled.filter(|recalled| recalled.chunk == sequence / CHUNK) {
-            Some(recalled) => recalled.used.clone(),
+        let recalled = recalled.filter(|recalled| recalled.chunk == sequence / CHUNK);
+        let read = match recalled {
+            Some(_) => None,
             None => {
-                read(state, &keys::session_chunk(&client, sequence / CHUNK))?.unwrap_or_default()
+                let key = keys::session_chunk(&client, sequence / CHUNK);
+                Some(read(state, &key)?.unwrap_or_default())
             }
         };
+        let mut numbers = recalled
+            .map_or(read.as_ref(), |recalled| Some(&recalled.used))
+            .into_iter()
+            .flatten();
+        let used = numbers.find(|used| used.offset == offset(sequence));
         Ok(Session {
             client,
             sequence,
             head,
-            chunk,
+            used: used.copied(),
+            read,
         })
     }
 
     pub(crate) fn standing(&self, transaction: TransactionId) -> Standing {
         let floor = self.head.unwrap_or_default().floor;
-        let used = self.chunk.iter().find(|used| used.offset == self.offset());
-        match used {
+        match &self.used {
             _ if self.sequence < floor => Standing::TooOld,
             _ if mutant(Mutant::EverythingTooOld) && self.head.is_some() => Standing::TooOld,
             Some(used) if used.transaction == transaction => Standing::Known {
@@ -118,9 +128,9 @@ impl Session {
         }
     }
 
-    /// Notes that the number is used.
+    /// Notes that the number is used. Nothing may have been noted of the client since the session was loaded.
     pub(crate) fn consume<R: Reader>(
-        mut self,
+        self,
         state: &mut Overlay<'_, R>,
         recent: &mut Recent,
         used: (TransactionId, Height, u32),
@@ -128,28 +138,32 @@ impl Session {
         window: u64,
     ) -> Result<(), ExecuteError<R::Error>> {
         let (transaction, height, index) = used;
-        let offset = self.offset();
-        let at = self.chunk.partition_point(|used| used.offset < offset);
+        let offset = offset(self.sequence);
         assert!(
-            self.chunk.get(at).is_none_or(|used| used.offset > offset)
-                || mutant(Mutant::NumberTakenTwice),
+            self.used.is_none() || mutant(Mutant::NumberTakenTwice),
             "I7: a number is used once"
         );
+        let head = self.move_head(state, valid_until, window)?;
+        if mutant(Mutant::SessionNotKept) {
+            return Ok(());
+        }
+        let chunk = self.sequence / CHUNK;
+        let recalled = match self.read {
+            Some(used) => recent.put(self.client, Recalled { head, chunk, used }),
+            None => recent.get_mut(&self.client).expect("it was recalled"),
+        };
+        recalled.head = head;
         let used = Used {
             offset,
             transaction,
             height,
             index,
         };
-        self.chunk.insert(at, used);
-        let head = self.move_head(state, valid_until, window)?;
-        if !mutant(Mutant::SessionNotKept) {
-            let chunk = self.sequence / CHUNK;
-            let key = keys::session_chunk(&self.client, chunk);
-            state.set(key, Some(record::seal(&self.chunk)));
-            let used = self.chunk;
-            recent.put(self.client, Recalled { head, chunk, used });
-        }
+        let numbers = &mut recalled.used;
+        let at = numbers.partition_point(|used| used.offset < offset);
+        numbers.insert(at, used);
+        let key = keys::session_chunk(&self.client, chunk);
+        state.set(key, Some(record::seal(numbers)));
         Ok(())
     }
 
@@ -189,10 +203,11 @@ impl Session {
         state.set(keys::session_head(&self.client), Some(record::seal(&new)));
         Ok(new)
     }
+}
 
-    fn offset(&self) -> u8 {
-        u8::try_from(self.sequence % CHUNK).expect("below 16")
-    }
+/// Place of a number in its chunk.
+fn offset(sequence: u64) -> u8 {
+    u8::try_from(sequence % CHUNK).expect("below 16")
 }
 
 /// Drops sessions that are over, up to [`SWEEP_RECORDS`] records. What is left of a session when the budget ends is in
