@@ -320,6 +320,44 @@ async fn health_tells_what_is_wrong() {
     assert!(metrics.body.starts_with(b"# HELP"));
 }
 
+/// A page in an operator's browser can send a POST to this port, and, if its name leads here all of a sudden, anything.
+#[tokio::test]
+async fn the_admin_port_does_nothing_for_a_page_of_elsewhere() {
+    let address = serve_admin(Arc::new(Mock::default())).await;
+    let ask = async |method: &str, path: &str, host: &str| {
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let sent = socket.write_all(request.as_bytes()).await;
+        sent.expect("writable");
+        let mut answer = String::new();
+        let read = socket.read_to_string(&mut answer).await;
+        read.expect("text");
+        let status = answer.get(9..12).and_then(|status| status.parse().ok());
+        status.unwrap_or_else(|| panic!("no status: {answer}"))
+    };
+    let here = address.to_string();
+    for path in ["/snapshots", "/backups"] {
+        let status: u16 = ask("POST", path, &here).await;
+        assert_eq!(status, 405, "{path}");
+        // As a mock answers, that has nothing to copy.
+        assert_eq!(ask("PUT", path, &here).await, 503, "{path}");
+        assert_eq!(ask("PUT", path, "localhost:7652").await, 503, "{path}");
+        assert_eq!(ask("PUT", path, "page.example:7652").await, 400, "{path}");
+    }
+    let level = "/debug/log-level";
+    assert_eq!(ask("GET", level, &here).await, 200);
+    assert_eq!(ask("GET", level, "page.example").await, 400);
+    // In a cluster these are asked by name.
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(
+            ask("GET", path, "validator-0.quorate:7652").await,
+            200,
+            "{path}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
     let address = serve(Arc::new(Mock::default())).await;
