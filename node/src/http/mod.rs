@@ -242,9 +242,27 @@ impl Drop for Open {
 
 /// Whether canonical bytes are asked for instead of JSON.
 fn accepts_canonical(headers: &HeaderMap) -> bool {
-    headers
-        .get(ACCEPT)
-        .is_some_and(|value| value == quorate_client::api::CANONICAL)
+    accepts(headers, quorate_client::api::CANONICAL)
+}
+
+/// Whether a media type is asked for by its name. Weights make no difference, except zero, which refuses it.
+fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    let values = headers.get_all(ACCEPT).into_iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts
+            .next()
+            .is_some_and(|one| one.eq_ignore_ascii_case(media));
+        named && !parts.any(is_refusal)
+    })
+}
+
+/// Whether a parameter of a media range is a weight of zero.
+fn is_refusal(parameter: &str) -> bool {
+    let weight = parameter.strip_prefix(['q', 'Q']);
+    let weight = weight.and_then(|rest| rest.trim_start().strip_prefix('='));
+    weight.is_some_and(|weight| weight.trim().parse() == Ok(0f32))
 }
 
 /// A body with its media type.
@@ -256,6 +274,38 @@ fn typed(media: &'static str, body: impl Into<axum::body::Body>) -> Response {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use axum::http::header::ACCEPT;
+    use axum::http::{HeaderMap, HeaderValue};
+
+    /// A list, as browsers and libraries send it, was taken for something else.
+    #[test]
+    fn canonical_bytes_may_be_asked_for_in_a_list() {
+        let accepts = |lines: &[&'static str]| {
+            let lines = lines.iter().copied().map(HeaderValue::from_static);
+            let headers: HeaderMap = lines.map(|line| (ACCEPT, line)).collect();
+            super::accepts_canonical(&headers)
+        };
+        for asked in [
+            "application/octet-stream",
+            "application/octet-stream, */*",
+            "application/json;q=0.5,Application/Octet-Stream ; q=1.0",
+        ] {
+            assert!(accepts(&[asked]), "{asked}");
+        }
+        assert!(accepts(&["application/json", "application/octet-stream"]));
+        for other in [
+            "*/*",
+            "application/*",
+            "application/json",
+            "application/octet-stream-2",
+            "application/octet-stream;q=0, */*",
+            "application/octet-stream; Q = 0.000",
+        ] {
+            assert!(!accepts(&[other]), "{other}");
+        }
+        assert!(!accepts(&[]));
+    }
 
     #[test]
     fn every_route_is_documented_and_every_documented_path_is_a_route() {

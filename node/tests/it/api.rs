@@ -248,6 +248,13 @@ async fn reads_answer_and_their_failures_have_codes() {
     let range = get("/v1/kv?prefix=x&from=x%FF%00&limit=1").await;
     let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
     assert_eq!(range.entries[0].key.0, b"x\xff\0");
+    // The names of parameters may be escaped as their values may. Overlooked, the prefix was none, and all keys were listed.
+    let range = get("/v1/kv?pre%66ix=x%FF&%66rom=x%FF%00").await;
+    let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
+    assert_eq!(range.entries[0].key.0, b"x\xff\0");
+    let range = get("/v1/kv?pre%66ix=x%FF").await;
+    let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
+    assert_eq!(range.entries[0].key.0, b"x\xff");
     let status: StatusReply =
         serde_json::from_slice(&get("/v1/status").await.body).expect("status");
     assert_eq!(status.validator, "mock");
@@ -270,6 +277,42 @@ async fn reads_answer_and_their_failures_have_codes() {
         *mock.queries.lock().expect("unpoisoned") = Some(error);
         assert_eq!(problem(&get("/v1/kv/a").await), (status, code.to_owned()));
     }
+}
+
+/// What is not known was ignored by routes without parameters: a read that was asked to be linearizable was answered with
+/// what one validator had.
+#[tokio::test]
+async fn no_route_takes_a_parameter_that_it_does_not_know() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let document = serde_json::to_value(quorate_node::http::openapi::openapi()).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    let read = paths.iter().filter(|(_, item)| item["get"].is_object());
+    let key = crate::mock::key().public().to_string();
+    let mut asked = 0;
+    for (path, _) in read {
+        let path = match path.as_str() {
+            "/v1/transactions/{id}" => path.replace("{id}", &transaction(1).id().to_string()),
+            path => path.replace("{height}", "1").replace("{key}", &key),
+        };
+        for query in ["x=1", "x", "%78=1"] {
+            let answer = call(address, Call::get(format!("{path}?{query}"))).await;
+            let refused = (400, String::from("malformed"));
+            assert_eq!(problem(&answer), refused, "{path}?{query}");
+        }
+        asked += 1;
+        if path == "/v1/log" {
+            continue; // without parameters it has no end
+        }
+        // That none is meant may be said in two ways.
+        let plain = call(address, Call::get(path.clone())).await;
+        let empty = call(address, Call::get(format!("{path}?"))).await;
+        assert_eq!(empty.status, plain.status, "{path}");
+    }
+    assert_eq!(asked, 12);
+    let client = format!("/v1/clients/{key}");
+    assert_eq!(call(address, Call::get(client.clone())).await.status, 200);
+    let linearizable = Call::get(client + "?consistency=linearizable");
+    assert_eq!(call(address, linearizable).await.status, 400);
 }
 
 #[tokio::test]
