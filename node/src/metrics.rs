@@ -3,25 +3,25 @@
 //! Owns names, help texts and labels. Labels are bounded: validator indices of the set, and the enumerated reasons of
 //! this release. Derived in the node from the inputs and outputs of the replica; the pure crates know nothing of it.
 
+mod make;
+
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    process_collector::ProcessCollector, proto::MetricType,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry, TextEncoder, core::Collector as _, proto::MetricType,
+};
+
+use make::{
+    build_info, counter, counters, float_gauge, float_gauges, gauge, gauges, histogram, histograms,
+    passing_gauge, process, start_time,
 };
 
 /// Media type of the text exposition format.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Buckets from half a millisecond to 32 s.
-const LATENCY_BUCKETS: [f64; 17] = [
-    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0,
-    16.0, 32.0,
-];
 
 /// All metrics, registered. Cheap to clone: each request of a client carries them along.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct Families {
     pub backups_total: IntCounterVec,
     pub transfer_bytes: IntGauge,
     pub transfer_bytes_total: IntGauge,
-    pub transfer_remaining_seconds: IntGauge,
+    pub transfer_remaining_seconds: IntGaugeVec,
     pub peer_connected: IntGaugeVec,
     pub peer_round_trip_seconds: GaugeVec,
     pub peer_datagram_bytes: GaugeVec,
@@ -82,12 +82,16 @@ pub struct Families {
     pub api_requests_total: IntCounterVec,
     pub api_request_seconds: HistogramVec,
     pub api_connections: IntGauge,
+    pub api_max_connections: IntGauge,
     pub api_streams: IntGauge,
     pub api_submission_streams: IntGauge,
 }
 
 /// Results of a transaction, as labels of `quorate_transactions_total`.
 pub const RESULTS: [&str; 5] = ["executed", "rejected", "duplicate", "refused", "full"];
+
+/// What `quorate_api_requests_total` tells apart.
+pub const STATUSES: [&str; 6] = ["2xx", "3xx", "4xx", "429", "5xx", "canceled"];
 
 /// What `quorate_key_conflicts_total` counts: at a start, a round signed in that the home knows nothing of; then, what
 /// bears our name and was not signed here; connections that a peer gave up for a newer one from our network key.
@@ -220,10 +224,11 @@ impl Metrics {
                 "quorate_transfer_size_bytes",
                 "Bytes of the snapshot being fetched; 0 if none is.",
             ),
-            transfer_remaining_seconds: gauge(
+            // Without labels, so that it can be gone: a value for "unknown" would count in averages.
+            transfer_remaining_seconds: passing_gauge(
                 r,
                 "quorate_transfer_remaining_seconds",
-                "Time until the snapshot is here, at the rate so far; -1 while it is not known.",
+                "Time until the snapshot is here, at the rate so far; nothing while none is fetched, or it is not known.",
             ),
             peer_connected: gauges(
                 r,
@@ -316,7 +321,7 @@ impl Metrics {
             api_requests_total: counters(
                 r,
                 "quorate_api_requests_total",
-                "Answered HTTP requests by class of status.",
+                "HTTP requests by class of status; canceled: the client went away before its answer.",
                 "status",
             ),
             api_request_seconds: histograms(
@@ -328,7 +333,12 @@ impl Metrics {
             api_connections: gauge(
                 r,
                 "quorate_api_connections",
-                "Open HTTP connections, those to the admin port included.",
+                "Open connections of clients to the HTTP API.",
+            ),
+            api_max_connections: gauge(
+                r,
+                "quorate_api_max_connections",
+                "Connections of clients that are taken at a time; further ones wait.",
             ),
             api_streams: gauge(r, "quorate_api_streams", "Readers that follow the log."),
             api_submission_streams: gauge(
@@ -343,6 +353,9 @@ impl Metrics {
         // Series that exist from the start can be watched for their first change.
         for result in RESULTS {
             metrics.transactions_total.with_label_values(&[result]);
+        }
+        for status in STATUSES {
+            metrics.api_requests_total.with_label_values(&[status]);
         }
         for reason in REFUSED_FIRST {
             metrics.peer_rejected_total.with_label_values(&[reason]);
@@ -387,6 +400,29 @@ impl Metrics {
         ]
     }
 
+    /// Shows how long the transfer of a snapshot still takes, if that is known.
+    pub fn set_transfer_remaining(&self, seconds: Option<i64>) {
+        let none: &[&str] = &[];
+        match seconds {
+            Some(seconds) => {
+                let gauge = &self.transfer_remaining_seconds;
+                gauge.with_label_values(none).set(seconds);
+            }
+            // Fails where there is nothing to remove.
+            None => drop(self.transfer_remaining_seconds.remove_label_values(none)),
+        }
+    }
+
+    /// How long the transfer of a snapshot still takes, if that is known.
+    #[must_use]
+    pub fn transfer_remaining(&self) -> Option<u64> {
+        let families = self.transfer_remaining_seconds.collect();
+        let metric = families.first()?.get_metric().first()?;
+        // Set from a whole number of seconds.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(metric.get_gauge().get_value() as u64)
+    }
+
     /// Sum of the commit latencies since the start, in nanoseconds.
     #[must_use]
     pub fn commit_latency_total_ns(&self) -> u64 {
@@ -402,12 +438,12 @@ impl Metrics {
         metrics.add_validators(1);
         // A family shows once it has a series; these get theirs while a validator runs.
         metrics.storage_bytes.with_label_values(&["wal"]);
+        metrics.set_transfer_remaining(Some(1));
         metrics.peer_round_trip_seconds.with_label_values(&["0"]);
         metrics.peer_datagram_bytes.with_label_values(&["0"]);
         for counter in metrics.links() {
             counter.with_label_values(&["0"]);
         }
-        metrics.api_requests_total.with_label_values(&["2xx"]);
         metrics.api_request_seconds.with_label_values(&["GET"]);
         let families = metrics.registry.gather().into_iter();
         let described = families.map(|family| Described {
@@ -448,80 +484,6 @@ pub struct Described {
     pub labels: BTreeSet<String>,
     /// As `/metrics` says it.
     pub help: String,
-}
-
-const UNIQUE: &str = "each metric is registered once, under a valid name";
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    let metric = IntGauge::new(name, help).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn float_gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
-    let metric = Gauge::new(name, help).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    let metric = IntCounter::new(name, help).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
-    let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
-    let metric = Histogram::with_opts(options).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn histograms(registry: &Registry, name: &str, help: &str, label: &str) -> HistogramVec {
-    let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
-    let metric = HistogramVec::new(options, &[label]).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
-    let metric = IntCounterVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
-    let metric = IntGaugeVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn float_gauges(registry: &Registry, name: &str, help: &str, label: &str) -> GaugeVec {
-    let metric = GaugeVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
-    registry.register(Box::new(metric.clone())).expect(UNIQUE);
-    metric
-}
-
-fn build_info(registry: &Registry) {
-    let options = Opts::new("quorate_build_info", "The release; always 1.");
-    let info = GaugeVec::new(options, &["version"]).expect(UNIQUE);
-    info.with_label_values(&[env!("CARGO_PKG_VERSION")])
-        .set(1.0);
-    registry.register(Box::new(info)).expect(UNIQUE);
-}
-
-/// `process_*`, as every exporter has them: memory, CPU time, open files. Read from `/proc` when they are asked for.
-fn process(registry: &Registry) {
-    let collector = ProcessCollector::for_self();
-    registry.register(Box::new(collector)).expect(UNIQUE);
-}
-
-fn start_time(registry: &Registry) {
-    let help = "Start of the process, in seconds since the Unix epoch.";
-    let gauge = Gauge::new("quorate_start_time_seconds", help).expect(UNIQUE);
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    gauge.set(since.unwrap_or_default().as_secs_f64());
-    registry.register(Box::new(gauge)).expect(UNIQUE);
 }
 
 #[cfg(test)]
@@ -575,6 +537,28 @@ mod tests {
             "max_fds",
         ] {
             assert!(text.contains(&format!("\nprocess_{name} ")), "{name}");
+        }
+        // What is not there before the first request cannot be seen to rise with it.
+        for status in STATUSES {
+            let line = format!("\nquorate_api_requests_total{{status=\"{status}\"}} 0\n");
+            assert!(text.contains(&line), "{status}");
+        }
+    }
+
+    /// An unknown time was shown as -1, which counts in minima and averages.
+    #[test]
+    fn the_time_of_a_transfer_is_shown_while_it_is_known() {
+        let metrics = Metrics::new();
+        let shown = || String::from_utf8(metrics.render()).expect("text");
+        let name = "quorate_transfer_remaining_seconds";
+        assert!(!shown().contains(name));
+        metrics.set_transfer_remaining(Some(7));
+        assert!(shown().contains(&format!("\n{name} 7\n")), "{}", shown());
+        assert_eq!(metrics.transfer_remaining(), Some(7));
+        for _ in 0..2 {
+            metrics.set_transfer_remaining(None);
+            assert!(!shown().contains(name));
+            assert_eq!(metrics.transfer_remaining(), None);
         }
     }
 }

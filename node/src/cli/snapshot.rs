@@ -96,7 +96,7 @@ impl Snapshot {
 fn create(context: &Context, home: &Path) -> Result<ExitStatus, Failure> {
     let config = read_config(home)?;
     let patience = context.timeout.max(Duration::from_secs(30));
-    let height = match request(config.admin.listen, patience, "POST /snapshots")? {
+    let height = match request(config.admin.listen, patience, "PUT /snapshots")? {
         Some(height) => height,
         None => create_offline(home, &config)?,
     };

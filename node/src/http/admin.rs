@@ -1,14 +1,17 @@
 //! The admin port: metrics for Prometheus, and whether the process lives and is of use.
 
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, put};
 
 use super::{problem, typed};
 use crate::backend::{Backend, Check};
@@ -25,21 +28,51 @@ struct Admin {
 }
 
 pub(super) fn router(backend: Arc<dyn Backend>, metrics: Metrics) -> Router {
-    Router::new()
+    let probes = Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route(
-            "/debug/log-level",
-            // PUT only: a browser sends a POST to anybody on behalf of any page, and a PUT to nobody.
-            get(log_level).put(set_log_level),
-        )
+        .route("/readyz", get(readyz));
+    // What changes something is a PUT: a browser sends a POST to anybody on behalf of any page, and a PUT to nobody.
+    let tools = Router::new()
+        .route("/debug/log-level", get(log_level).put(set_log_level))
         .layer(DefaultBodyLimit::max(MAX_FILTER_BYTES))
-        .route("/snapshots", post(snapshot))
-        // PUT for the same reason: what it makes takes room.
+        .route("/snapshots", put(snapshot))
         .route("/backups", put(backup))
+        .route_layer(middleware::from_fn(by_address));
+    probes
+        .merge(tools)
         .fallback(|| async { problem("not_found", "no such route") })
         .with_state(Admin { backend, metrics })
+}
+
+/// Refuses who names this port by a name: to a browser, a page whose name leads here all of a sudden is this port's own
+/// page, and may send anything. Probes and scrapers know a name only, and are not asked.
+async fn by_address(headers: HeaderMap, request: Request, next: Next) -> Response {
+    match headers.get(HOST).is_none_or(is_address) {
+        true => next.run(request).await,
+        false => problem(
+            "malformed",
+            "name the admin port by its address, or as localhost",
+        ),
+    }
+}
+
+/// Whether a host is an IP address or this machine, with a port or without.
+fn is_address(host: &HeaderValue) -> bool {
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, digits)) if port(digits) => name,
+        Some(_) | None => host,
+    };
+    let v6 = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<Ipv4Addr>().is_ok()
+        || v6.is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok())
 }
 
 /// Makes a snapshot; answers with its height.
@@ -118,4 +151,36 @@ fn report(good: bool, name: &str, checks: &[&[Check]], query: Option<String>) ->
         if good { "passed" } else { "failed" }
     );
     (status, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_no_name() {
+        for address in [
+            "127.0.0.1:7652",
+            "10.1.2.3",
+            "[::1]:7652",
+            "[fd00::7]",
+            "localhost:7652",
+            "LocalHost",
+        ] {
+            assert!(is_address(&HeaderValue::from_static(address)), "{address}");
+        }
+        for name in [
+            "",
+            ":7652",
+            "example.org:7652",
+            "127.0.0.1.example.org",
+            "localhost.example.org",
+            "validator-0",
+            "::1",
+            "[::1",
+            "127.0.0.1:x",
+        ] {
+            assert!(!is_address(&HeaderValue::from_static(name)), "{name}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A listening socket whose connections are bounded in number and in idleness.
+//! A listening socket whose connections are bounded in number, in idleness and in slowness.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +8,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Limits;
-use crate::metrics::Metrics;
+use super::pace::Pace;
+use super::requests::Requests;
+use super::{Limits, Open};
 
 /// Pause after a failed accept, which most often means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bytes a second that a client takes of what waits for it, at least. One that takes a little now and then would hold large
-/// answers in memory for hours.
-pub const SLOWEST_TAKER: u64 = 8 << 10;
+/// From the first byte of a request's head to its last, at most; less where the idle time is less.
+pub const LONGEST_HEAD: Duration = Duration::from_secs(30);
 
 /// Accepts only while fewer than `max_connections` are open; the others wait in the kernel's queue.
 #[derive(Debug)]
@@ -29,18 +30,26 @@ pub struct Bounded {
     listener: TcpListener,
     slots: Arc<Semaphore>,
     idle: Duration,
-    metrics: Metrics,
+    connections: Option<IntGauge>,
+    stopping: watch::Receiver<bool>,
 }
 
 impl Bounded {
-    /// Puts bounds on a listening socket.
+    /// Puts bounds on a listening socket, and counts its connections. Once it stops, what has begun a request and not
+    /// finished its head waits no longer.
     #[must_use]
-    pub fn new(listener: TcpListener, limits: Limits, metrics: Metrics) -> Bounded {
+    pub fn new(
+        listener: TcpListener,
+        limits: Limits,
+        connections: Option<IntGauge>,
+        stopping: watch::Receiver<bool>,
+    ) -> Bounded {
         Bounded {
             listener,
             slots: Arc::new(Semaphore::new(limits.max_connections)),
             idle: limits.idle_timeout,
-            metrics,
+            connections,
+            stopping,
         }
     }
 }
@@ -57,14 +66,16 @@ impl Listener for Bounded {
                 Ok((stream, address)) => {
                     // Latency counts, and answers are written whole. A socket that is gone already fails later.
                     let _ = stream.set_nodelay(true);
-                    self.metrics.api_connections.inc();
                     let guarded = Guarded {
                         stream,
                         idle: self.idle,
                         last: Instant::now(),
                         owed: None,
+                        head: None,
+                        requests: Requests::default(),
                         alarm: Box::pin(sleep_until(Instant::now() + self.idle)),
-                        metrics: self.metrics.clone(),
+                        stopping: self.stopping.clone(),
+                        _open: self.connections.as_ref().map(Open::new),
                         _slot: slot,
                     };
                     return (guarded, address);
@@ -82,49 +93,36 @@ impl Listener for Bounded {
     }
 }
 
-/// Since when bytes wait for a client without a break, and how many it has taken meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owed {
+/// A request's head that has arrived in part: since when, and how many were whole before it.
+#[derive(Clone, Copy, Debug)]
+struct Head {
     since: Instant,
-    taken: u64,
+    before: u64,
 }
 
-impl Owed {
-    fn begun(now: Instant) -> Owed {
-        Owed {
-            since: now,
-            taken: 0,
-        }
-    }
-
-    /// Whether the client has taken less than it must, over an idle time at least; if it has taken enough, that time begins
-    /// anew.
-    fn is_slow(&mut self, now: Instant, idle: Duration) -> bool {
-        let passed = now.duration_since(self.since);
-        if passed < idle {
-            return false;
-        }
-        let least = SLOWEST_TAKER.saturating_mul(passed.as_secs());
-        let slow = self.taken < least;
-        *self = Owed::begun(now);
-        slow
-    }
-}
-
-/// A connection that occupies a slot, and ends when nothing has moved on it for the idle time, or when its client takes too
-/// slowly what waits for it.
+/// A connection that occupies a slot, and ends when nothing has moved on it for the idle time, when its client takes too
+/// slowly what waits for it, or sends the head of a request too slowly.
 #[derive(Debug)]
 pub struct Guarded {
     stream: TcpStream,
     idle: Duration,
     last: Instant,
-    owed: Option<Owed>,
+    /// What waits for the client.
+    owed: Option<Pace>,
+    head: Option<Head>,
+    requests: Requests,
     alarm: Pin<Box<Sleep>>,
-    metrics: Metrics,
+    stopping: watch::Receiver<bool>,
+    _open: Option<Open>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Guarded {
+    /// Its requests that are under way.
+    pub(super) fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+
     /// What came of reading or writing. Only bytes that moved count: whoever sends or takes nothing must not hold a
     /// connection, and what waits for it, for ever. Both directions watch the time, since a connection whose answers are
     /// not taken is not read either.
@@ -143,6 +141,27 @@ impl Guarded {
         result
     }
 
+    /// What came of reading: as [`Guarded::moved`], and what arrives while no request is under way begins one.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+        bytes: usize,
+    ) -> Poll<io::Result<()>> {
+        let (busy, before) = (self.requests.any(), self.requests.begun());
+        // That one is whole.
+        self.head.take_if(|head| busy || head.before != before);
+        if result.is_pending() && !busy && self.owed.is_none() && *self.stopping.borrow() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let result = self.moved(cx, result);
+        if bytes > 0 && !busy && self.head.is_none() {
+            let since = self.last;
+            self.head = Some(Head { since, before });
+        }
+        result
+    }
+
     /// What came of writing: as [`Guarded::moved`], and it is counted while some of it waits.
     fn wrote(
         &mut self,
@@ -150,34 +169,34 @@ impl Guarded {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match (&written, &mut self.owed) {
-            (Poll::Ready(Ok(bytes)), Some(owed)) => {
-                let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
-                owed.taken = owed.taken.saturating_add(bytes);
-            }
-            (Poll::Pending, owed @ None) => *owed = Some(Owed::begun(Instant::now())),
+            (Poll::Ready(Ok(bytes)), Some(owed)) => owed.add(*bytes),
+            (Poll::Pending, owed @ None) => *owed = Some(Pace::begun(Instant::now())),
             (Poll::Ready(_), _) | (Poll::Pending, Some(_)) => {}
         }
         self.moved(cx, written)
     }
 
-    /// Whether nothing has moved for the idle time, or too little of what waits. The alarm is moved only when it rings, not
-    /// with every byte.
+    /// Whether nothing has moved for the idle time, too little of what waits, or a head is not whole in its time. The alarm
+    /// is moved when it rings, and for what is due before it, not with every byte.
     fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        let longest = LONGEST_HEAD.min(self.idle);
+        let head_end = self.head.map(|head| head.since + longest);
+        if let Some(end) = head_end
+            && end < self.alarm.deadline()
+        {
+            self.alarm.as_mut().reset(end);
+        }
         while self.alarm.as_mut().poll(cx).is_ready() {
-            let (now, end) = (Instant::now(), self.last + self.idle);
-            let slow = |owed: &mut Owed| owed.is_slow(now, self.idle);
+            let now = Instant::now();
+            let end = self.last + self.idle;
+            let end = head_end.map_or(end, |head| head.min(end));
+            let slow = |owed: &mut Pace| owed.is_slow(now, self.idle);
             if now >= end || self.owed.as_mut().is_some_and(slow) {
                 return true;
             }
             self.alarm.as_mut().reset(end);
         }
         false
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        self.metrics.api_connections.dec();
     }
 }
 
@@ -188,8 +207,9 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        this.moved(cx, result)
+        this.read(cx, result, buffer.filled().len() - before)
     }
 }
 
@@ -227,29 +247,5 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whoever took a few bytes within each idle time kept an answer of megabytes in memory for hours.
-    #[test]
-    fn who_takes_a_little_of_what_waits_is_too_slow_after_an_idle_time() {
-        let (start, idle) = (Instant::now(), Duration::from_secs(10));
-        let mut owed = Owed::begun(start);
-        owed.taken = 10 * SLOWEST_TAKER - 1;
-        assert!(!owed.is_slow(start + idle - Duration::from_millis(1), idle));
-        let mut enough = Owed {
-            taken: 10 * SLOWEST_TAKER,
-            ..owed
-        };
-        assert!(owed.is_slow(start + idle, idle));
-        assert!(!enough.is_slow(start + idle, idle));
-        // What was taken before counts once.
-        assert_eq!(enough, Owed::begun(start + idle));
-        assert!(!enough.is_slow(start + idle, idle));
-        assert!(enough.is_slow(start + idle * 2, idle));
     }
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | connections | further ones wait in the kernel's queue |
 //! | a connection without a byte for `idle_timeout` | closed |
+//! | the head of a request that is not whole within [`LONGEST_HEAD`] or `idle_timeout` | closed |
 //! | a request body above the chain's largest transaction | 413 `too_large` |
 //! | a request that takes longer than `request_timeout` | 504 `timed_out`; an accepted transaction stays accepted |
 //! | [`MAX_UNDER_WAY`] transactions of a stream of submissions, or 512 KiB of them | it is read on when some are answered |
@@ -15,7 +16,8 @@
 //! | [`MAX_STREAMS`] readers of the log | 429 `full` with `Retry-After` |
 //! | [`MAX_READING`] long reads that run, and [`MAX_READS_WAITING`] that wait | 429 `full` with `Retry-After` |
 //! | [`MAX_SENDING`] bytes of large answers that are not taken yet | 429 `full` with `Retry-After` |
-//! | a client that takes less than [`SLOWEST_TAKER`] bytes a second of what waits for it | closed |
+//! | a client that takes less than [`SLOWEST_CLIENT`] bytes a second of what waits for it | closed |
+//! | a stream of submissions with less than that of a transaction that it has begun | `malformed`, and its end |
 //! | a full queue behind it | 429 `full` with `Retry-After` |
 
 mod admin;
@@ -23,10 +25,12 @@ mod events;
 mod explorer;
 mod listener;
 pub mod openapi;
+mod pace;
 mod pages;
 mod problem;
 mod reading;
 mod reads;
+mod requests;
 mod sending;
 mod submissions;
 mod transactions;
@@ -40,7 +44,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -51,10 +55,12 @@ use tokio::sync::{Semaphore, watch};
 use crate::backend::{Backend, Query, QueryError, Reply};
 use crate::metrics::Metrics;
 pub use events::{MAX_STREAMS, streams};
-pub use listener::{Bounded, SLOWEST_TAKER};
+pub use listener::{Bounded, LONGEST_HEAD};
+pub use pace::SLOWEST_CLIENT;
 pub use problem::{CODES, problem};
 pub use reading::{MAX_READING, MAX_READS_WAITING, Reading};
 pub(crate) use reads::log_entry;
+pub use requests::Requests;
 pub use sending::{MAX_SENDING, Sending};
 pub use submissions::{MAX_SUBMITTERS, MAX_UNDER_WAY, submitters};
 pub use transactions::submitted;
@@ -72,6 +78,8 @@ pub struct Api {
     pub max_transaction_bytes: usize,
     /// Longest time for one request.
     pub request_timeout: Duration,
+    /// As [`Limits::idle_timeout`]; a transaction of a stream that has arrived in part is looked at so often.
+    pub idle_timeout: Duration,
     /// A stream of the log without a block says something at least so often, so that neither end takes the other for
     /// lost.
     pub keep_alive: Duration,
@@ -159,7 +167,8 @@ pub fn admin_router(backend: Arc<dyn Backend>, metrics: Metrics) -> Router {
     admin::router(backend, metrics)
 }
 
-/// Serves routes until `stop` resolves, and then until the open requests are answered.
+/// Serves routes until `stop` resolves, and then until the open requests are answered; a request whose head is not whole
+/// by then is none. `connections` counts those that are open.
 ///
 /// # Errors
 /// Those of the listening socket.
@@ -167,13 +176,22 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
-    metrics: Metrics,
+    connections: Option<IntGauge>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let bounded = Bounded::new(listener, limits, metrics);
-    axum::serve(bounded, router)
-        .with_graceful_shutdown(stop)
-        .await
+    let (stopped, stopping) = watch::channel(false);
+    let bounded = Bounded::new(listener, limits, connections, stopping);
+    let routes = router.layer(middleware::from_fn(requests::follow));
+    let stop = async move {
+        stop.await;
+        stopped.send_replace(true);
+    };
+    axum::serve(
+        bounded,
+        routes.into_make_service_with_connect_info::<Requests>(),
+    )
+    .with_graceful_shutdown(stop)
+    .await
 }
 
 /// Bounds of a listening socket.
@@ -187,25 +205,49 @@ pub struct Limits {
 
 /// Bounds the time of a request, and counts it.
 async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = match request.method().as_str() {
-        "GET" => "GET",
-        "POST" => "POST",
-        _ => "other", // a label's values are bounded
-    };
+    let mut counted = Counted::new(&api.metrics, request.method());
     let response = match tokio::time::timeout(api.request_timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => problem("timed_out", "no outcome within the time of a request"),
     };
     let response = api.sending.admit(response).await;
-    let metrics = &api.metrics;
-    let class = class_of(response.status());
-    metrics.api_requests_total.with_label_values(&[class]).inc();
-    metrics
-        .api_request_seconds
-        .with_label_values(&[method])
-        .observe(started.elapsed().as_secs_f64());
+    counted.class = class_of(response.status());
     response
+}
+
+/// Counts a request when it ends, answered or not: a handler whose client goes away is dropped.
+struct Counted {
+    metrics: Metrics,
+    method: &'static str,
+    class: &'static str,
+    started: Instant,
+}
+
+impl Counted {
+    fn new(metrics: &Metrics, method: &Method) -> Counted {
+        Counted {
+            metrics: metrics.clone(),
+            method: match method.as_str() {
+                "GET" => "GET",
+                "POST" => "POST",
+                _ => "other", // a label's values are bounded
+            },
+            class: "canceled",
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let metrics = &self.metrics;
+        let requests = &metrics.api_requests_total;
+        requests.with_label_values(&[self.class]).inc();
+        metrics
+            .api_request_seconds
+            .with_label_values(&[self.method])
+            .observe(self.started.elapsed().as_secs_f64());
+    }
 }
 
 fn class_of(status: StatusCode) -> &'static str {
@@ -224,7 +266,8 @@ fn media_of(headers: &HeaderMap) -> Option<&str> {
     Some(media.split(';').next().unwrap_or(media).trim())
 }
 
-/// Counts a stream while it is there.
+/// Counts a stream or a connection while it is there.
+#[derive(Debug)]
 struct Open(IntGauge);
 
 impl Open {
@@ -242,9 +285,27 @@ impl Drop for Open {
 
 /// Whether canonical bytes are asked for instead of JSON.
 fn accepts_canonical(headers: &HeaderMap) -> bool {
-    headers
-        .get(ACCEPT)
-        .is_some_and(|value| value == quorate_client::api::CANONICAL)
+    accepts(headers, quorate_client::api::CANONICAL)
+}
+
+/// Whether a media type is asked for by its name. Weights make no difference, except zero, which refuses it.
+fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    let values = headers.get_all(ACCEPT).into_iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts
+            .next()
+            .is_some_and(|one| one.eq_ignore_ascii_case(media));
+        named && !parts.any(is_refusal)
+    })
+}
+
+/// Whether a parameter of a media range is a weight of zero.
+fn is_refusal(parameter: &str) -> bool {
+    let weight = parameter.strip_prefix(['q', 'Q']);
+    let weight = weight.and_then(|rest| rest.trim_start().strip_prefix('='));
+    weight.is_some_and(|weight| weight.trim().parse() == Ok(0f32))
 }
 
 /// A body with its media type.
@@ -256,6 +317,38 @@ fn typed(media: &'static str, body: impl Into<axum::body::Body>) -> Response {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use axum::http::header::ACCEPT;
+    use axum::http::{HeaderMap, HeaderValue};
+
+    /// A list, as browsers and libraries send it, was taken for something else.
+    #[test]
+    fn canonical_bytes_may_be_asked_for_in_a_list() {
+        let accepts = |lines: &[&'static str]| {
+            let lines = lines.iter().copied().map(HeaderValue::from_static);
+            let headers: HeaderMap = lines.map(|line| (ACCEPT, line)).collect();
+            super::accepts_canonical(&headers)
+        };
+        for asked in [
+            "application/octet-stream",
+            "application/octet-stream, */*",
+            "application/json;q=0.5,Application/Octet-Stream ; q=1.0",
+        ] {
+            assert!(accepts(&[asked]), "{asked}");
+        }
+        assert!(accepts(&["application/json", "application/octet-stream"]));
+        for other in [
+            "*/*",
+            "application/*",
+            "application/json",
+            "application/octet-stream-2",
+            "application/octet-stream;q=0, */*",
+            "application/octet-stream; Q = 0.000",
+        ] {
+            assert!(!accepts(&[other]), "{other}");
+        }
+        assert!(!accepts(&[]));
+    }
 
     #[test]
     fn every_route_is_documented_and_every_documented_path_is_a_route() {

@@ -60,11 +60,11 @@ const PROBLEMS: [(&str, &[&[&str]]); 14] = [
         &[READ, &["malformed", "unknown_height", "compacted"]],
     ),
     ("/v1/log", &[READ, &["malformed", "compacted"]]),
-    ("/v1/validators", &[READ]),
-    ("/v1/status", &[READ]),
+    ("/v1/validators", &[READ, &["malformed"]]),
+    ("/v1/status", &[READ, &["malformed"]]),
     ("/v1/clients/{key}", &[READ, &["malformed"]]),
-    ("/v1/genesis", &[]),
-    ("/openapi.json", &[]),
+    ("/v1/genesis", &[&["malformed"]]),
+    ("/openapi.json", &[&["malformed"]]),
 ];
 
 /// The document's source.
@@ -110,7 +110,7 @@ pub fn openapi() -> Document {
     path = "/openapi.json",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
 )]
-pub(super) async fn document() -> Response {
+pub(super) async fn document(_: reads::NoQuery) -> Response {
     static TEXT: OnceLock<Bytes> = OnceLock::new();
     let text = TEXT.get_or_init(|| openapi().to_json().expect("a document is JSON").into());
     shared("application/json", text.clone())

@@ -1,8 +1,8 @@
 //! Reads of the local state. None of them is linearizable: a linearizable read is a signed transaction.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::header::ACCEPT;
+use axum::extract::{FromRequestParts, Path, Query as UrlQuery, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use quorate_client::api::{
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::events::{events, resumed};
 use super::problem::of_query;
 use super::sending::shared;
-use super::{Api, accepts_canonical, problem, typed};
+use super::{Api, accepts, accepts_canonical, problem, typed};
 use crate::backend::{BlockState, KeyState, KeyValue, LogBlock, Query, Reply};
 
 /// Entries of a range unless told otherwise.
@@ -26,6 +26,23 @@ const DEFAULT_RANGE: u32 = 100;
 const MAX_RANGE: u32 = 1_000;
 /// Bytes of batches of one answer with a stretch of the log.
 const LINES_BYTES: usize = 4 << 20;
+
+/// The query of a route without parameters. Ignored, one would seem to be obeyed.
+pub(super) struct NoQuery;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<NoQuery, Response> {
+        let query = UrlQuery::<Nothing>::from_request_parts(parts, state).await;
+        let refused = |_| problem("malformed", "the route has no parameters");
+        query.map(|_| NoQuery).map_err(refused)
+    }
+}
 
 /// Where a read may be answered from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -189,6 +206,7 @@ pub(super) async fn range(
 )]
 pub(super) async fn block(
     State(api): State<Api>,
+    _: NoQuery,
     height: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -279,9 +297,8 @@ pub(super) async fn log(
 
 /// Server-sent events or JSON Lines: what is asked for, else lines for a stretch with an end.
 fn is_streamed(headers: &HeaderMap, to: Option<u64>) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let accept = accept.unwrap_or_default();
-    match (accept.contains(EVENT_STREAM), accept.contains(JSON_LINES)) {
+    let (events, lines) = (accepts(headers, EVENT_STREAM), accepts(headers, JSON_LINES));
+    match (events, lines) {
         (true, _) => true,
         (false, true) => false,
         (false, false) => to.is_none(),
@@ -311,7 +328,7 @@ async fn lines(api: &Api, from: Height, to: Height) -> Response {
     path = "/v1/status",
     responses((status = 200, description = "How it is", body = StatusReply))
 )]
-pub(super) async fn status(State(api): State<Api>) -> Response {
+pub(super) async fn status(State(api): State<Api>, _: NoQuery) -> Response {
     match api.backend.read(Query::Status) {
         Ok(Reply::Status(status)) => axum::Json(*status).into_response(),
         Ok(_) => not_serving(),
@@ -325,7 +342,7 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
     path = "/v1/validators",
     responses((status = 200, description = "The set", body = ValidatorsReply))
 )]
-pub(super) async fn validators(State(api): State<Api>) -> Response {
+pub(super) async fn validators(State(api): State<Api>, _: NoQuery) -> Response {
     match api.backend.read(Query::Validators) {
         Ok(Reply::Validators(validators)) => axum::Json(validators).into_response(),
         Ok(_) => not_serving(),
@@ -342,6 +359,7 @@ pub(super) async fn validators(State(api): State<Api>) -> Response {
 )]
 pub(super) async fn client(
     State(api): State<Api>,
+    _: NoQuery,
     key: Result<Path<String>, PathRejection>,
 ) -> Response {
     let Some(key) = key.ok().and_then(|Path(key)| key.parse::<PublicKey>().ok()) else {
@@ -360,7 +378,7 @@ pub(super) async fn client(
     path = "/v1/genesis",
     responses((status = 200, description = "The file", content_type = "application/json"))
 )]
-pub(super) async fn genesis(State(api): State<Api>) -> Response {
+pub(super) async fn genesis(State(api): State<Api>, _: NoQuery) -> Response {
     shared("application/json", api.genesis.clone())
 }
 
@@ -436,9 +454,13 @@ pub(super) fn not_serving() -> Response {
 }
 
 /// The bytes that a parameter of the query stands for, text or not; none if it is not there. `None` if it is malformed.
+/// Its name may be escaped, too.
 fn raw_value(uri: &Uri, name: &str) -> Option<Vec<u8>> {
     let mut parts = uri.query().unwrap_or_default().split('&');
-    let value = parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    let value = parts.find_map(|part| {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        (unescape(key)? == name.as_bytes()).then_some(value)
+    });
     unescape(&value.unwrap_or_default().replace('+', " "))
 }
 

@@ -27,8 +27,9 @@ use quorate_client::frames::{self, Frames, Framing};
 use quorate_client::submissions::{Answer, Verdict};
 use quorate_types::{HashedTransaction, Transaction, TransactionId, Unverified, codec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::pace::Pace;
 use super::problem::{document, full, submit_code};
 use super::transactions::{NO_OUTCOME, ONLY_WAIT, SubmitQuery, reply_of, submitted};
 use super::{Api, Open, media_of, problem, typed};
@@ -40,6 +41,8 @@ pub const MAX_UNDER_WAY: usize = 1_024;
 const MAX_BYTES: usize = 512 << 10;
 /// Streams that one validator has at a time. Each may hold some megabytes.
 pub const MAX_SUBMITTERS: usize = 64;
+/// What is said when a client sends less than [`super::SLOWEST_CLIENT`] of what it has begun.
+const TOO_SLOW: &str = "the rest of the transaction did not come in time";
 /// What a client is told to wait when all of them are taken, in seconds.
 const RETRY_AFTER: u32 = 5;
 /// A stream that the validator ends stays open for so long behind the last answer, unless the client ends it too: closed
@@ -102,6 +105,8 @@ pub(super) async fn stream(
         stopped: async move { drop(stopping.wait_for(|stop| *stop).await) }.boxed(),
         frames: Frames::new(framing, limit),
         next: 0,
+        part: None,
+        alarm: None,
         ended: false,
         under_way: FuturesUnordered::new(),
         bytes: 0,
@@ -159,6 +164,12 @@ impl From<SubmitError> for Refused {
     }
 }
 
+/// What has arrived of a transaction: its place, and how fast the rest comes.
+struct Part {
+    number: u64,
+    pace: Pace,
+}
+
 /// One stream, as the body of its response.
 struct Submissions {
     api: Api,
@@ -169,6 +180,10 @@ struct Submissions {
     frames: Frames,
     /// Place of the next transaction.
     next: u64,
+    /// The transaction that has arrived in part, while its rest is waited for.
+    part: Option<Part>,
+    /// Rings when a part must be looked at, or before.
+    alarm: Option<Pin<Box<Sleep>>>,
     /// No further transaction is taken.
     ended: bool,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -234,11 +249,20 @@ impl Submissions {
                         break;
                     }
                     match self.body.poll_next_unpin(cx) {
-                        Poll::Ready(Some(Ok(bytes))) => self.frames.push(&bytes),
+                        Poll::Ready(Some(Ok(bytes))) => {
+                            if let Some(part) = &mut self.part {
+                                part.pace.add(bytes.len());
+                            }
+                            self.frames.push(&bytes);
+                        }
                         Poll::Ready(None) => self.end(),
                         // The client broke off, and will not read why.
                         Poll::Ready(Some(Err(_))) => (self.ended, self.drained) = (true, true),
-                        Poll::Pending => break,
+                        Poll::Pending if self.is_too_slow(cx) => {
+                            self.refuse(Refused::new("malformed", TOO_SLOW));
+                            self.ended = true;
+                        }
+                        Poll::Pending => return self.next > before,
                     }
                 }
                 Err(error) => {
@@ -247,7 +271,32 @@ impl Submissions {
                 }
             }
         }
+        // It does not read, so the client cannot send.
+        self.part = None;
         self.next > before
+    }
+
+    /// Whether a transaction has arrived in part, and its rest comes more slowly than it must.
+    fn is_too_slow(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.frames.is_inside() {
+            self.part = None;
+            return false;
+        }
+        let (number, idle) = (self.next, self.api.idle_timeout);
+        self.part.take_if(|part| part.number != number);
+        let part = self.part.get_or_insert_with(|| Part {
+            number,
+            pace: Pace::begun(Instant::now()),
+        });
+        let alarm = &mut self.alarm;
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(part.pace.due(idle))));
+        while alarm.as_mut().poll(cx).is_ready() {
+            if part.pace.is_slow(Instant::now(), idle) {
+                return true;
+            }
+            alarm.as_mut().reset(part.pace.due(idle));
+        }
+        false
     }
 
     fn has_room(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use quorate_replica::Setup;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -52,6 +53,7 @@ impl Servers {
             max_transaction_bytes: usize::try_from(setup.parameters.max_transaction_bytes)
                 .unwrap_or(usize::MAX),
             request_timeout: Duration::from_millis(config.api.request_timeout_ms),
+            idle_timeout: limits.idle_timeout,
             keep_alive: limits.idle_timeout.min(KEEP_ALIVE * 4) / 4,
             streams: http::streams(),
             submitters: http::submitters(),
@@ -64,9 +66,13 @@ impl Servers {
             max_connections: ADMIN_CONNECTIONS,
             ..limits
         };
+        let open = &metrics.api_connections;
+        let most = i64::try_from(limits.max_connections);
+        metrics.api_max_connections.set(most.unwrap_or(i64::MAX));
         Ok(Servers {
-            api: Server::start(api, routes, limits, metrics.clone(), stop_api)?,
-            admin: Server::start(admin, probes, few, metrics, watch::Sender::new(false))?,
+            api: Server::start(api, routes, limits, Some(open.clone()), stop_api)?,
+            // Its own connections would hide how near the API's are to their bound.
+            admin: Server::start(admin, probes, few, None, watch::Sender::new(false))?,
         })
     }
 
@@ -83,7 +89,7 @@ impl Server {
         listener: std::net::TcpListener,
         routes: axum::Router,
         limits: http::Limits,
-        metrics: Metrics,
+        connections: Option<IntGauge>,
         stop: watch::Sender<bool>,
     ) -> Result<Server, Failure> {
         let listener = TcpListener::from_std(listener)
@@ -91,7 +97,7 @@ impl Server {
         let mut stopping = stop.subscribe();
         // Dropped or used, it says the same.
         let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
-        let task = tokio::spawn(http::serve(listener, routes, limits, metrics, stopped));
+        let task = tokio::spawn(http::serve(listener, routes, limits, connections, stopped));
         Ok(Server { task, stop })
     }
 

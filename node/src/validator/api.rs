@@ -515,12 +515,7 @@ impl Served {
                 height: transfer.height,
                 bytes: transfer.bytes,
                 bytes_total: transfer.bytes_total,
-                remaining_seconds: self
-                    .metrics
-                    .transfer_remaining_seconds
-                    .get()
-                    .try_into()
-                    .ok(),
+                remaining_seconds: self.metrics.transfer_remaining(),
             }),
         }
     }

@@ -143,7 +143,7 @@ impl Watch {
             if self.transfer.take().is_some() {
                 metrics.transfer_bytes.set(0);
                 metrics.transfer_bytes_total.set(0);
-                metrics.transfer_remaining_seconds.set(0);
+                metrics.set_transfer_remaining(None);
             }
             return;
         };
@@ -162,12 +162,12 @@ impl Watch {
         let fetched = progress.bytes.saturating_sub(transfer.from_bytes);
         let open = progress.bytes_total.saturating_sub(progress.bytes);
         let remaining = open.saturating_mul(millis).checked_div(fetched);
-        let seconds = remaining.map_or(-1, |millis| gauge(millis.div_ceil(1_000)));
+        let seconds = remaining.map(|millis| gauge(millis.div_ceil(1_000)));
         metrics.transfer_bytes.set(gauge(progress.bytes));
         metrics
             .transfer_bytes_total
             .set(gauge(progress.bytes_total));
-        metrics.transfer_remaining_seconds.set(seconds);
+        metrics.set_transfer_remaining(seconds);
         if now.duration_since(transfer.logged) >= TRANSFER_LOG || transfer.since == now {
             transfer.logged = now;
             tracing::info!(event = "snapshot_progress",

@@ -248,6 +248,13 @@ async fn reads_answer_and_their_failures_have_codes() {
     let range = get("/v1/kv?prefix=x&from=x%FF%00&limit=1").await;
     let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
     assert_eq!(range.entries[0].key.0, b"x\xff\0");
+    // The names of parameters may be escaped as their values may. Overlooked, the prefix was none, and all keys were listed.
+    let range = get("/v1/kv?pre%66ix=x%FF&%66rom=x%FF%00").await;
+    let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
+    assert_eq!(range.entries[0].key.0, b"x\xff\0");
+    let range = get("/v1/kv?pre%66ix=x%FF").await;
+    let range: RangeReply = serde_json::from_slice(&range.body).expect("a range");
+    assert_eq!(range.entries[0].key.0, b"x\xff");
     let status: StatusReply =
         serde_json::from_slice(&get("/v1/status").await.body).expect("status");
     assert_eq!(status.validator, "mock");
@@ -270,6 +277,42 @@ async fn reads_answer_and_their_failures_have_codes() {
         *mock.queries.lock().expect("unpoisoned") = Some(error);
         assert_eq!(problem(&get("/v1/kv/a").await), (status, code.to_owned()));
     }
+}
+
+/// What is not known was ignored by routes without parameters: a read that was asked to be linearizable was answered with
+/// what one validator had.
+#[tokio::test]
+async fn no_route_takes_a_parameter_that_it_does_not_know() {
+    let address = serve(Arc::new(Mock::default())).await;
+    let document = serde_json::to_value(quorate_node::http::openapi::openapi()).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    let read = paths.iter().filter(|(_, item)| item["get"].is_object());
+    let key = crate::mock::key().public().to_string();
+    let mut asked = 0;
+    for (path, _) in read {
+        let path = match path.as_str() {
+            "/v1/transactions/{id}" => path.replace("{id}", &transaction(1).id().to_string()),
+            path => path.replace("{height}", "1").replace("{key}", &key),
+        };
+        for query in ["x=1", "x", "%78=1"] {
+            let answer = call(address, Call::get(format!("{path}?{query}"))).await;
+            let refused = (400, String::from("malformed"));
+            assert_eq!(problem(&answer), refused, "{path}?{query}");
+        }
+        asked += 1;
+        if path == "/v1/log" {
+            continue; // without parameters it has no end
+        }
+        // That none is meant may be said in two ways.
+        let plain = call(address, Call::get(path.clone())).await;
+        let empty = call(address, Call::get(format!("{path}?"))).await;
+        assert_eq!(empty.status, plain.status, "{path}");
+    }
+    assert_eq!(asked, 12);
+    let client = format!("/v1/clients/{key}");
+    assert_eq!(call(address, Call::get(client.clone())).await.status, 200);
+    let linearizable = Call::get(client + "?consistency=linearizable");
+    assert_eq!(call(address, linearizable).await.status, 400);
 }
 
 #[tokio::test]
@@ -318,6 +361,44 @@ async fn health_tells_what_is_wrong() {
     let metrics = get("/metrics").await;
     assert!(metrics.content_type.starts_with("text/plain"));
     assert!(metrics.body.starts_with(b"# HELP"));
+}
+
+/// A page in an operator's browser can send a POST to this port, and, if its name leads here all of a sudden, anything.
+#[tokio::test]
+async fn the_admin_port_does_nothing_for_a_page_of_elsewhere() {
+    let address = serve_admin(Arc::new(Mock::default())).await;
+    let ask = async |method: &str, path: &str, host: &str| {
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let sent = socket.write_all(request.as_bytes()).await;
+        sent.expect("writable");
+        let mut answer = String::new();
+        let read = socket.read_to_string(&mut answer).await;
+        read.expect("text");
+        let status = answer.get(9..12).and_then(|status| status.parse().ok());
+        status.unwrap_or_else(|| panic!("no status: {answer}"))
+    };
+    let here = address.to_string();
+    for path in ["/snapshots", "/backups"] {
+        let status: u16 = ask("POST", path, &here).await;
+        assert_eq!(status, 405, "{path}");
+        // As a mock answers, that has nothing to copy.
+        assert_eq!(ask("PUT", path, &here).await, 503, "{path}");
+        assert_eq!(ask("PUT", path, "localhost:7652").await, 503, "{path}");
+        assert_eq!(ask("PUT", path, "page.example:7652").await, 400, "{path}");
+    }
+    let level = "/debug/log-level";
+    assert_eq!(ask("GET", level, &here).await, 200);
+    assert_eq!(ask("GET", level, "page.example").await, 400);
+    // In a cluster these are asked by name.
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(
+            ask("GET", path, "validator-0.quorate:7652").await,
+            200,
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -13,5 +13,6 @@ mod mock;
 mod names;
 mod owner;
 mod proved;
+mod slow;
 mod submissions;
 mod verbs;

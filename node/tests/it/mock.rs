@@ -24,6 +24,7 @@ use quorate_types::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::proved;
 
@@ -365,6 +366,19 @@ pub(crate) async fn serve_idle(
     request_timeout: Duration,
     idle: Duration,
 ) -> SocketAddr {
+    start(mock, request_timeout, idle).await.address
+}
+
+/// A server of a mock.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) task: JoinHandle<std::io::Result<()>>,
+}
+
+/// As [`serve_idle`], with all that belongs to it. It stops when it is told to.
+pub(crate) async fn start(mock: Arc<Mock>, request_timeout: Duration, idle: Duration) -> Served {
     let metrics = Metrics::new();
     let router = http::router(Api {
         stopping: mock.stopping.subscribe(),
@@ -373,6 +387,7 @@ pub(crate) async fn serve_idle(
         genesis: bytes::Bytes::from(proved::genesis_text()),
         max_transaction_bytes: 4_096,
         request_timeout,
+        idle_timeout: idle,
         keep_alive: Duration::from_millis(100),
         streams: http::streams(),
         submitters: http::submitters(),
@@ -385,17 +400,30 @@ pub(crate) async fn serve_idle(
 /// The admin port of a mock.
 pub(crate) async fn serve_admin(mock: Arc<Mock>) -> SocketAddr {
     let metrics = Metrics::new();
-    listen(http::admin_router(mock, metrics.clone()), metrics, IDLE).await
+    let router = http::admin_router(mock, metrics.clone());
+    listen(router, metrics, IDLE).await.address
 }
 
-async fn listen(router: axum::Router, metrics: Metrics, idle_timeout: Duration) -> SocketAddr {
+async fn listen(router: axum::Router, metrics: Metrics, idle_timeout: Duration) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let limits = Limits {
         max_connections: 128,
         idle_timeout,
     };
-    let forever = future::pending();
-    tokio::spawn(http::serve(listener, router, limits, metrics, forever));
-    address
+    let stop = watch::Sender::new(false);
+    let mut told = stop.subscribe();
+    let stopped = async move {
+        if told.wait_for(|stop| *stop).await.is_err() {
+            future::pending::<()>().await;
+        }
+    };
+    let open = Some(metrics.api_connections.clone());
+    let task = tokio::spawn(http::serve(listener, router, limits, open, stopped));
+    Served {
+        address,
+        metrics,
+        stop,
+        task,
+    }
 }

@@ -21,12 +21,16 @@ const LOOK: &[(&str, &str)] = &[
     ("process_virtual_memory_bytes", ""),
     (
         "quorate_api_connections",
-        "near `api.max_connections`, or what the log says instead at the start (`connections_limited`): more are not taken",
+        "near `quorate_api_max_connections`: more are not taken",
+    ),
+    (
+        "quorate_api_max_connections",
+        "below `api.max_connections`: the limit of open files leaves no more (`connections_limited` in the log)",
     ),
     ("quorate_api_request_seconds", ""),
     (
         "quorate_api_requests_total",
-        "`status` is `2xx` to `5xx`, and `429` for itself. `5xx` rises: something is damaged or does not serve; `4xx`: clients make mistakes; `429`: queues are full, or clients ask for more than is read or sent at a time",
+        "`status` is `2xx` to `5xx`, and `429` for itself. `5xx` rises: something is damaged or does not serve; `4xx`: clients make mistakes; `429`: queues are full, or clients ask for more than is read or sent at a time; `canceled`: clients do not wait as long as it takes",
     ),
     ("quorate_api_streams", "64 are taken, then 429"),
     ("quorate_api_submission_streams", "64 are taken, then 429"),
