@@ -13,5 +13,7 @@ mod mock;
 mod names;
 mod owner;
 mod proved;
+mod proving;
+mod settle;
 mod submissions;
 mod verbs;
