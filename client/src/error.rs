@@ -6,9 +6,10 @@ use quorate_types::{Rejection, TransactionId};
 /// What to do about an error; the command line's exit statuses follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// Try again later: nobody answered in time. The outcome may be unknown. (Exit status 4.)
+    /// Try again later: nobody answered in time, or what stands in its way passes. The outcome may be unknown, and is
+    /// until `valid_until`: sign no other transaction for the same. (Exit status 4.)
     Unavailable,
-    /// It was refused, and will be again. (5)
+    /// It was refused for good: it has had no effect, and never has one. (5)
     Rejected,
     /// An answer or a proof is not what it claims to be. (6)
     Verification,
@@ -25,12 +26,9 @@ pub enum ClientError {
         /// What the last endpoint said or did.
         last: String,
     },
-    /// The time ran out. With an id: the transaction may still be executed until its `valid_until`.
-    #[error(
-        "timed out{}{}",
-        .pending.map(|id| format!("; the outcome of transaction {id} is not known yet")).unwrap_or_default(),
-        .last.as_ref().map(|last| format!("; the last answer was: {last}")).unwrap_or_default()
-    )]
+    /// There is no answer that is one, or none in time. With an id: the transaction may have been executed, or may be until
+    /// its `valid_until`. With nothing: the time was over before anything was sent.
+    #[error("{}", timed_out(.pending.as_ref(), .last.as_deref()))]
     TimedOut {
         /// The transaction whose outcome is unknown.
         pending: Option<TransactionId>,
@@ -79,6 +77,9 @@ pub enum ClientError {
     /// Bytes that are no canonical encoding.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// Nobody to talk to.
+    #[error("the profile names no endpoint")]
+    NoEndpoints,
     /// An endpoint that is no URL.
     #[error("{0:?} is no endpoint; expected http://host:port")]
     Endpoint(String),
@@ -96,11 +97,62 @@ impl ClientError {
                 status: 429 | 500..,
                 ..
             } => ErrorKind::Unavailable,
+            ClientError::Rejected { rejection, .. } if !rejection.is_final() => {
+                ErrorKind::Unavailable
+            }
             ClientError::Refused { .. } | ClientError::Rejected { .. } => ErrorKind::Rejected,
             ClientError::BadAnswer { .. }
             | ClientError::WrongChain { .. }
             | ClientError::Proof(_) => ErrorKind::Verification,
-            ClientError::Decode(_) | ClientError::Endpoint(_) => ErrorKind::Failed,
+            ClientError::Decode(_) | ClientError::NoEndpoints | ClientError::Endpoint(_) => {
+                ErrorKind::Failed
+            }
         }
+    }
+}
+
+fn timed_out(pending: Option<&TransactionId>, last: Option<&str>) -> String {
+    let pending = pending.map(|id| format!("; the outcome of transaction {id} is not known yet"));
+    let last = match (&pending, last) {
+        (None, None) => Some(String::from(" before anything was sent")),
+        (_, last) => last.map(|last| format!("; the last answer was: {last}")),
+    };
+    let (pending, last) = (pending.unwrap_or_default(), last.unwrap_or_default());
+    format!("timed out{pending}{last}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::REJECTIONS;
+
+    #[test]
+    fn only_what_never_executes_is_refused_for_good() {
+        for rejection in REJECTIONS {
+            let id = TransactionId::default();
+            let kind = ClientError::Rejected { id, rejection }.kind();
+            let passes = matches!(
+                rejection,
+                Rejection::TooFarAhead
+                    | Rejection::BlockFull
+                    | Rejection::TooOld
+                    | Rejection::SequenceReused
+            );
+            assert_eq!(kind == ErrorKind::Unavailable, passes, "{rejection}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_says_whether_anything_was_sent() {
+        let nothing = ClientError::TimedOut {
+            pending: None,
+            last: None,
+        };
+        assert_eq!(nothing.to_string(), "timed out before anything was sent");
+        let open = ClientError::TimedOut {
+            pending: Some(TransactionId::default()),
+            last: None,
+        };
+        assert!(!open.to_string().contains("before"), "{open}");
     }
 }

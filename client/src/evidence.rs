@@ -1,19 +1,23 @@
-//! What one validator's word is not enough for: the number to sign with, and the receipt that allows to sign again.
+//! What one validator's word is not enough for: the number and the deadline to sign with, and the receipt that allows to
+//! sign again.
 //!
 //! A receipt counts if its proof verifies against the chain's genesis. Any validator may send the genesis: the chain id,
 //! which every profile names, is its hash.
 
 use std::time::Instant;
 
-use quorate_types::{Genesis, Outcome, PublicKey, Receipt, Rejection, TransactionId};
+use quorate_types::{BlockTime, Genesis, Outcome, PublicKey, Receipt, Rejection, TransactionId};
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::api::{ClientReply, SubmitReply};
+use crate::api::{ClientReply, StatusReply, SubmitReply};
 use crate::backoff::{Backoff, FIRST_PATIENCE};
 use crate::client::{Client, bad, parse, wrong_chain};
 use crate::error::ClientError;
+use crate::failover::Purpose;
 use crate::http::Call;
 use crate::proofs;
+use crate::validity::{Clocks, wall_clock};
 
 impl Client {
     /// The receipt of a transaction's execution, or of its rejection for good, once a validator proves it.
@@ -68,35 +72,73 @@ impl Client {
             checked.map_err(|error| bad(endpoint, &error.to_string()))?;
             Ok(genesis)
         };
-        let (genesis, _) = self.attempt(&call, deadline, None, read).await?;
+        let (genesis, _) = self.attempt(&call, deadline, Purpose::Read, read).await?;
         Ok(self.known_genesis().get_or_init(|| genesis))
     }
 
     /// The first number above all that a key has executed: of a majority's answers the middle one. Used once, a number
     /// near 2^64 would leave the key without any other, so a single liar must not be able to name it.
-    pub(crate) async fn next_sequence(&self, key: &PublicKey) -> Result<u64, ClientError> {
+    pub(crate) async fn next_sequence(
+        &self,
+        key: &PublicKey,
+        deadline: Instant,
+    ) -> Result<u64, ClientError> {
+        let path = format!("/v1/clients/{key}");
+        let fits = |reply: &ClientReply| reply.key == *key;
+        let told = self.majority(path, deadline, fits).await;
+        match middle(told.iter().map(|reply| reply.next_sequence).collect()) {
+            Some(number) => Ok(number),
+            None => Ok(self.client_info_until(key, deadline).await?.next_sequence),
+        }
+    }
+
+    /// What the set's clocks say: of a majority's answers the middle ones. What is signed by a liar's, an hour ahead, the
+    /// others refuse, and the liar has it ordered when the hour is over.
+    pub(crate) async fn ask_clocks(&self, deadline: Instant) -> Result<Clocks, ClientError> {
+        let chain = self.profile().chain;
+        let fits = |status: &StatusReply| status.chain == chain;
+        let path = String::from("/v1/status");
+        let mut told = self.majority(path, deadline, fits).await;
+        if told.is_empty() {
+            told.push(self.status_until(deadline).await?);
+        }
+        let middle_of = |clock: fn(&StatusReply) -> BlockTime| {
+            middle(told.iter().map(clock).collect()).unwrap_or_default()
+        };
+        Ok(Clocks {
+            local: wall_clock(),
+            validator: middle_of(|status| status.now),
+            head: middle_of(|status| status.head_time),
+        })
+    }
+
+    /// The first answers that fit, to a question that all validators are asked at once: of a majority, or of those that
+    /// are there.
+    async fn majority<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: String,
+        deadline: Instant,
+        fits: impl Fn(&T) -> bool,
+    ) -> Vec<T> {
         let endpoints = &self.profile().endpoints;
-        let within = self.timeout().min(FIRST_PATIENCE);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let within = left.min(FIRST_PATIENCE);
         let mut asked = JoinSet::new();
         for endpoint in endpoints {
             let (http, endpoint) = (self.http().clone(), endpoint.clone());
-            let call = Call::get(format!("/v1/clients/{key}"));
+            let call = Call::get(path.clone());
             asked.spawn(async move {
                 let answer = http.call(&endpoint, &call, within).await.ok()?;
-                parse::<ClientReply>(&answer, &endpoint).ok()
+                parse::<T>(&answer, &endpoint).ok()
             });
         }
-        let mut numbers = Vec::new();
-        while numbers.len() <= endpoints.len() / 2
+        let mut told = Vec::new();
+        while told.len() <= endpoints.len() / 2
             && let Some(reply) = asked.join_next().await
         {
-            let reply = reply.ok().flatten().filter(|reply| reply.key == *key);
-            numbers.extend(reply.map(|reply| reply.next_sequence));
+            told.extend(reply.ok().flatten().filter(&fits));
         }
-        match middle(numbers) {
-            Some(number) => Ok(number),
-            None => Ok(self.client_info(key).await?.next_sequence),
-        }
+        told
     }
 }
 
@@ -114,7 +156,7 @@ fn proved(genesis: &Genesis, id: TransactionId, reply: &SubmitReply) -> Option<R
 }
 
 /// The median; of an even count the lower.
-fn middle(mut numbers: Vec<u64>) -> Option<u64> {
+fn middle<T: Ord + Copy>(mut numbers: Vec<T>) -> Option<T> {
     numbers.sort_unstable();
     let last = numbers.len().checked_sub(1)?;
     numbers.get(last / 2).copied()
@@ -126,7 +168,7 @@ mod tests {
 
     #[test]
     fn one_liar_does_not_choose_the_number() {
-        assert_eq!(middle(vec![]), None);
+        assert_eq!(middle::<u64>(vec![]), None);
         assert_eq!(middle(vec![7]), Some(7));
         assert_eq!(middle(vec![u64::MAX, 7]), Some(7));
         assert_eq!(middle(vec![8, u64::MAX, 7]), Some(8));

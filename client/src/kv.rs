@@ -226,7 +226,7 @@ impl Kv<'_> {
         limit: u32,
     ) -> Result<Answer<Reversion>, ClientError> {
         let keys = Keys::Range {
-            start: blob(from.unwrap_or(prefix)),
+            start: blob(from.unwrap_or_default().max(prefix)),
             end: behind(prefix).map(Blob),
             limit,
         };

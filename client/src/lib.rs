@@ -8,7 +8,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`profile`] | `client.toml`: endpoints, chain id, genesis |
-//! | [`client`] | [`Client`]: submit with failover, wait, local reads |
+//! | [`client`], `transactions` | [`Client`]: submit with failover, wait, settle; local reads |
 //! | `failover`, `backoff` | one request, one validator after another; when an answer is one |
 //! | `evidence` | what takes more than one validator's word |
 //! | [`kv`] | the key-value machine through signed transactions |
@@ -38,6 +38,7 @@ pub mod sequence;
 pub mod sse;
 pub mod submissions;
 pub mod subscription;
+mod transactions;
 pub mod validity;
 
 pub use client::{Client, Submission, Wait};

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Profile {
     /// `http://host:port` of each validator's API, tried in this order, starting anywhere.
     pub endpoints: Vec<String>,
-    /// The chain id, which is the hash of the genesis: answers of any other chain are refused.
+    /// The chain id, which is the hash of the genesis. Transactions are signed for it, proofs are verified against it, and a
+    /// status or genesis of any other chain is refused. Other answers name no chain: each is one validator's word.
     pub chain: ChainId,
     /// The genesis file, needed to verify proofs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,8 +5,11 @@ use quorate_execution::kv::{LeafRecord, state_key};
 use quorate_execution::proof::{ClientProof, Facts, ProofError, ReceiptFacts};
 use quorate_types::{Genesis, Height, Reject, TransactionId};
 
-use crate::client::Client;
+use crate::api::{KeyReply, SubmitReply};
+use crate::client::{Client, about, bad, parse, percent};
 use crate::error::ClientError;
+use crate::failover::Purpose;
+use crate::http::Call;
 
 /// What a key is proved to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,18 +45,33 @@ pub fn verify(genesis: &Genesis, proof: &[u8]) -> Result<Facts, ClientError> {
     })
 }
 
-/// Asks a validator for a key of the key-value machine with a proof, and verifies it. Returns the canonical proof too.
+/// Asks for a key of the key-value machine with a proof, one validator after another until a proof verifies: a state that
+/// nobody can prove yet is proved soon. Returns the canonical proof too.
 ///
 /// # Errors
-/// [`ClientError::Proof`] if it does not verify, or proves something else.
+/// [`ClientError::Proof`] if none verifies, or they prove something else; [`ClientError::TimedOut`] if there is none in time.
 pub async fn prove_key(
     client: &Client,
     genesis: &Genesis,
     key: &[u8],
 ) -> Result<(Vec<u8>, ProvedKey), ClientError> {
-    let reply = client.key(key, true).await?;
-    let proof = reply.proof.ok_or_else(|| missing("the proof"))?.0;
-    let Facts::Key(facts) = verify(genesis, &proof)? else {
+    let call = Call::get(format!("/v1/kv/{}?proof=true", percent(key)));
+    let read = |answer: &_, endpoint: &str| {
+        let reply: KeyReply = parse(answer, endpoint)?;
+        if reply.key.0 != key {
+            return Err(bad(endpoint, "it answers another question"));
+        }
+        let proof = reply.proof.ok_or_else(|| missing("the proof"))?.0;
+        let proved = proved_key(genesis, key, &proof)?;
+        Ok((proof, proved))
+    };
+    let deadline = client.deadline();
+    let wanted = client.attempt(&call, deadline, Purpose::Wanted, read);
+    Ok(wanted.await?.0)
+}
+
+fn proved_key(genesis: &Genesis, key: &[u8], proof: &[u8]) -> Result<ProvedKey, ClientError> {
+    let Facts::Key(facts) = verify(genesis, proof)? else {
         return Err(missing("a proof of a key"));
     };
     if facts.key != state_key(key) {
@@ -64,26 +82,31 @@ pub async fn prove_key(
         .map(|record| LeafRecord::decode(&record))
         .transpose()?;
     let height = facts.height;
-    Ok((proof, ProvedKey { record, height }))
+    Ok(ProvedKey { record, height })
 }
 
-/// Asks a validator for the proof of a transaction's receipt, and verifies it. Returns the canonical proof too.
+/// Asks for the proof of a transaction's receipt, one validator after another until a proof verifies: what was executed
+/// just now is proved soon. Returns the canonical proof too.
 ///
 /// # Errors
-/// [`ClientError::Proof`] if it does not verify, or proves something else.
+/// [`ClientError::Proof`] if none verifies, or they prove something else; [`ClientError::TimedOut`] if there is none in time.
 pub async fn prove_receipt(
     client: &Client,
     genesis: &Genesis,
     id: TransactionId,
 ) -> Result<(Vec<u8>, ReceiptFacts), ClientError> {
-    let submission = client.transaction(id, true).await?;
-    let proof = submission
-        .reply
-        .proof
-        .ok_or_else(|| missing("the proof"))?
-        .0;
-    let facts = receipt_facts(genesis, id, &proof)?;
-    Ok((proof, facts))
+    let call = Call::get(format!("/v1/transactions/{id}?proof=true"));
+    let read = |answer: &_, endpoint: &str| {
+        let reply: SubmitReply = parse(answer, endpoint)?;
+        let submission = about(id, reply, endpoint)?;
+        let proof = submission.reply.proof;
+        let proof = proof.ok_or_else(|| missing("the proof"))?.0;
+        let facts = receipt_facts(genesis, id, &proof)?;
+        Ok((proof, facts))
+    };
+    let deadline = client.deadline();
+    let wanted = client.attempt(&call, deadline, Purpose::Wanted, read);
+    Ok(wanted.await?.0)
 }
 
 /// What a proof shows of a transaction's receipt.

@@ -56,10 +56,14 @@ impl Parser {
         self.whole.pop_front()
     }
 
-    /// Whether what has arrived ends within an event, or within a line.
+    /// Bytes of data that have arrived of the event that is not whole yet. Comments, and fields that nobody reads, are none.
     #[must_use]
-    pub fn is_inside(&self) -> bool {
-        self.has_data || !self.line.is_empty() || !self.event.name.is_empty()
+    pub fn arrived(&self) -> usize {
+        let line = match self.line.starts_with(b"data:") {
+            true => self.line.len(),
+            false => 0,
+        };
+        self.event.data.len().saturating_add(line)
     }
 
     fn end_line(&mut self) {
@@ -123,20 +127,23 @@ mod tests {
         }
     }
 
+    /// A validator that sends nothing but comments was waited for as long as it did.
     #[test]
-    fn between_events_and_after_comments_it_is_not_inside_of_one() {
+    fn only_data_has_arrived() {
         let mut parser = Parser::default();
-        for (piece, inside) in [
-            (":\n\n", false),
-            ("event: b", true),
-            ("lock\n", true),
-            ("data: 1\n", true),
-            ("\n", false),
-            (": hel", true),
-            ("lo\n\n", false),
+        for (piece, arrived) in [
+            (":\n\n", 0),
+            (": hel", 0),
+            ("lo\nevent: b", 0),
+            ("lock\nda", 0),
+            ("ta: 1", 7),
+            ("2\n", 2),
+            ("data:3\n", 4),
+            ("unknown: 4", 4),
+            ("\n\n", 0),
         ] {
             parser.push(piece.as_bytes()).expect("short");
-            assert_eq!(parser.is_inside(), inside, "{piece:?}");
+            assert_eq!(parser.arrived(), arrived, "{piece:?}");
         }
     }
 

@@ -1,9 +1,10 @@
 //! How long a transaction may be executed: its `valid_until`, in block time (X1).
 //!
 //! The next block's time is not known exactly to anyone outside. Three clocks tell something about it: the head's time
-//! (agreed, but old after a stop), the answering validator's wall clock and our own (either may be off by an hour).
+//! (agreed, but old after a stop), the validators' wall clocks and our own (any may be off by an hour). Of the first two the
+//! middle of what a majority says is taken, since one validator may lie.
 //! The next block is not earlier than the head; and of two wall clocks the earlier is taken, since a deadline too far
-//! ahead is refused while one that is a little short is only short. So one wrong clock, ours or the validator's, in
+//! ahead is refused while one that is a little short is only short. So one wrong clock, ours or the validators', in
 //! either direction, leaves the deadline within the chain's bounds.
 
 use std::time::{Duration, SystemTime};
@@ -18,9 +19,9 @@ pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(600);
 pub struct Clocks {
     /// This process's wall clock.
     pub local: BlockTime,
-    /// The answering validator's wall clock.
+    /// The validators' wall clock: the middle one of those that were asked.
     pub validator: BlockTime,
-    /// Time of the newest committed block.
+    /// Time of the newest committed block, likewise.
     pub head: BlockTime,
 }
 

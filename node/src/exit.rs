@@ -16,7 +16,7 @@ pub enum ExitStatus {
     Usage = 2,
     /// Configuration or genesis is invalid.
     Config = 3,
-    /// Nobody answered, or not in time.
+    /// Nobody answered in time, or what was refused may be executed yet.
     Unavailable = 4,
     /// The request was refused for good.
     Rejected = 5,
@@ -64,7 +64,7 @@ impl ExitStatus {
                 "no: correct them",
             ),
             ExitStatus::Unavailable => (
-                "nobody answered, or not in time",
+                "nobody answered in time, or what stands in the way of a write passes",
                 "yes; the outcome of a write may be open, and `quorate tx wait ID` tells it",
             ),
             ExitStatus::Rejected => ("the validators refused it for good", "no"),
@@ -173,6 +173,10 @@ impl From<ClientError> for Failure {
             ClientError::TimedOut {
                 pending: Some(id), ..
             } => failure.hint(format!("quorate tx wait {id} tells its outcome")),
+            ClientError::Rejected { id, rejection } if !rejection.is_final() => failure.hint(format!(
+                "another transaction for the same could be executed beside it before its valid_until \
+                 is past: quorate tx wait {id} tells its outcome"
+            )),
             ClientError::Unreachable { .. } => {
                 failure.hint("check that the validators run and that the profile names them")
             }

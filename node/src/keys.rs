@@ -96,11 +96,7 @@ pub fn replace(path: &Path, key: &SecretKey, passphrase: Option<&str>) -> Result
     let failed =
         |error: io::Error| Failure::failed(format!("cannot write key {}: {error}", path.display()));
     std::fs::rename(beside, path).map_err(failed)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-    folder.sync_all().map_err(failed)
+    crate::staged::sync_parent(path)
 }
 
 fn pem(key: &SecretKey, passphrase: Option<&str>) -> Result<Zeroizing<String>, Failure> {

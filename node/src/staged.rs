@@ -1,4 +1,4 @@
-//! A directory that gets its name when it is whole.
+//! A directory, or a file, that gets its name when it is whole.
 //!
 //! It is made as `NAME.unfinished` beside its place, synced file by file, and renamed. So a crash or an interrupt leaves
 //! either everything or a directory whose name says what it is, and which the next attempt removes. What is there
@@ -70,10 +70,7 @@ impl Staged {
         fs::rename(&self.path, &self.target)
             .map_err(|error| cannot("rename", &self.path, &error))?;
         self.finished = true;
-        let parent = self.target.parent().filter(|p| !p.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        let synced = File::open(parent).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| cannot("sync", parent, &error))
+        sync_parent(&self.target)
     }
 }
 
@@ -95,6 +92,35 @@ fn sync(path: &Path) -> Result<(), Failure> {
     }
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| cannot("sync", path, &error))
+}
+
+/// Makes the names in a file's directory durable.
+///
+/// # Errors
+/// Status 1.
+pub fn sync_parent(path: &Path) -> Result<(), Failure> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let synced = File::open(parent).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| cannot("sync", parent, &error))
+}
+
+/// Writes a new file that is whole and durable, or not there.
+///
+/// # Errors
+/// Status 1: something is there, which is not touched, or the system refused.
+pub fn keep(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::failed(format!("{} is there", path.display())));
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = Path::new(&unfinished);
+    let written = fs::write(unfinished, bytes);
+    written.map_err(|error| cannot("write", unfinished, &error))?;
+    sync(unfinished)?;
+    fs::rename(unfinished, path).map_err(|error| cannot("rename", unfinished, &error))?;
+    sync_parent(path)
 }
 
 /// Writes a new file.
@@ -169,6 +195,19 @@ mod tests {
             "{}",
             refused.message
         );
+    }
+
+    #[test]
+    fn what_is_kept_is_kept_once() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("t.tx");
+        // As a crash would leave it.
+        fs::write(directory.path().join("t.tx.unfinished"), b"0123").expect("writable");
+        keep(&path, b"1").expect("new");
+        let refused = keep(&path, b"2").expect_err("it is there");
+        assert_eq!(refused.status, ExitStatus::Failed);
+        assert_eq!(fs::read(&path).expect("there"), b"1");
+        assert_eq!(fs::read_dir(&directory).expect("readable").count(), 1);
     }
 
     #[test]

@@ -105,6 +105,28 @@ impl Rejection {
     pub const fn passes(self) -> bool {
         matches!(self, Rejection::BlockFull | Rejection::TooFarAhead)
     }
+
+    /// Whether a transaction whose first place has this receipt never executes, whoever has its bytes ordered again: it has
+    /// used its number up, its time is over, or its key is none of the genesis. What remembers the user of a number, and
+    /// the window, ends with the client's session.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Rejection::UnknownClient
+            | Rejection::Forbidden
+            | Rejection::Expired
+            | Rejection::CostExceeded
+            | Rejection::ResultTooLarge
+            | Rejection::BadCommand(_)
+            | Rejection::UnknownCheckpoint(_)
+            | Rejection::CheckpointExists(_)
+            | Rejection::TooManyCheckpoints(_) => true,
+            Rejection::TooFarAhead
+            | Rejection::TooOld
+            | Rejection::SequenceReused
+            | Rejection::BlockFull => false,
+        }
+    }
 }
 
 impl Outcome {

@@ -161,17 +161,10 @@ fn changes(
     if !commands.iter().any(touches) {
         return Ok(Vec::new());
     }
+    // By its place: a transaction that found its block full, or was executed before, has several.
     let id = transaction.id();
-    let found = follower.runtime.block_on(follower.client.wait(id))?;
-    let receipt = found
-        .reply
-        .receipt
-        .and_then(|receipt| receipt.decode().ok());
-    let receipt = receipt.ok_or_else(|| damaged("a receipt", entry.height))?;
-    // It was executed where it was ordered first (X1), which may be further up in the same block.
-    if (receipt.height, receipt.index) != (entry.height, place) {
-        return Ok(Vec::new());
-    }
+    let found = follower.client.receipt_at(entry.height, place, id);
+    let receipt = follower.runtime.block_on(found)?;
     let Outcome::Executed { results, .. } = receipt.outcome else {
         return Ok(Vec::new());
     };

@@ -12,6 +12,7 @@ use super::OutputFlag;
 use super::context::Context;
 use super::output::time_of;
 use crate::exit::{ExitStatus, Failure};
+use crate::staged;
 
 /// Largest transaction file that is read, in bytes; the chain's own bound is smaller.
 const MAX_FILE: usize = 16 << 20;
@@ -55,7 +56,9 @@ Examples:
   quorate tx submit --command 06000000020000000000000000ff --save t.tx
   quorate tx submit t.tx --wait none
 
-Exit status 5 if it was rejected, also when it has a receipt that says so.")]
+Exit status 5 if it was rejected for good, also when it has a receipt that says
+so; 4 if its outcome is open: submit the same file again. A FILE may have been
+submitted before, so no refusal of it is an outcome.")]
     Submit {
         /// A signed transaction, canonical bytes
         #[arg(required_unless_present = "command", conflicts_with = "command")]
@@ -63,7 +66,7 @@ Exit status 5 if it was rejected, also when it has a receipt that says so.")]
         /// A command in hexadecimal, to be signed; may be repeated
         #[arg(long, value_name = "HEX")]
         command: Vec<String>,
-        /// Keep the signed transaction in this file
+        /// Keep the signed transaction in this file, a new one, before it is sent
         #[arg(long, value_name = "FILE", requires = "command")]
         save: Option<PathBuf>,
         /// How far to follow it
@@ -93,19 +96,19 @@ impl Tx {
                 save,
                 wait,
             } => {
-                let transaction = match file {
-                    Some(file) => read(&file)?,
-                    None => sign(context, &client, &command)?,
-                };
-                if let Some(path) = save {
-                    write(&path, &codec::encode(&transaction))?;
-                }
                 let wait = match wait {
                     WaitFor::None => Wait::None,
                     WaitFor::Committed => Wait::Committed,
                     WaitFor::Executed => Wait::Executed,
                 };
-                let submission = context.block_on(client.submit(&transaction, wait))?;
+                let submission = match file {
+                    // Whoever kept it may have sent it.
+                    Some(file) => context.block_on(client.submit_again(&read(&file)?, wait))?,
+                    None => {
+                        let transaction = sign(context, &client, &command, save.as_deref())?;
+                        context.block_on(client.submit(&transaction, wait))?
+                    }
+                };
                 show(context, &submission)
             }
             Verb::Wait { id } => wait(context, &client, id),
@@ -149,7 +152,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
 }
 
-fn sign(context: &Context, client: &Client, commands: &[String]) -> Result<Transaction, Failure> {
+/// Signs, and keeps what it has signed before anybody gets it: without the bytes nobody could send the same again.
+fn sign(
+    context: &Context,
+    client: &Client,
+    commands: &[String],
+    save: Option<&Path>,
+) -> Result<Transaction, Failure> {
     let key = context.key()?;
     let commands = commands.iter().map(|text| {
         hex::decode(text)
@@ -157,7 +166,18 @@ fn sign(context: &Context, client: &Client, commands: &[String]) -> Result<Trans
             .map_err(|error| Failure::usage(format!("--command {text:?}: {error}")))
     });
     let commands = commands.collect::<Result<Vec<_>, _>>()?;
-    context.block_on(client.sign(&key, commands))
+    let transaction = context.block_on(client.sign(&key, commands))?;
+    if let Some(path) = save {
+        staged::keep(path, &codec::encode(&transaction)).map_err(|failure| {
+            match path.exists() {
+                true => failure.hint(
+                    "the outcome of what it holds may be open: submit the file, or name a new one",
+                ),
+                false => failure,
+            }
+        })?;
+    }
+    Ok(transaction)
 }
 
 fn prove(
@@ -188,7 +208,8 @@ fn show(context: &Context, submission: &Submission) -> Result<ExitStatus, Failur
         .as_ref()
         .and_then(|receipt| receipt.decode().ok());
     Ok(match receipt.map(|receipt| receipt.outcome) {
-        Some(Outcome::Rejected(_)) => ExitStatus::Rejected,
+        Some(Outcome::Rejected(rejection)) if rejection.is_final() => ExitStatus::Rejected,
+        Some(Outcome::Rejected(_)) => ExitStatus::Unavailable,
         _ => ExitStatus::Done,
     })
 }

@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quorate_client::api::{EVENT_STREAM, Problem};
+use axum::http::StatusCode;
+use quorate_client::api::{Base64, EVENT_STREAM, LogEntry, Problem};
 use quorate_client::http::{Answer, Call, Http};
 use quorate_client::{Client, ClientError, Profile};
 use quorate_node::http::MAX_STREAMS;
-use quorate_types::Height;
+use quorate_types::{Batch, Block, Height, codec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::mock::{Mock, chain, serve};
+use crate::mock::{Mock, chain, serve, transaction};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -286,4 +288,146 @@ async fn what_compaction_took_from_under_a_reader_is_read_elsewhere() {
         let entry = log.next().await.expect("an entry");
         assert_eq!(entry.height, Height(height));
     }
+}
+
+/// Whatever listened there first had the reader for itself, for ever.
+#[tokio::test]
+async fn an_endpoint_that_is_none_is_passed_over() {
+    let other = async |status: u16| {
+        let status = StatusCode::from_u16(status).expect("valid");
+        let router = axum::Router::new().fallback(move || async move { status });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async { axum::serve(listener, router).await.expect("for ever") });
+        address
+    };
+    let (missing, moved) = (other(404).await, other(301).await);
+    let whole = serve(Arc::new(Mock::default())).await;
+    let client_of = client(&[missing, moved, whole]);
+    let mut log = client_of.subscribe(Height(6));
+    for height in 6..=7 {
+        let entry = log.next().await.expect("an entry");
+        assert_eq!(entry.height, Height(height));
+    }
+    // When there is nobody else, it is said.
+    let client = client(&[missing, moved]);
+    let error = client.subscribe(Height(6)).next().await.expect_err("none");
+    assert!(matches!(error, ClientError::Refused { .. }), "{error}");
+}
+
+/// Answers every request with a stream of these pieces, the last one over and over if it goes on. Counts the requests.
+async fn streams(pieces: &'static [&'static str], goes_on: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.expect("somebody connects");
+            counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                let _ = socket.read(&mut request).await.expect("a request");
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+                let mut sent = socket.write_all(head.as_bytes()).await;
+                for piece in pieces {
+                    sent = sent.and(socket.write_all(piece.as_bytes()).await);
+                }
+                while let Some(last) = pieces.last().filter(|_| goes_on && sent.is_ok()) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    sent = socket.write_all(last.as_bytes()).await;
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+/// The reader came again at once, as often as it could, for ever.
+#[tokio::test]
+async fn streams_that_end_at_once_are_opened_with_pauses_and_given_up() {
+    for pieces in [&[][..], &["event: problem\ndata: {}\n\n"]] {
+        let (address, count) = streams(pieces, false).await;
+        let profile = Profile {
+            endpoints: vec![format!("http://{address}")],
+            chain: chain(),
+            genesis: None,
+            keys: None,
+        };
+        let client = Client::new(profile, Duration::from_millis(500)).expect("endpoints");
+        let mut log = client.subscribe(Height(6));
+        let next = tokio::time::timeout(WITHIN, log.next()).await;
+        let error = next.expect("in time").expect_err("no block");
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+        // 50 ms, 100 ms, and so on.
+        assert!(count.load(Ordering::SeqCst) <= 10);
+    }
+}
+
+/// Half a comment, and data by drops, were news: who sent them was waited for.
+#[tokio::test]
+async fn who_trickles_is_left_for_one_that_has_blocks() {
+    let trickles: [&[&str]; 3] = [
+        &[": a", "a"],
+        &["event: block\ndata: {", " "],
+        &["event: future\ndata: 1\n\n"],
+    ];
+    for trickle in trickles {
+        let (slow, _) = streams(trickle, true).await;
+        let client = client(&[slow, serve(Arc::new(Mock::default())).await]);
+        let mut log = client.subscribe(Height(7));
+        log.set_patience(Duration::from_millis(250));
+        let next = tokio::time::timeout(WITHIN, log.next()).await;
+        let entry = next.expect("in time").expect("an entry");
+        assert_eq!(entry.height, Height(7));
+    }
+}
+
+/// A genuine header came with any transactions.
+#[tokio::test]
+async fn what_is_not_in_the_block_is_no_content() {
+    let mock = Arc::new(Mock::default());
+    let mut contents = mock.ledger.contents.lock().expect("unpoisoned");
+    contents.insert(3, vec![transaction(1)]);
+    contents.insert(4, vec![transaction(2)]);
+    drop(contents);
+    let whole = serve(Arc::clone(&mock)).await;
+    let genuine = client(&[whole]);
+    let stretch = genuine.log(Height(3), Height(4)).await.expect("both");
+    let other = || stretch[1].batches.clone();
+    let swap: fn(&mut LogEntry, Vec<Base64>) = |entry, other| entry.batches = other;
+    let drop_all: fn(&mut LogEntry, Vec<Base64>) = |entry, _| entry.batches.clear();
+    // The list agrees with the batches, and not with the header.
+    let list: fn(&mut LogEntry, Vec<Base64>) = |entry, other| {
+        let decode = |bytes: &Base64| codec::decode::<Batch>(&bytes.0, 1 << 20).expect("canonical");
+        let ids = other.iter().map(|batch| decode(batch).id()).collect();
+        let mut block: Block = codec::decode(&entry.block.0, 1 << 20).expect("canonical");
+        block.batches = ids;
+        entry.block = Base64(codec::encode(&block));
+        entry.batches = other;
+    };
+    for change in [swap, drop_all, list] {
+        let mut entry = stretch[0].clone();
+        change(&mut entry, other());
+        let json = serde_json::to_string(&entry).expect("JSON");
+        let liar = breaks_off(format!("event: block\ndata: {json}\n\n")).await;
+        let client = client(&[liar, whole]);
+        let mut log = client.subscribe(Height(3));
+        let error = log.next().await.expect_err("another content");
+        assert!(matches!(error, ClientError::BadAnswer { .. }), "{error}");
+        let entry = log.next().await.expect("the second's");
+        assert_eq!(entry, stretch[0]);
+    }
+}
+
+/// Heights alone do not tell a ledger from another one on the same ports.
+#[tokio::test]
+async fn a_reader_goes_on_behind_its_own_block_only() {
+    let client = client(&[serve(Arc::new(Mock::default())).await]);
+    let read = client.subscribe(Height(4)).next().await.expect("an entry");
+    let mut log = client.subscribe_after(read.height, read.id);
+    assert_eq!(log.next().await.expect("an entry").height, Height(5));
+    let mut log = client.subscribe_after(Height(3), read.id);
+    let error = log.next().await.expect_err("another ledger");
+    assert!(matches!(error, ClientError::BadAnswer { .. }), "{error}");
 }

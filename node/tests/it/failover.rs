@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use quorate_client::{Client, ClientError, ErrorKind, Profile, Wait};
 use quorate_crypto::SecretKey;
+use quorate_execution::kv::{Command, Keys};
 use quorate_node::backend::SubmitError;
 use quorate_types::{Blob, ChainId, Outcome, Rejection};
 use tokio::net::TcpListener;
 
 use crate::mock::{Mock, Script, chain, executed, key, receipt, serve, transaction};
 
-fn client(addresses: &[SocketAddr], timeout: Duration) -> Client {
+pub(crate) fn client(addresses: &[SocketAddr], timeout: Duration) -> Client {
     client_of(addresses, timeout, chain())
 }
 
@@ -33,8 +34,8 @@ async fn closed() -> SocketAddr {
     listener.local_addr().expect("bound")
 }
 
-const LONG: Duration = Duration::from_secs(20);
-const SHORT: Duration = Duration::from_millis(700);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const SHORT: Duration = Duration::from_millis(700);
 
 #[tokio::test]
 async fn a_closed_port_and_a_full_queue_are_passed_over_with_the_same_bytes() {
@@ -297,7 +298,7 @@ async fn one_clock_does_not_refuse_what_others_execute_and_all_of_them_do() {
 }
 
 /// Something that answers every request with the same bytes.
-async fn babbler(body: &str) -> SocketAddr {
+pub(crate) async fn babbler(body: &str) -> SocketAddr {
     let body = Arc::<str>::from(body);
     let router = axum::Router::new().fallback(move || {
         let body = body.to_string();
@@ -397,4 +398,41 @@ async fn another_chain_is_not_believed() {
     let error = client.status().await.expect_err("another chain");
     assert!(matches!(error, ClientError::WrongChain { .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::Verification);
+}
+
+/// It asked nobody, without a pause and without an end.
+#[test]
+fn a_client_has_an_endpoint() {
+    let profile = Profile {
+        endpoints: Vec::new(),
+        chain: chain(),
+        genesis: None,
+        keys: None,
+    };
+    let error = Client::new(profile, LONG).expect_err("nobody to talk to");
+    assert!(matches!(error, ClientError::NoEndpoints), "{error}");
+}
+
+/// A revert that was told to begin in front of its prefix reverted what is there.
+#[tokio::test]
+async fn a_revert_stays_within_its_prefix() {
+    let mock = Arc::new(Mock::default());
+    let client = client(&[serve(Arc::clone(&mock)).await], LONG);
+    let key = key();
+    for (from, expected) in [(&b"a"[..], &b"p/"[..]), (b"p/x", b"p/x")] {
+        let kv = client.kv(&key);
+        let answer = kv.revert_prefix(b"c", b"p/", Some(from), 1).await;
+        answer.expect_err("the mock's results are of another command");
+        let seen = mock.seen.lock().expect("unpoisoned").clone();
+        let sent = seen.last().expect("sent");
+        let command = Command::decode(&sent.body.commands[0].0).expect("a command");
+        let Command::Revert {
+            keys: Keys::Range { start, .. },
+            ..
+        } = command
+        else {
+            panic!("{command:?}");
+        };
+        assert_eq!(start.0, expected);
+    }
 }

@@ -110,7 +110,7 @@ fn put(sequence: u64, key: &str) -> Transaction {
     transaction_of(sequence, command.encode())
 }
 
-/// Orders a transaction at a height; both mocks know its receipt.
+/// Orders a transaction at a height; all mocks know its receipt there, and take the first one for its outcome.
 fn order(mocks: &[&Mock], height: u64, transaction: &Transaction, outcome: Outcome) {
     let mut receipt = receipt(transaction, outcome);
     receipt.height = Height(height);
@@ -120,7 +120,18 @@ fn order(mocks: &[&Mock], height: u64, transaction: &Transaction, outcome: Outco
         receipt.index = u32::try_from(block.len()).expect("a few");
         block.push(transaction.clone());
         let mut executed = mock.executed.lock().expect("unpoisoned");
-        executed.entry(transaction.id()).or_insert(receipt.clone());
+        let first = executed.entry(transaction.id()).or_insert(receipt.clone());
+        let mut here = receipt.clone();
+        if let Outcome::Executed { .. } = first.outcome
+            && *first != receipt
+        {
+            here.outcome = Outcome::Duplicate {
+                height: first.height,
+                index: first.index,
+            };
+        }
+        let mut receipts = mock.ledger.receipts.lock().expect("unpoisoned");
+        receipts.insert((height, receipt.index), here);
     }
 }
 
@@ -162,5 +173,31 @@ fn a_watch_shows_every_change_once_whichever_validators_it_comes_from() {
         (&9.into(), &3.into())
     );
     assert_eq!(watch.line()["version"], 4);
+    watch.ends();
+}
+
+/// A validator that is behind, or has the first place of all, tells of the block that was full: the change was left out.
+#[test]
+fn a_change_that_found_its_block_full_before_is_shown_where_it_was_made() {
+    let runtime = Runtime::new().expect("threads");
+    let mock = Arc::new(Mock::default());
+    let done = |version| Outcome::Executed {
+        revision: version,
+        results: vec![Blob(codec::encode(&KvResult::Put { version }))],
+    };
+    let full = || Outcome::Rejected(Rejection::BlockFull);
+    order(&[&mock], 5, &put(1, "green"), full());
+    order(&[&mock], 6, &put(1, "green"), full());
+    order(&[&mock], 7, &put(1, "green"), done(1));
+    order(&[&mock], 7, &put(2, "greet"), done(2));
+    let endpoints = [runtime.block_on(serve(Arc::clone(&mock)))];
+    let arguments = ["kv", "watch", "gre", "--from", "5", "--count", "2"];
+    let mut watch = Followed::start(&endpoints, &arguments);
+    let change = watch.line();
+    assert_eq!(
+        (&change["height"], &change["version"]),
+        (&7.into(), &1.into())
+    );
+    assert_eq!(watch.line()["version"], 2);
     watch.ends();
 }

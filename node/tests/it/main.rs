@@ -13,6 +13,8 @@ mod mock;
 mod names;
 mod owner;
 mod proved;
+mod proving;
+mod settle;
 mod slow;
 mod submissions;
 mod verbs;

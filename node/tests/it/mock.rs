@@ -53,6 +53,10 @@ pub(crate) struct Mock {
     pub(crate) executed: Arc<Mutex<BTreeMap<TransactionId, Receipt>>>,
     /// Whether it proves the receipts that it has, as only one can that has them from a quorum.
     pub(crate) proves: AtomicBool,
+    /// How often it cannot prove anything yet.
+    pub(crate) not_provable: AtomicUsize,
+    /// Its clock, and the time of its newest block.
+    pub(crate) clocks: Mutex<(BlockTime, BlockTime)>,
     /// Every submission, in order.
     pub(crate) seen: Mutex<Vec<Transaction>>,
     pub(crate) next_sequence: Mutex<u64>,
@@ -71,6 +75,8 @@ pub(crate) struct Ledger {
     pub(crate) batches: Mutex<usize>,
     /// What comes with some heights.
     pub(crate) contents: Mutex<BTreeMap<u64, Vec<Transaction>>>,
+    /// What became of them where they stand.
+    pub(crate) receipts: Mutex<BTreeMap<(u64, u32), Receipt>>,
     /// Readers that have come.
     pub(crate) opened: AtomicUsize,
 }
@@ -82,6 +88,7 @@ impl Default for Ledger {
             first: Mutex::new(Height(1)),
             batches: Mutex::new(0),
             contents: Mutex::default(),
+            receipts: Mutex::default(),
             opened: AtomicUsize::new(0),
         }
     }
@@ -112,24 +119,42 @@ impl Ledger {
         let head = self.heads.borrow().unwrap_or_default();
         let last = to.0.min(head.0).min(from.0 + 31);
         let batches = *self.batches.lock().expect("unpoisoned");
-        let blocks = headers()
-            .zip(0..=last)
-            .skip_while(|(_, height)| Height(*height) < from);
         let contents = self.contents.lock().expect("unpoisoned");
-        let block = |(header, height)| LogBlock {
-            block: Block {
-                header,
-                batches: vec![BatchId(Digest::from_bytes([5; 32])); batches],
-            },
-            batches: contents
-                .get(&height)
-                .map(|all| batch_of(all))
-                .into_iter()
-                .collect(),
-            finality: None,
-            roots: None,
-        };
-        Ok(blocks.map(block).collect())
+        let named = vec![BatchId(Digest::from_bytes([5; 32])); batches];
+        let mut blocks = Vec::new();
+        let mut header = Header::genesis(chain(), BlockTime(1), Roots::default());
+        for height in 0..=last {
+            let batches = contents.get(&height).map(|all| batch_of(all));
+            let batches: Vec<_> = batches.into_iter().collect();
+            let ids = batches.iter().map(HashedBatch::id);
+            let ids: Vec<_> = ids.chain(named.iter().copied()).collect();
+            header.payload = Block::payload_root(&ids);
+            let next = Header {
+                height: header.height.next(),
+                parent: header.id(),
+                ..header.clone()
+            };
+            if Height(height) >= from {
+                blocks.push(LogBlock {
+                    block: Block {
+                        header,
+                        batches: ids,
+                    },
+                    batches,
+                    finality: None,
+                    roots: None,
+                });
+            }
+            header = next;
+        }
+        Ok(blocks)
+    }
+
+    fn receipts(&self, height: Height, from: u32, limit: u32) -> Option<(Vec<Receipt>, bool)> {
+        let head = self.heads.borrow().unwrap_or_default();
+        let all = self.receipts.lock().expect("unpoisoned");
+        let found = all.range((height.0, from)..(height.0, from.saturating_add(limit)));
+        (height <= head).then(|| (found.map(|(_, receipt)| receipt.clone()).collect(), false))
     }
 }
 
@@ -141,18 +166,6 @@ fn batch_of(transactions: &[Transaction]) -> HashedBatch {
         sequence: 1,
         expiry: BlockTime(u64::MAX),
         transactions: transactions.to_vec(),
-    })
-}
-
-/// The headers of the mock's chain, from the genesis on.
-fn headers() -> impl Iterator<Item = Header> {
-    let genesis = Header::genesis(chain(), BlockTime(1), Roots::default());
-    std::iter::successors(Some(genesis), |before| {
-        Some(Header {
-            height: before.height.next(),
-            parent: before.id(),
-            ..before.clone()
-        })
     })
 }
 
@@ -201,6 +214,13 @@ pub(crate) fn executed() -> Outcome {
 }
 
 impl Mock {
+    fn can_prove(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        let (set, get) = (Ordering::SeqCst, Ordering::SeqCst);
+        let waits = self.not_provable.fetch_update(set, get, less).is_ok();
+        self.proves.load(Ordering::SeqCst) && !waits
+    }
+
     pub(crate) fn set(&self, script: Script) {
         *self.script.lock().expect("unpoisoned") = script;
     }
@@ -263,6 +283,7 @@ impl Backend for Mock {
             return Err(error);
         }
         let height = Height(7);
+        let (now, head_time) = *self.clocks.lock().expect("unpoisoned");
         let value = |value: &[u8]| KeyValue {
             value: value.to_vec(),
             create_revision: 1,
@@ -271,8 +292,7 @@ impl Backend for Mock {
         };
         let reply = match query {
             Query::Transaction { id, proof } => {
-                let proves = self.proves.load(Ordering::SeqCst);
-                if proof && !proves {
+                if proof && !self.can_prove() {
                     return Err(QueryError::NotProvable);
                 }
                 let log = self.executed.lock().expect("unpoisoned");
@@ -294,13 +314,19 @@ impl Backend for Mock {
             },
             Query::Block { .. } => Reply::Block(None),
             Query::Blocks { .. } => Reply::Blocks(Vec::new(), false),
-            Query::Receipts { .. } => Reply::Receipts(None),
+            Query::Receipts {
+                height,
+                from,
+                limit,
+            } => Reply::Receipts(self.ledger.receipts(height, from, limit)),
             Query::Log { from, to, .. } => Reply::Log(self.ledger.read(from, to)?),
             Query::Status => Reply::Status(Box::new(StatusReply {
                 chain: chain(),
                 validator: String::from("mock"),
                 ready: true,
                 height,
+                now,
+                head_time,
                 ..StatusReply::default()
             })),
             Query::Validators => Reply::Validators(ValidatorsReply {
@@ -318,10 +344,16 @@ impl Backend for Mock {
     }
 
     fn prove(&self, key: Vec<u8>) -> BoxFuture<'_, Result<KeyState, QueryError>> {
-        let answer = self.read(Query::Key { key });
+        let answer = match self.can_prove() {
+            true => self.read(Query::Key { key: key.clone() }),
+            false => Err(QueryError::NotProvable),
+        };
         async move {
             match answer? {
-                Reply::Key(state) => Ok(state),
+                Reply::Key(state) => Ok(KeyState {
+                    proof: Some(proved::prove_absent(&key, state.height)),
+                    ..state
+                }),
                 _ => Err(QueryError::NotServing),
             }
         }

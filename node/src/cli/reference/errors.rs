@@ -39,10 +39,16 @@ pub(super) fn page() -> String {
     }
     text.push_str(
         "\n## Rejections\n\n`code` of a receipt whose `outcome` is `rejected`: the transaction has its place in the ledger, and did nothing. Commands are\n\
-         counted from 0. Whether to sign another one: [API.md](../API.md#submitting).\n\n| code | reason |\n|---|---|\n",
+         counted from 0. What is not for good may be executed yet, or was before, and has exit status 4: when to sign another one says\n\
+         [API.md](../API.md#submitting).\n\n| code | reason | for good? |\n|---|---|---|\n",
     );
     for rejection in REJECTIONS {
-        let _ = writeln!(text, "| `{}` | {rejection} |", rejection_code(rejection));
+        let good = if rejection.is_final() { "yes" } else { "no" };
+        let _ = writeln!(
+            text,
+            "| `{}` | {rejection} | {good} |",
+            rejection_code(rejection)
+        );
     }
     text.push_str(
         "\n## Findings of the doctor\n\n`code` of `quorate doctor --output json`. With each it says what was seen, and what to do.\n\n\
@@ -58,6 +64,7 @@ pub(super) fn page() -> String {
 fn again(code: &str, status: u16) -> &'static str {
     match (code, status) {
         ("unknown_height" | "unknown_transaction", _) => "it may come yet",
+        ("too_far_ahead", _) => "later: the outcome is open",
         (_, 409) => "soon",
         (_, 429) => "after `Retry-After`, or at another validator",
         (_, 500) => "at another validator",
