@@ -285,7 +285,10 @@ mod tests {
         }
     }
 
-    fn history(all: &[(u64, u64, Learned)]) -> Result<(), String> {
+    /// Begun and ended, in milliseconds.
+    type Moment = (u64, u64, Learned);
+
+    fn history(all: &[Moment]) -> Result<(), String> {
         let start = Instant::now();
         let at = |moment: u64| start + Duration::from_millis(moment);
         let seen = all.iter().map(|(began, ended, learned)| Seen {
@@ -320,7 +323,7 @@ mod tests {
     #[test]
     fn each_contradiction_is_found() {
         use Learned::{Beyond, Read, Set};
-        let broken: [(&str, &[(u64, u64, Learned)]); 6] = [
+        let broken: [(&str, &[Moment]); 6] = [
             (
                 "it held 1/1/1 and 1/2/1",
                 &[(0, 9, Set(mark(1, 1))), (0, 9, Set(mark(1, 2)))],
