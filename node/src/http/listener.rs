@@ -149,8 +149,7 @@ impl Guarded {
         bytes: usize,
     ) -> Poll<io::Result<()>> {
         let (busy, before) = (self.requests.any(), self.requests.begun());
-        // That one is whole.
-        self.head.take_if(|head| busy || head.before != before);
+        self.forget_whole_head();
         if result.is_pending() && !busy && self.owed.is_none() && *self.stopping.borrow() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -176,9 +175,16 @@ impl Guarded {
         self.moved(cx, written)
     }
 
+    /// A head whose request is under way, or was, is whole.
+    fn forget_whole_head(&mut self) {
+        let (busy, begun) = (self.requests.any(), self.requests.begun());
+        self.head.take_if(|head| busy || head.before != begun);
+    }
+
     /// Whether nothing has moved for the idle time, too little of what waits, or a head is not whole in its time. The alarm
     /// is moved when it rings, and for what is due before it, not with every byte.
     fn has_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        self.forget_whole_head();
         let longest = LONGEST_HEAD.min(self.idle);
         let head_end = self.head.map(|head| head.since + longest);
         if let Some(end) = head_end
