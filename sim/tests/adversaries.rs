@@ -6,8 +6,8 @@ use quorate_sim::faults::Fault;
 use quorate_sim::plan::{MILLISECOND, Plan, SECOND};
 use quorate_sim::run::run_plan;
 
-/// Worlds that a kind gets to act in, at most: who serves the ledger is asked for it in few of them.
-const WORLDS: u64 = 128;
+/// Worlds that a kind gets to act in, at most: who serves the ledger is asked for it in one of sixty or so.
+const WORLDS: u64 = 512;
 
 #[test]
 fn every_kind_acts_alone_and_with_crashes() {
