@@ -387,10 +387,10 @@ async fn who_trickles_is_left_for_one_that_has_blocks() {
 #[tokio::test]
 async fn what_is_not_in_the_block_is_no_content() {
     let mock = Arc::new(Mock::default());
-    let mut contents = mock.ledger.contents.lock().expect("unpoisoned");
-    contents.insert(3, vec![transaction(1)]);
-    contents.insert(4, vec![transaction(2)]);
-    drop(contents);
+    for (height, sequence) in [(3, 1), (4, 2)] {
+        let mut contents = mock.ledger.contents.lock().expect("unpoisoned");
+        contents.insert(height, vec![transaction(sequence)]);
+    }
     let whole = serve(Arc::clone(&mock)).await;
     let genuine = client(&[whole]);
     let stretch = genuine.log(Height(3), Height(4)).await.expect("both");

@@ -104,9 +104,10 @@ async fn a_kept_transaction_has_the_receipt_that_anybody_knows() {
         mock.set(Script::Refuse(SubmitError::TooLate));
     }
     let done = receipt(&transaction(1), executed());
-    let mut log = mocks[3].executed.lock().expect("unpoisoned");
-    log.insert(done.transaction, done.clone());
-    drop(log);
+    let log = &mocks[3].executed;
+    log.lock()
+        .expect("unpoisoned")
+        .insert(done.transaction, done.clone());
     let client = client(&addresses, LONG);
     let outcome = kept(&client).await.expect("it was executed");
     assert_eq!(outcome, done.outcome);
