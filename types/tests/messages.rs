@@ -300,6 +300,13 @@ fn a_proposal_behind_a_tc_extends_what_was_reported() {
         p.block = block;
     });
     assert_eq!(check_proposal(sign(lower)), Err(Reject::UnsafeExtension));
+    // As high as reported there, but that TC is of the round before.
+    let stale = with(proposal_after_timeout(), |p| {
+        p.block.header.tc = Some(older_tc().digest());
+        p.tc = Some(older_tc());
+    });
+    assert!(older_tc().high_qc.round <= stale.qc.round);
+    assert_eq!(check_proposal(sign(stale)), Err(Reject::UnsafeExtension));
     let unverified_tc = with(proposal_after_timeout(), |p| {
         p.tc.as_mut().expect("there").votes[0].signature = Signature::default();
     });
