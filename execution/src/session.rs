@@ -275,3 +275,91 @@ impl<E> From<DecodeError> for ExecuteError<E> {
         ExecuteError::Damaged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use super::*;
+    use crate::outlines::Outlines;
+    use crate::space::{Entry, Space};
+    use crate::tree::{NoPages, Tree, TreeLimits};
+
+    struct Records(BTreeMap<Vec<u8>, Vec<u8>>);
+
+    impl Reader for Records {
+        type Error = core::convert::Infallible;
+
+        fn get(&self, _: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
+            Ok(self.0.get(key).cloned())
+        }
+
+        fn scan(
+            &self,
+            _: Space,
+            _: &[u8],
+            _: Option<&[u8]>,
+            _: usize,
+        ) -> Result<Vec<Entry>, Self::Error> {
+            unreachable!("the tree says which keys there are")
+        }
+    }
+
+    fn stored(records: BTreeMap<Vec<u8>, Vec<u8>>) -> (Records, Tree) {
+        let digest = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+            let digest = record::digest(value);
+            (key.clone(), Some(digest))
+        };
+        let digests: Vec<_> = records.iter().map(digest).collect();
+        let mut tree = Tree::new(TreeLimits::default());
+        tree.apply(&NoPages, &digests).unwrap();
+        (Records(records), tree)
+    }
+
+    /// Where a step ends with a session's last record, that is the head: it goes with the list's entry, in the next step.
+    #[test]
+    fn a_head_goes_with_its_entry_of_the_list() {
+        let client = PublicKey::from_bytes_unchecked([7; 32]);
+        let (head, entry) = (keys::session_head(&client), keys::expiry(3, &client));
+        let over = Head {
+            floor: 0,
+            bucket: 3,
+        };
+        let chunks = (1..).map(|n| keys::session_chunk(&client, n));
+        let chunks = chunks.take(SWEEP_RECORDS - 1);
+        let mut records: BTreeMap<_, _> = chunks.map(|chunk| (chunk, Vec::from([0]))).collect();
+        records.insert(head.clone(), record::seal(&over));
+        records.insert(entry.clone(), record::seal(&()));
+        let (records, mut tree) = stored(records);
+        let outlines = Outlines::default();
+        let mut state = Overlay::new(&records, &outlines, &mut tree);
+        for there in [true, false] {
+            sweep(&mut state, &mut Recent::default(), BlockTime(5 * BUCKET_NS)).unwrap();
+            for key in [&head, &entry] {
+                assert_eq!(state.get(key).unwrap().is_some(), there);
+            }
+        }
+    }
+
+    /// Whatever else the list says, a session goes only if its head says that it is over. Builds before that rule left such
+    /// entries, and no transaction can make one any more.
+    #[test]
+    fn a_session_that_is_needed_outlives_a_stale_entry_of_the_list() {
+        let client = PublicKey::from_bytes_unchecked([7; 32]);
+        let (head, stale) = (keys::session_head(&client), keys::expiry(3, &client));
+        let needed = Head {
+            floor: 0,
+            bucket: 9,
+        };
+        let records = [
+            (head.clone(), record::seal(&needed)),
+            (stale.clone(), record::seal(&())),
+        ];
+        let (records, mut tree) = stored(records.into());
+        let outlines = Outlines::default();
+        let mut state = Overlay::new(&records, &outlines, &mut tree);
+        sweep(&mut state, &mut Recent::default(), BlockTime(5 * BUCKET_NS)).unwrap();
+        assert_eq!(state.get(&stale), Ok(None));
+        assert_eq!(state.get(&head), Ok(Some(record::seal(&needed))));
+    }
+}

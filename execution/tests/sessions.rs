@@ -348,26 +348,6 @@ fn the_last_session_of_a_step_is_remembered_if_its_client_comes_back() {
     }
 }
 
-/// Whatever else the list says, a session goes only if its head says that it is over.
-#[test]
-fn a_session_that_is_needed_outlives_a_stale_entry_of_the_list() {
-    let mut chain = Chain::new();
-    let long = chain.time.plus_nanos(3_000 * SECOND);
-    let needed = chain.until(WRITER, 1, long, &incr());
-    let mark = chain.numbered(OTHER, 0, &[put("stale", "v")]);
-    chain.block(vec![needed.clone(), mark]);
-    // As a build before left it.
-    let stale = keys::expiry(chain.time.0 / BUCKET_NS, &public(WRITER));
-    let stale = (Space::State, stale);
-    chain.memory.0.insert(stale, record::seal(&()));
-    chain.time = chain.time.plus_nanos(60 * SECOND + BUCKET_NS);
-    for n in 1..4 {
-        let other = chain.numbered(OTHER, n, MARK);
-        let receipts = chain.block(vec![needed.clone(), other]);
-        assert!(!executed(&receipts[0].outcome));
-    }
-}
-
 /// What a replica remembers of sessions decides nothing: one that starts anew before each block says the same, across
 /// chunks in any order, floors that rise and sessions that end.
 #[test]
