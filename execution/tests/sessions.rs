@@ -5,7 +5,6 @@ mod common;
 use common::*;
 use quorate_execution::kv::Command;
 use quorate_execution::session::{BUCKET_NS, CHUNK, SWEEP_RECORDS};
-use quorate_execution::{Space, keys, record};
 use quorate_types::{BlockTime, Height, Outcome, Rejection};
 
 fn window(chain_window: u64) -> Chain {
