@@ -275,7 +275,7 @@ pub(crate) fn successor(key: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use core::cell::Cell;
 
     use super::*;
@@ -283,7 +283,7 @@ mod tests {
     use crate::tree::{NoPages, TreeLimits};
 
     /// The state's records; counts those that are read.
-    struct Counting(BTreeMap<Vec<u8>, Vec<u8>>, Cell<usize>);
+    pub(crate) struct Counting(BTreeMap<Vec<u8>, Vec<u8>>, Cell<usize>);
 
     impl Reader for Counting {
         type Error = core::convert::Infallible;
@@ -305,20 +305,27 @@ mod tests {
         }
     }
 
+    /// A state that holds these records and no others.
+    pub(crate) fn state_of(records: BTreeMap<Vec<u8>, Vec<u8>>) -> (Counting, Tree) {
+        let digest = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+            let digest = record::digest(value);
+            (key.clone(), Some(digest))
+        };
+        let digests: Vec<_> = records.iter().map(digest).collect();
+        let mut tree = Tree::new(TreeLimits::default());
+        tree.apply(&NoPages, &digests).unwrap();
+        (Counting(records, Cell::new(0)), tree)
+    }
+
     /// Ranges over what was deleted, in this block or lately, cost storage nothing: nobody pays for what is not there.
     #[test]
     fn a_range_reads_what_it_finds_and_nothing_else() {
         let key = |key: u32| key.to_be_bytes().to_vec();
         let stored: BTreeMap<_, _> = (0..1_000).map(|n| (key(n), Vec::from([1]))).collect();
-        let mut tree = Tree::new(TreeLimits::default());
-        let digests = stored
-            .iter()
-            .map(|(key, value)| (key.clone(), Some(record::digest(value))));
-        tree.apply(&NoPages, &digests.collect::<Vec<_>>()).unwrap();
+        let (reader, mut tree) = state_of(stored);
         // Of an earlier block: storage has not heard of it yet.
         let earlier: Vec<_> = (100..500).map(|n| (key(n), None)).collect();
         tree.apply(&NoPages, &earlier).unwrap();
-        let reader = Counting(stored, Cell::new(0));
         let outlines = Outlines::default();
         let mut overlay = Overlay::new(&reader, &outlines, &mut tree);
         for n in (0..100).chain(500..1_000).filter(|n| n % 900 != 0) {

@@ -282,39 +282,7 @@ mod tests {
 
     use super::*;
     use crate::outlines::Outlines;
-    use crate::space::{Entry, Space};
-    use crate::tree::{NoPages, Tree, TreeLimits};
-
-    struct Records(BTreeMap<Vec<u8>, Vec<u8>>);
-
-    impl Reader for Records {
-        type Error = core::convert::Infallible;
-
-        fn get(&self, _: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error> {
-            Ok(self.0.get(key).cloned())
-        }
-
-        fn scan(
-            &self,
-            _: Space,
-            _: &[u8],
-            _: Option<&[u8]>,
-            _: usize,
-        ) -> Result<Vec<Entry>, Self::Error> {
-            unreachable!("the tree says which keys there are")
-        }
-    }
-
-    fn stored(records: BTreeMap<Vec<u8>, Vec<u8>>) -> (Records, Tree) {
-        let digest = |(key, value): (&Vec<u8>, &Vec<u8>)| {
-            let digest = record::digest(value);
-            (key.clone(), Some(digest))
-        };
-        let digests: Vec<_> = records.iter().map(digest).collect();
-        let mut tree = Tree::new(TreeLimits::default());
-        tree.apply(&NoPages, &digests).unwrap();
-        (Records(records), tree)
-    }
+    use crate::overlay::tests::state_of;
 
     /// Where a step ends with a session's last record, that is the head: it goes with the list's entry, in the next step.
     #[test]
@@ -330,7 +298,7 @@ mod tests {
         let mut records: BTreeMap<_, _> = chunks.map(|chunk| (chunk, Vec::from([0]))).collect();
         records.insert(head.clone(), record::seal(&over));
         records.insert(entry.clone(), record::seal(&()));
-        let (records, mut tree) = stored(records);
+        let (records, mut tree) = state_of(records);
         let outlines = Outlines::default();
         let mut state = Overlay::new(&records, &outlines, &mut tree);
         for there in [true, false] {
@@ -355,7 +323,7 @@ mod tests {
             (head.clone(), record::seal(&needed)),
             (stale.clone(), record::seal(&())),
         ];
-        let (records, mut tree) = stored(records.into());
+        let (records, mut tree) = state_of(records.into());
         let outlines = Outlines::default();
         let mut state = Overlay::new(&records, &outlines, &mut tree);
         sweep(&mut state, &mut Recent::default(), BlockTime(5 * BUCKET_NS)).unwrap();

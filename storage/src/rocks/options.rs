@@ -89,8 +89,8 @@ fn table_options(table: Table, cache: &Cache) -> rocksdb::Options {
         // Digests do not compress.
         Table::Places | Table::Accumulator => family(cache, 16 << 20, DBCompressionType::None),
         Table::State => {
-            // A range of keys walks over every deleted one in front of what it finds, and anybody who may write can delete
-            // many and ask again and again. So a scan that has passed 4,096 of them in memory has them written out, and a
+            // A listing for clients walks over every deleted key in front of what it finds (commands do not: they ask the
+            // tree), and anybody who may write can delete many and ask again and again. So a scan that has passed 4,096 of them in memory has them written out, and a
             // file with 1,024 deletions among 4,096 entries anywhere, or a quarter of it deletions, is merged soon, and
             // what is deleted goes.
             let scanned = "memtable_op_scan_flush_trigger=4096";

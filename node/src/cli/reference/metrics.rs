@@ -14,7 +14,7 @@ const LOOK: &[(&str, &str)] = &[
     ),
     (
         "process_resident_memory_bytes",
-        "it should be flat under a steady load; some 400 MB are usual ([BENCHMARKS.md](../BENCHMARKS.md))",
+        "it should be flat under a steady load ([BENCHMARKS.md](../BENCHMARKS.md))",
     ),
     ("process_start_time_seconds", ""),
     ("process_threads", ""),
